@@ -1,0 +1,2 @@
+//! callee
+fn main() {}
