@@ -1,0 +1,170 @@
+//! The value of an attribute: one of four scalars, and what becomes one.
+
+use std::borrow::Cow;
+
+/// The value of an attribute.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AttributeValue {
+    /// UTF-8 text.
+    String(Cow<'static, str>),
+    /// A boolean.
+    Bool(bool),
+    /// A signed integer of 64 bits.
+    Int64(i64),
+    /// A double; NaN and the infinities are values like any other.
+    Float64(f64),
+}
+
+/// One tag of a span.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attribute {
+    /// The key, 1 to 256 bytes.
+    pub key: Cow<'static, str>,
+    /// The value.
+    pub value: AttributeValue,
+}
+
+impl Attribute {
+    /// An attribute of `key` and `value`.
+    pub fn new(key: impl Into<Cow<'static, str>>, value: impl Into<AttributeValue>) -> Self {
+        Self {
+            key: key.into(),
+            value: value.into(),
+        }
+    }
+}
+
+/// 2^63, the first double above `i64::MAX`; exact.
+const TWO_POW_63: f64 = 9_223_372_036_854_775_808.0;
+
+impl AttributeValue {
+    /// A JavaScript or JSON number: int64 when it is finite, integral and in [-2^63, 2^63) (so -0
+    /// becomes 0), otherwise float64.
+    ///
+    /// ```
+    /// # use binding_span::AttributeValue;
+    /// assert_eq!(AttributeValue::from_number(3.0), AttributeValue::Int64(3));
+    /// assert_eq!(AttributeValue::from_number(1.5), AttributeValue::Float64(1.5));
+    /// assert_eq!(AttributeValue::from_number(-0.0), AttributeValue::Int64(0));
+    /// ```
+    pub fn from_number(number: f64) -> Self {
+        let integral = number.trunc() == number;
+        if integral && (-TWO_POW_63..TWO_POW_63).contains(&number) {
+            Self::Int64(number as i64)
+        } else {
+            Self::Float64(number)
+        }
+    }
+
+    /// The bytes that this value counts for in [`Limits::total_bytes`](crate::Limits::total_bytes).
+    pub fn size(&self) -> usize {
+        match self {
+            Self::String(text) => text.len(),
+            _ => 8,
+        }
+    }
+
+    /// The text of a string value.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for AttributeValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::String(text) => f.write_str(text),
+            Self::Bool(value) => value.fmt(f),
+            Self::Int64(value) => value.fmt(f),
+            Self::Float64(value) => write!(f, "{value:?}"),
+        }
+    }
+}
+
+macro_rules! from {
+    ($($source:ty => $variant:ident,)*) => {
+        $(impl From<$source> for AttributeValue {
+            fn from(value: $source) -> Self { Self::$variant(value.into()) }
+        })*
+    };
+}
+
+from! {
+    &'static str => String,
+    String => String,
+    Cow<'static, str> => String,
+    bool => Bool,
+    i64 => Int64,
+    i32 => Int64,
+    i16 => Int64,
+    i8 => Int64,
+    u32 => Int64,
+    u16 => Int64,
+    u8 => Int64,
+    f64 => Float64,
+    f32 => Float64,
+}
+
+/// Int64 where it fits, otherwise the nearest float64.
+impl From<u64> for AttributeValue {
+    fn from(value: u64) -> Self {
+        i64::try_from(value).map_or(Self::Float64(value as f64), Self::Int64)
+    }
+}
+
+/// As for `u64`.
+impl From<usize> for AttributeValue {
+    fn from(value: usize) -> Self {
+        Self::from(value as u64)
+    }
+}
+
+/// What can be given as an attribute's value: a scalar, or something that may not be one.
+///
+/// `None` means "no value": the attribute is skipped, an earlier one of the same key stays.
+pub trait IntoAttributeValue {
+    /// The value, if there is one.
+    fn into_attribute_value(self) -> Option<AttributeValue>;
+}
+
+impl<T: Into<AttributeValue>> IntoAttributeValue for T {
+    fn into_attribute_value(self) -> Option<AttributeValue> {
+        Some(self.into())
+    }
+}
+
+/// An optional value; `None` is skipped.
+///
+/// ```
+/// use binding_span::{Enrichment, Maybe};
+/// let cached: Option<bool> = None;
+/// assert!(Enrichment::new().attribute("cached", Maybe(cached)).is_empty());
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Maybe<T>(pub Option<T>);
+
+impl<T: Into<AttributeValue>> IntoAttributeValue for Maybe<T> {
+    fn into_attribute_value(self) -> Option<AttributeValue> {
+        self.0.map(Into::into)
+    }
+}
+
+/// Strings, booleans and numbers; null, arrays and objects are skipped.
+#[cfg(feature = "json")]
+impl IntoAttributeValue for &serde_json::Value {
+    fn into_attribute_value(self) -> Option<AttributeValue> {
+        use serde_json::Value;
+        match self {
+            Value::String(text) => Some(text.clone().into()),
+            Value::Bool(value) => Some((*value).into()),
+            Value::Number(number) => number
+                .as_i64()
+                .map(AttributeValue::Int64)
+                .or_else(|| number.as_f64().map(AttributeValue::from_number)),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Between the generated types and ours. Generated types appear in this module's signatures and
+//! nowhere else in the crate.
+//!
+//! Reading expects a hostile peer: lengths are looked at before anything is copied or walked, because
+//! a few hundred bytes can claim millions of attributes, and many pointers may name one large text.
+
+use std::borrow::Cow;
+
+use binding_span_schema::binding_span_capnp::{
+    attribute, binding_span_enrichment, span_context, tag_value, trace_id,
+};
+
+use crate::{
+    Attribute, AttributeValue, DropReason, Enrichment, Limits, SpanContext, SpanId, TraceId,
+};
+
+/// The attribute in which a callee says how much it dropped itself; outside of the caps.
+pub const DROPPED_KEY: &str = "binding_span.dropped";
+
+/// Entries of a list that are looked at before the rest is counted as too many: enough for every
+/// entry of an honest peer, and for replaced ones.
+const EXAMINED: u32 = 1024;
+
+/// Writes an enrichment if something was said. `open` opens the field of your results and is not
+/// called otherwise, so that an absent enrichment costs one null pointer and no work.
+///
+/// ```
+/// # use binding_span::{CallScope, Enrichment};
+/// # use binding_span_schema::binding_span_capnp::binding_span_enrichment;
+/// # let mut message = capnp::message::Builder::new_default();
+/// # let call = CallScope::detached();
+/// call.enrich(Enrichment::new().name("inventory.lookup"));
+/// binding_span::write(&call.drain(), || message.init_root());
+/// # let reader = message.get_root_as_reader().unwrap();
+/// # assert_eq!(binding_span::read(reader, Default::default()).span_name(), Some("inventory.lookup"));
+/// ```
+pub fn write<'a>(
+    enrichment: &Enrichment,
+    open: impl FnOnce() -> binding_span_enrichment::Builder<'a>,
+) {
+    if enrichment.is_silent() {
+        return;
+    }
+    let mut builder = open();
+    if let Some(name) = enrichment.span_name() {
+        builder.set_name(name);
+    }
+    let attributes = enrichment.attributes();
+    let dropped = enrichment.dropped().total();
+    let len = attributes.len() + usize::from(dropped > 0);
+    if len == 0 {
+        return;
+    }
+    let mut list = builder.init_attributes(len as u32);
+    for (i, Attribute { key, value }) in attributes.iter().enumerate() {
+        write_attribute(list.reborrow().get(i as u32), key, value);
+    }
+    if dropped > 0 {
+        let dropped = AttributeValue::Int64(i64::try_from(dropped).unwrap_or(i64::MAX));
+        write_attribute(list.get(attributes.len() as u32), DROPPED_KEY, &dropped);
+    }
+}
+
+/// Writes one attribute, with exactly one value.
+pub fn write_attribute(mut builder: attribute::Builder<'_>, key: &str, value: &AttributeValue) {
+    builder.set_name(key);
+    let mut tag = builder.init_value(1).get(0);
+    match value {
+        AttributeValue::String(text) => tag.set_string(text.as_ref()),
+        AttributeValue::Bool(value) => tag.set_bool(*value),
+        AttributeValue::Int64(value) => tag.set_int64(*value),
+        AttributeValue::Float64(value) => tag.set_float64(*value),
+    }
+}
+
+/// Reads what a callee said, within `limits`. Never fails: what cannot be read or does not fit is
+/// counted in [`Enrichment::dropped`], including what the callee says that it dropped itself.
+pub fn read(reader: binding_span_enrichment::Reader<'_>, limits: Limits) -> Enrichment {
+    let mut enrichment = Enrichment::with_limits(limits);
+    if reader.has_name() {
+        match reader.get_name() {
+            Ok(name) => read_name(&mut enrichment, name),
+            Err(_) => enrichment.drop_one(DropReason::Malformed),
+        }
+    }
+    if !reader.has_attributes() {
+        return enrichment;
+    }
+    let Ok(list) = reader.get_attributes() else {
+        enrichment.drop_one(DropReason::Malformed);
+        return enrichment;
+    };
+    let examined = list.len().min(EXAMINED);
+    let unseen = list.len() - examined;
+    if unseen > 0 {
+        let too_many = DropReason::TooManyAttributes;
+        enrichment.dropped_mut().add(too_many, unseen);
+    }
+    // Text is checked and copied only as long as this lasts: replaced values free their bytes in the
+    // enrichment, but not the time that they took.
+    let mut budget = limits.total_bytes.saturating_mul(2);
+    for attribute in list.iter().take(examined as usize) {
+        if let Err(reason) = read_attribute(&mut enrichment, attribute, &mut budget) {
+            enrichment.drop_one(reason);
+        }
+    }
+    enrichment
+}
+
+fn read_name(enrichment: &mut Enrichment, name: capnp::text::Reader<'_>) {
+    if let Err(reason) = enrichment.check_name(name.len()) {
+        return enrichment.drop_one(reason);
+    }
+    match name.to_str() {
+        Ok(name) => enrichment.set_name(name.to_owned()),
+        Err(_) => enrichment.drop_one(DropReason::InvalidUtf8),
+    }
+}
+
+fn read_attribute(
+    enrichment: &mut Enrichment,
+    attribute: attribute::Reader<'_>,
+    budget: &mut usize,
+) -> Result<(), DropReason> {
+    let key = attribute.get_name().map_err(|_| DropReason::Malformed)?;
+    let limits = *enrichment.limits();
+    if key.len() > limits.key_bytes {
+        return Err(DropReason::KeyTooLong);
+    }
+    let key = key.to_str().map_err(|_| DropReason::InvalidUtf8)?;
+    let values = attribute.get_value().map_err(|_| DropReason::Malformed)?;
+    if values.is_empty() {
+        return Ok(());
+    }
+    let value = values
+        .get(0)
+        .which()
+        .map_err(|_| DropReason::UnknownValue)?;
+    if key == DROPPED_KEY {
+        return read_dropped(enrichment, value);
+    }
+    let value = match value {
+        tag_value::Bool(value) => AttributeValue::Bool(value),
+        tag_value::Int64(value) => AttributeValue::Int64(value),
+        tag_value::Float64(value) => AttributeValue::Float64(value),
+        tag_value::String(text) => {
+            let text = text.map_err(|_| DropReason::Malformed)?;
+            // Before anything is copied, and before UTF-8 is checked.
+            enrichment.check_attribute(key, text.len(), true)?;
+            *budget = budget
+                .checked_sub(text.len())
+                .ok_or(DropReason::TotalBytes)?;
+            let text = text.to_str().map_err(|_| DropReason::InvalidUtf8)?;
+            AttributeValue::String(Cow::Owned(text.to_owned()))
+        }
+    };
+    enrichment.set_attribute(key.to_owned(), value);
+    Ok(())
+}
+
+fn read_dropped(
+    enrichment: &mut Enrichment,
+    value: tag_value::WhichReader<'_>,
+) -> Result<(), DropReason> {
+    let tag_value::Int64(count) = value else {
+        return Err(DropReason::UnknownValue);
+    };
+    let count = u32::try_from(count.max(0)).unwrap_or(u32::MAX);
+    enrichment.dropped_mut().add(DropReason::Callee, count);
+    Ok(())
+}
+
+/// Writes a span's identity.
+pub fn write_span_context(context: &SpanContext, mut builder: span_context::Builder<'_>) {
+    write_trace_id(context.trace_id.0, builder.reborrow().init_trace_id());
+    let mut info = builder.reborrow().get_info();
+    if context.span_id.is_valid() {
+        info.set_span_id(context.span_id.0);
+    } else {
+        info.set_empty(());
+    }
+    if let Some(flags) = context.flags {
+        builder.init_trace_flags().get_value().set_set(flags);
+    }
+}
+
+/// Writes the 128 bits of a trace or invocation id.
+pub fn write_trace_id(id: u128, mut builder: trace_id::Builder<'_>) {
+    builder.set_high((id >> 64) as u64);
+    builder.set_low(id as u64);
+}
+
+/// Reads a span's identity; `None` if there is no trace in it or it cannot be read.
+pub fn read_span_context(reader: span_context::Reader<'_>) -> Option<SpanContext> {
+    use binding_span_schema::binding_span_capnp::trace_flags;
+    let trace_id = read_trace_id(reader.get_trace_id().ok()?);
+    let span_id = match reader.get_info().which() {
+        Ok(span_context::info::SpanId(id)) => id,
+        Ok(span_context::info::Empty(())) | Err(_) => 0,
+    };
+    let flags = match reader.get_trace_flags().ok()?.get_value().which() {
+        Ok(trace_flags::value::Set(flags)) => Some(flags),
+        Ok(trace_flags::value::Unset(())) | Err(_) => None,
+    };
+    (trace_id != 0).then_some(SpanContext {
+        trace_id: TraceId(trace_id),
+        span_id: SpanId(span_id),
+        flags,
+    })
+}
+
+/// Reads the 128 bits of a trace or invocation id.
+pub fn read_trace_id(reader: trace_id::Reader<'_>) -> u128 {
+    (u128::from(reader.get_high()) << 64) | u128::from(reader.get_low())
+}
