@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::wire::DROPPED_KEY;
 use crate::{Attribute, AttributeValue, DropReason, Dropped, IntoAttributeValue, Limits};
 
 /// A name and attributes for the caller's span.
@@ -211,6 +212,9 @@ impl Enrichment {
         }
         if key.len() > self.limits.key_bytes {
             return Err(DropReason::KeyTooLong);
+        }
+        if key == DROPPED_KEY {
+            return Err(DropReason::DeniedKey);
         }
         if is_string && size > self.limits.string_bytes {
             return Err(DropReason::StringTooLong);

@@ -17,9 +17,12 @@
 //! - `opentelemetry`: [`ApplyEnrichment`] reaches the OpenTelemetry side of a `tracing` span.
 //! - `json`: attribute values from `serde_json::Value`.
 
+mod applied;
+mod child;
 mod context;
 mod enrichment;
 mod limits;
+pub mod link;
 mod policy;
 mod scope;
 mod sink;
@@ -27,15 +30,17 @@ mod span;
 mod value;
 pub mod wire;
 
+pub use applied::{Applied, OtelSide};
+pub use child::ChildSpan;
 pub use context::{InvalidTraceparent, InvocationId, SpanContext, SpanId, TraceId};
 pub use enrichment::Enrichment;
 pub use limits::{DropReason, Dropped, Limits};
 pub use policy::{DENIED_PREFIXES, MAX_DISTINCT_NAMES, Policy, PolicyConfig, Rename};
-pub use scope::{CallScope, ChildSpan, Scoped, current, current_span, enrich};
+pub use scope::{CallScope, Scoped, current, current_span, enrich};
 pub use sink::{
     ErrorInfo, Outcome, Sinks, SpanClose, SpanKind, SpanOpen, SpanRef, SpanSink, apply, no_sinks,
 };
-pub use span::{Applied, ApplyEnrichment, EVENT_TARGET, is_enrichment_event};
+pub use span::{ApplyEnrichment, EVENT_TARGET, is_enrichment_event};
 pub use value::{Attribute, AttributeValue, IntoAttributeValue, Maybe};
 pub use wire::{read, write};
 

@@ -86,7 +86,8 @@ reasons! {
     RenameDistinct = "rename_distinct",
     /// The binding's policy does not allow callees to set attributes.
     AttributesOff = "attributes_off",
-    /// The key begins with a prefix that the policy denies.
+    /// The key begins with a prefix that the policy denies, or is `binding_span.dropped`, which
+    /// nobody but the library writes.
     DeniedKey = "denied_key",
     /// The callee says that it dropped this itself.
     Callee = "callee",
@@ -141,5 +142,16 @@ impl Dropped {
             .into_iter()
             .map(|reason| (reason, self.count(reason)))
             .filter(|&(_, count)| count > 0)
+    }
+}
+
+/// The reasons that have a count, with it: `denied_key=1 callee=3`.
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (reason, count)) in self.iter().enumerate() {
+            let space = if i == 0 { "" } else { " " };
+            write!(f, "{space}{reason}={count}")?;
+        }
+        Ok(())
     }
 }

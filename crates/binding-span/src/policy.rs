@@ -120,6 +120,7 @@ impl Policy {
     }
 
     /// What counts of an enrichment. The rest is added to its [`dropped`](Enrichment::dropped).
+    #[must_use = "what was given is consumed"]
     pub fn accept(&self, mut said: Enrichment) -> Enrichment {
         if let Some(name) = said.span_name()
             && let Err(reason) = self.accept_name(name)

@@ -7,16 +7,12 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
+use std::mem::{replace, take};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::SystemTime;
 
-use crate::sink::{ErrorInfo, SpanClose, SpanOpen};
-use crate::{
-    Attribute, Enrichment, IntoAttributeValue, Outcome, Sinks, SpanContext, SpanKind, SpanRef,
-    SpanSink, no_sinks,
-};
+use crate::{ChildSpan, Enrichment, Limits, Sinks, SpanRef, no_sinks};
 
 thread_local! {
     static CURRENT: RefCell<CallScope> = const { RefCell::new(CallScope::outside()) };
@@ -39,17 +35,20 @@ thread_local! {
 /// assert!(!enrich(Enrichment::new().name("nobody hears this")));
 /// ```
 pub fn enrich(enrichment: Enrichment) -> bool {
-    CURRENT.with_borrow(|scope| scope.enrich(enrichment))
+    current().enrich(enrichment)
 }
 
 /// The call that is being served on this thread right now; an inert scope if there is none.
 pub fn current() -> CallScope {
-    CURRENT.with_borrow(CallScope::clone)
+    // A thread that is ending has no current call, and destructors that ask must not panic.
+    CURRENT
+        .try_with(|scope| scope.borrow().clone())
+        .unwrap_or_default()
 }
 
 /// The span of [`current`], if there is a call: what spans made here are children of.
 pub fn current_span() -> Option<SpanRef> {
-    CURRENT.with_borrow(CallScope::span)
+    current().span()
 }
 
 /// A handle on one call that is being served. Clones are the same call.
@@ -75,8 +74,13 @@ impl CallScope {
 
     /// A call whose own server span is `span`, with the sinks that spans made below it go to.
     pub fn new(span: SpanRef, sinks: Sinks) -> Self {
+        Self::with_limits(span, sinks, Limits::DEFAULT)
+    }
+
+    /// A call that is held to limits of your own. The caller enforces its own as well.
+    pub fn with_limits(span: SpanRef, sinks: Sinks, limits: Limits) -> Self {
         let said = Mutex::new(Said {
-            enrichment: Enrichment::new(),
+            enrichment: Enrichment::with_limits(limits),
             sealed: false,
         });
         Self(Some(Arc::new(Call { said, span, sinks })))
@@ -116,35 +120,32 @@ impl CallScope {
     }
 
     /// Opens a span of the callee's own below the call's. It is closed when the guard is dropped.
+    #[must_use = "the span is closed when this is dropped"]
     pub fn child_span(&self, name: &str) -> ChildSpan {
-        let open = self.0.as_ref().filter(|call| !call.sinks.is_empty());
-        ChildSpan(open.map(|call| {
-            let span = SpanRef {
-                context: call.span.context.child(),
-                ..call.span
-            };
-            call.sinks.open(&SpanOpen {
-                span,
-                parent: Some(call.span.context.span_id),
-                name,
-                kind: SpanKind::Internal,
-                root: false,
-                time: SystemTime::now(),
-                attributes: &[],
-            });
-            OpenSpan {
-                span,
-                sinks: call.sinks.clone(),
-                error: None,
-            }
-        }))
+        match &self.0 {
+            Some(call) => ChildSpan::open(call.span, &call.sinks, name),
+            None => ChildSpan::inert(),
+        }
     }
 
-    /// Runs a future as part of the call: `enrich` is heard whenever it is polled, on any thread.
+    /// Runs a future as part of the call: `enrich` is heard whenever it is polled, on any thread, and
+    /// while it is dropped.
+    ///
+    /// ```
+    /// # use binding_span::{CallScope, Enrichment, current, enrich};
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let call = CallScope::detached();
+    /// let method = async {
+    ///     let work = async { enrich(Enrichment::new().name("d1.query")) };
+    ///     tokio::spawn(current().scope(work)).await
+    /// };
+    /// assert!(call.scope(method).await.unwrap(), "heard, although it ran in another task");
+    /// # });
+    /// ```
     pub fn scope<F: Future>(&self, future: F) -> Scoped<F> {
         Scoped {
             scope: self.clone(),
-            future,
+            future: Some(future),
         }
     }
 
@@ -163,7 +164,7 @@ impl CallScope {
     /// assert_eq!(call.drain().span_name(), Some("d1.query"));
     /// ```
     pub fn in_scope<R>(&self, closure: impl FnOnce() -> R) -> R {
-        let _restore = Restore(CURRENT.replace(self.clone()));
+        let _restore = Restore(swap_current(self.clone()));
         closure()
     }
 }
@@ -174,88 +175,53 @@ impl fmt::Debug for CallScope {
     }
 }
 
+/// Makes `scope` the current one and returns the one before. A thread that is ending has none.
+fn swap_current(scope: CallScope) -> CallScope {
+    CURRENT
+        .try_with(|current| replace(&mut *current.borrow_mut(), scope))
+        .unwrap_or_default()
+}
+
 /// Puts the outer scope back, also when the inner code panics.
 struct Restore(CallScope);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        // Dropped outside of the borrow: the last handle of a call may run code of its own.
-        let inner = CURRENT.replace(std::mem::take(&mut self.0));
-        drop(inner);
+        // Dropped outside of the borrow: the last handle of a call drops its sinks, code of others.
+        drop(swap_current(take(&mut self.0)));
     }
 }
 
-/// A future that runs as part of a call; made by [`CallScope::scope`].
-#[derive(Debug)]
-pub struct Scoped<F> {
-    scope: CallScope,
-    future: F,
+pin_project_lite::pin_project! {
+    /// A future that runs as part of a call; made by [`CallScope::scope`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Scoped<F> {
+        scope: CallScope,
+        #[pin]
+        future: Option<F>,
+    }
+
+    impl<F> PinnedDrop for Scoped<F> {
+        fn drop(this: Pin<&mut Self>) {
+            // A call that is canceled from within another one must not speak for that one.
+            let mut this = this.project();
+            if this.future.is_some() {
+                this.scope.in_scope(|| this.future.set(None));
+            }
+        }
+    }
 }
 
-#[allow(unsafe_code)]
 impl<F: Future> Future for Scoped<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // SAFETY: `future` is pinned whenever `self` is, is never moved out, and `Scoped` has
-        // neither a `Drop` nor an `Unpin` of its own.
-        let (scope, future) = unsafe {
-            let this = self.get_unchecked_mut();
-            (&this.scope, Pin::new_unchecked(&mut this.future))
-        };
-        scope.in_scope(|| future.poll(cx))
-    }
-}
-
-/// A span of the callee's own; closed when dropped. Inert where nobody records spans.
-#[derive(Debug)]
-pub struct ChildSpan(Option<OpenSpan>);
-
-struct OpenSpan {
-    span: SpanRef,
-    sinks: Sinks,
-    error: Option<(String, String)>,
-}
-
-impl ChildSpan {
-    /// Tags the span.
-    pub fn attribute(&self, key: &'static str, value: impl IntoAttributeValue) {
-        if let (Some(open), Some(value)) = (&self.0, value.into_attribute_value()) {
-            open.sinks
-                .attributes(open.span, &[Attribute::new(key, value)]);
+        let this = self.project();
+        match this.future.as_pin_mut() {
+            Some(future) => this.scope.in_scope(|| future.poll(cx)),
+            // Only a future that is being dropped has none.
+            None => Poll::Pending,
         }
-    }
-
-    /// Says that the work failed: its error's class (low cardinality) and message.
-    pub fn fail(&mut self, kind: &str, message: &str) {
-        if let Some(open) = &mut self.0 {
-            open.error = Some((kind.to_owned(), message.to_owned()));
-        }
-    }
-
-    /// The identity of the span, for children of its own.
-    pub fn context(&self) -> Option<SpanContext> {
-        self.0.as_ref().map(|open| open.span.context)
-    }
-}
-
-impl fmt::Debug for OpenSpan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.span.fmt(f)
-    }
-}
-
-impl Drop for OpenSpan {
-    fn drop(&mut self) {
-        let error = self.error.as_ref();
-        self.sinks.close(&SpanClose {
-            span: self.span,
-            outcome: match error {
-                Some(_) => Outcome::Exception,
-                None => Outcome::Ok,
-            },
-            error: error.map(|(kind, message)| ErrorInfo { kind, message }),
-            time: SystemTime::now(),
-        });
     }
 }

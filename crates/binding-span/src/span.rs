@@ -10,7 +10,7 @@ use std::fmt;
 
 use tracing::{Metadata, Span};
 
-use crate::{Dropped, Enrichment};
+use crate::{Applied, Enrichment};
 
 /// The target of the event that says what was applied.
 pub const EVENT_TARGET: &str = "binding_span::enrichment";
@@ -28,30 +28,6 @@ pub const EVENT_TARGET: &str = "binding_span::enrichment";
 /// ```
 pub fn is_enrichment_event(metadata: &Metadata<'_>) -> bool {
     metadata.target() == EVENT_TARGET
-}
-
-/// What applying an enrichment did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[must_use = "an enrichment can be lost silently when OpenTelemetry versions do not match"]
-pub struct Applied {
-    /// Whether the OpenTelemetry side of the span has the new name.
-    pub renamed: bool,
-    /// How many attributes the OpenTelemetry side of the span got.
-    pub attributes: usize,
-    /// Whether the event for subscribers that print was recorded.
-    pub event: bool,
-    /// What had been dropped from the enrichment, by reason.
-    pub dropped: Dropped,
-}
-
-impl Applied {
-    /// Whether some subscriber saw the enrichment. False for an enrichment that said something means:
-    /// no subscriber wanted the span, the trace is not sampled, or the application's
-    /// `tracing-opentelemetry` is of another version than this library's and cannot be reached
-    /// through the span. In the last case implement [`SpanSink`](crate::SpanSink) for your version.
-    pub fn seen(&self) -> bool {
-        self.renamed || self.attributes > 0 || self.event
-    }
 }
 
 /// Applies enrichments to a `tracing` span.
@@ -111,13 +87,24 @@ impl fmt::Display for Printed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, attribute) in self.0.iter().enumerate() {
             let space = if i == 0 { "" } else { " " };
-            let key = attribute.key.escape_debug();
+            f.write_str(space)?;
+            print_key(&attribute.key, f)?;
             match attribute.value.as_str() {
-                Some(text) => write!(f, "{space}{key}={text:?}")?,
-                None => write!(f, "{space}{key}={}", attribute.value)?,
+                Some(text) => write!(f, "={text:?}")?,
+                None => write!(f, "={}", attribute.value)?,
             }
         }
         Ok(())
+    }
+}
+
+/// A key as it is, or quoted when it could be taken for something else, such as two attributes.
+fn print_key(key: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'=' | b'"' | b'\\');
+    if key.bytes().all(plain) {
+        f.write_str(key)
+    } else {
+        write!(f, "{key:?}")
     }
 }
 
@@ -131,15 +118,21 @@ mod otel {
     use tracing::Span;
     use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-    use super::Applied;
-    use crate::{AttributeValue, Enrichment, wire::DROPPED_KEY};
+    use crate::{Applied, AttributeValue, Enrichment, OtelSide, wire::DROPPED_KEY};
 
     pub(super) fn apply(span: &Span, enrichment: &Enrichment, applied: &mut Applied) {
         let context = span.context();
         let span = context.span();
         if !span.is_recording() {
+            // Without a layer of our version there is not even an identity.
+            applied.opentelemetry = if span.span_context().is_valid() {
+                OtelSide::NotSampled
+            } else {
+                OtelSide::Unreachable
+            };
             return;
         }
+        applied.opentelemetry = OtelSide::Recorded;
         if let Some(name) = enrichment.span_name() {
             span.update_name(name.to_owned());
             applied.renamed = true;

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use capnp::{struct_list, text};
+
 use binding_span_schema::binding_span_capnp::{
     attribute, binding_span_enrichment, span_context, tag_value, trace_id,
 };
@@ -16,10 +18,6 @@ use crate::{
 
 /// The attribute in which a callee says how much it dropped itself; outside of the caps.
 pub const DROPPED_KEY: &str = "binding_span.dropped";
-
-/// Entries of a list that are looked at before the rest is counted as too many: enough for every
-/// entry of an honest peer, and for replaced ones.
-const EXAMINED: u32 = 1024;
 
 /// Writes an enrichment if something was said. `open` opens the field of your results and is not
 /// called otherwise, so that an absent enrichment costs one null pointer and no work.
@@ -75,6 +73,10 @@ pub fn write_attribute(mut builder: attribute::Builder<'_>, key: &str, value: &A
 
 /// Reads what a callee said, within `limits`. Never fails: what cannot be read or does not fit is
 /// counted in [`Enrichment::dropped`], including what the callee says that it dropped itself.
+///
+/// Read the rest of your results first. A message has one traversal limit, and a hostile enrichment
+/// can use it up, after which nothing else of the message can be read.
+#[must_use]
 pub fn read(reader: binding_span_enrichment::Reader<'_>, limits: Limits) -> Enrichment {
     let mut enrichment = Enrichment::with_limits(limits);
     if reader.has_name() {
@@ -86,28 +88,61 @@ pub fn read(reader: binding_span_enrichment::Reader<'_>, limits: Limits) -> Enri
     if !reader.has_attributes() {
         return enrichment;
     }
-    let Ok(list) = reader.get_attributes() else {
-        enrichment.drop_one(DropReason::Malformed);
-        return enrichment;
-    };
-    let examined = list.len().min(EXAMINED);
-    let unseen = list.len() - examined;
-    if unseen > 0 {
-        let too_many = DropReason::TooManyAttributes;
-        enrichment.dropped_mut().add(too_many, unseen);
-    }
-    // Text is checked and copied only as long as this lasts: replaced values free their bytes in the
-    // enrichment, but not the time that they took.
-    let mut budget = limits.total_bytes.saturating_mul(2);
-    for attribute in list.iter().take(examined as usize) {
-        if let Err(reason) = read_attribute(&mut enrichment, attribute, &mut budget) {
-            enrichment.drop_one(reason);
-        }
+    match reader.get_attributes() {
+        Ok(list) => read_attributes(&mut enrichment, list),
+        Err(_) => enrichment.drop_one(DropReason::Malformed),
     }
     enrichment
 }
 
-fn read_name(enrichment: &mut Enrichment, name: capnp::text::Reader<'_>) {
+fn read_attributes(enrichment: &mut Enrichment, list: struct_list::Reader<'_, attribute::Owned>) {
+    let mut effort = Effort::new(enrichment.limits());
+    for (i, attribute) in list.iter().enumerate() {
+        if let Err(reason) = effort.left(i) {
+            return enrichment.dropped_mut().add(reason, list.len() - i as u32);
+        }
+        if let Err(reason) = read_attribute(enrichment, attribute, &mut effort) {
+            enrichment.drop_one(reason);
+        }
+    }
+}
+
+/// What one enrichment may cost its reader. Entries that replace each other, or that are dropped, use
+/// nothing up of the limits but do take time, and a small message can hold any number of them, since
+/// pointers may alias. An honest callee comes near neither bound.
+struct Effort {
+    entries: usize,
+    bytes: usize,
+    /// The most that one text counts for: one that is far too long must not cost the rest.
+    text: usize,
+}
+
+impl Effort {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            entries: limits.attributes.saturating_mul(4),
+            bytes: limits.total_bytes.saturating_mul(4),
+            text: limits.total_bytes,
+        }
+    }
+
+    /// Why the entry at `index` is not looked at, if it is not.
+    fn left(&self, index: usize) -> Result<(), DropReason> {
+        if index >= self.entries {
+            return Err(DropReason::TooManyAttributes);
+        }
+        if self.bytes == 0 {
+            return Err(DropReason::TotalBytes);
+        }
+        Ok(())
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes.min(self.text));
+    }
+}
+
+fn read_name(enrichment: &mut Enrichment, name: text::Reader<'_>) {
     if let Err(reason) = enrichment.check_name(name.len()) {
         return enrichment.drop_one(reason);
     }
@@ -120,22 +155,21 @@ fn read_name(enrichment: &mut Enrichment, name: capnp::text::Reader<'_>) {
 fn read_attribute(
     enrichment: &mut Enrichment,
     attribute: attribute::Reader<'_>,
-    budget: &mut usize,
+    effort: &mut Effort,
 ) -> Result<(), DropReason> {
-    let key = attribute.get_name().map_err(|_| DropReason::Malformed)?;
-    let limits = *enrichment.limits();
-    if key.len() > limits.key_bytes {
-        return Err(DropReason::KeyTooLong);
-    }
-    let key = key.to_str().map_err(|_| DropReason::InvalidUtf8)?;
     let values = attribute.get_value().map_err(|_| DropReason::Malformed)?;
+    effort.spend(values.len() as usize);
     if values.is_empty() {
         return Ok(());
     }
-    let value = values
-        .get(0)
-        .which()
-        .map_err(|_| DropReason::UnknownValue)?;
+    let key = attribute.get_name().map_err(|_| DropReason::Malformed)?;
+    effort.spend(key.len());
+    if key.len() > enrichment.limits().key_bytes {
+        return Err(DropReason::KeyTooLong);
+    }
+    let key = key.to_str().map_err(|_| DropReason::InvalidUtf8)?;
+    let value = values.get(0).which();
+    let value = value.map_err(|_| DropReason::UnknownValue)?;
     if key == DROPPED_KEY {
         return read_dropped(enrichment, value);
     }
@@ -145,11 +179,9 @@ fn read_attribute(
         tag_value::Float64(value) => AttributeValue::Float64(value),
         tag_value::String(text) => {
             let text = text.map_err(|_| DropReason::Malformed)?;
-            // Before anything is copied, and before UTF-8 is checked.
+            effort.spend(text.len());
+            // Before it is copied, and before UTF-8 is checked.
             enrichment.check_attribute(key, text.len(), true)?;
-            *budget = budget
-                .checked_sub(text.len())
-                .ok_or(DropReason::TotalBytes)?;
             let text = text.to_str().map_err(|_| DropReason::InvalidUtf8)?;
             AttributeValue::String(Cow::Owned(text.to_owned()))
         }

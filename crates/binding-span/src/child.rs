@@ -1,0 +1,92 @@
+//! Spans of the callee's own, below the call's: one for a statement, one for a request that it makes
+//! itself. They are reported to the sinks of the process; nothing of them travels to the caller.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use crate::sink::{ErrorInfo, SpanClose, SpanOpen};
+use crate::{
+    Attribute, IntoAttributeValue, Outcome, Sinks, SpanContext, SpanKind, SpanRef, SpanSink,
+};
+
+/// A span of the callee's own; closed when dropped. Inert where nobody records spans. Made by
+/// [`CallScope::child_span`](crate::CallScope::child_span).
+#[derive(Debug)]
+pub struct ChildSpan(Option<OpenSpan>);
+
+struct OpenSpan {
+    span: SpanRef,
+    sinks: Sinks,
+    error: Option<(String, String)>,
+}
+
+impl ChildSpan {
+    pub(crate) const fn inert() -> Self {
+        Self(None)
+    }
+
+    pub(crate) fn open(parent: SpanRef, sinks: &Sinks, name: &str) -> Self {
+        if sinks.is_empty() {
+            return Self::inert();
+        }
+        let span = SpanRef {
+            context: parent.context.child(),
+            ..parent
+        };
+        sinks.open(&SpanOpen {
+            span,
+            parent: Some(parent.context.span_id),
+            name,
+            kind: SpanKind::Internal,
+            root: false,
+            time: SystemTime::now(),
+            attributes: &[],
+        });
+        Self(Some(OpenSpan {
+            span,
+            sinks: sinks.clone(),
+            error: None,
+        }))
+    }
+
+    /// Tags the span.
+    pub fn attribute(&self, key: &'static str, value: impl IntoAttributeValue) {
+        if let (Some(open), Some(value)) = (&self.0, value.into_attribute_value()) {
+            open.sinks
+                .attributes(open.span, &[Attribute::new(key, value)]);
+        }
+    }
+
+    /// Says that the work failed: its error's class (low cardinality) and message.
+    pub fn fail(&mut self, kind: &str, message: &str) {
+        if let Some(open) = &mut self.0 {
+            open.error = Some((kind.to_owned(), message.to_owned()));
+        }
+    }
+
+    /// The identity of the span, for children of its own.
+    pub fn context(&self) -> Option<SpanContext> {
+        self.0.as_ref().map(|open| open.span.context)
+    }
+}
+
+impl fmt::Debug for OpenSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.span.fmt(f)
+    }
+}
+
+impl Drop for OpenSpan {
+    fn drop(&mut self) {
+        let error = self.error.as_ref();
+        self.sinks.close(&SpanClose {
+            span: self.span,
+            outcome: match error {
+                Some(_) => Outcome::Exception,
+                None => Outcome::Ok,
+            },
+            error: error.map(|(kind, message)| ErrorInfo { kind, message }),
+            time: SystemTime::now(),
+        });
+    }
+}
