@@ -1,1 +1,70 @@
-//! tail
+//! Tail events: the live record of spans.
+//!
+//! A [`Feed`] is a [`SpanSink`](binding_span::SpanSink) that turns what happens to spans into
+//! [`Event`]s, in the shape that workerd's streaming tail workers know, and hands them to readers:
+//! [`JsonLines`] writes them down, a [`Subscription`] gives them to a program. A [`Recorder`] keeps
+//! finished spans in memory, and a [`Tree`] shows spans to people, from a recorder, from events, or
+//! from the JSON lines of several processes.
+//!
+//! # Goals
+//! - Reporting a span never waits for a disk, a terminal or a slow reader: queues are bounded, what
+//!   does not fit is lost, and the reader is told how much.
+//! - Names and values come from other processes: nothing that a terminal would act on reaches it.
+//!
+//! # Not here
+//! Who makes spans (`binding-span-js-rpc`), and OpenTelemetry.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use binding_span::{Attribute, SpanSink};
+//! # use binding_span::{Outcome, SpanClose, SpanContext, InvocationId, SpanKind, SpanOpen, SpanRef};
+//! # use std::time::SystemTime;
+//! use tail::{Feed, JsonLines, Recorder, Tree, TreeStyle};
+//!
+//! let (feed, recorder) = (Feed::new(), Arc::new(Recorder::new()));
+//! let lines = Arc::new(JsonLines::stderr());
+//! feed.subscribe(lines.clone());
+//! let sinks: binding_span::Sinks = Arc::new([Arc::new(feed) as Arc<dyn SpanSink>, recorder.clone()]);
+//!
+//! // ... `sinks` go to whatever makes spans ...
+//! # let span = SpanRef { context: SpanContext::root(), invocation: InvocationId::random() };
+//! # let time = SystemTime::now();
+//! # sinks.open(&SpanOpen { span, parent: None, name: "jsRpcSession", kind: SpanKind::Client, root: true, time, attributes: &[] });
+//! # sinks.rename(span, "d1.query");
+//! # sinks.attributes(span, &[Attribute::new("rows", 3)]);
+//! # sinks.close(&SpanClose { span, outcome: Outcome::Ok, error: None, time });
+//!
+//! lines.flush(std::time::Duration::from_secs(1));
+//! let tree: Tree = recorder.spans().iter().collect();
+//! assert_eq!(tree.render(TreeStyle::plain()), "\
+//! ● jsRpcSession → d1.query  0 µs  ok
+//!     rows = 3
+//! ");
+//! ```
+
+mod event;
+mod feed;
+mod invocation;
+mod json;
+mod json_lines;
+mod queue;
+mod recorder;
+mod text;
+mod tree;
+
+pub use event::{Diagnostic, Event, EventKind, Onset, OnsetInfo, StreamContext};
+pub use feed::{EventSink, Feed, FeedStats};
+pub use invocation::FeedLimits;
+pub use json::{InvalidLine, MAX_LINE};
+pub use json_lines::JsonLines;
+pub use queue::{QueueLimits, Subscription};
+pub use recorder::{FinishedSpan, Recorder, SpanError};
+pub use text::{escape, human_duration};
+pub use tree::{LinesRead, Tree, TreeStyle};
+
+/// The attribute by which a tail event renames its span.
+pub const SPAN_NAME: &str = "span.name";
+
+/// The name of a session's span until somebody renames it. An onset has no name of its own; a span
+/// that an onset stands for has this one unless the onset says otherwise.
+pub const SESSION_NAME: &str = "jsRpcSession";

@@ -1,0 +1,276 @@
+//! What happens to spans, as the event streams of their invocations: no readers, no locks.
+//!
+//! The first span of an invocation decides what its onset stands for. A server span *is* the onset:
+//! it has no `spanOpen`, its caller's span is the onset's context, and `return` marks its end. In front
+//! of any other span stands an onset of its own, with the id of the span's parent if there is one.
+//! The outcome comes when the last open span of the invocation closes; a span that opens later under
+//! the same invocation id begins a new stream.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::SystemTime;
+
+use binding_span::wire::DROPPED_KEY;
+use binding_span::{
+    Attribute, Dropped, InvocationId, Outcome, SpanClose, SpanId, SpanKind, SpanOpen, SpanRef,
+    TraceId,
+};
+
+use crate::{Event, EventKind, Onset, OnsetInfo, SESSION_NAME, SPAN_NAME, StreamContext};
+
+/// The attribute of a span that becomes its onset's entrypoint.
+const BINDING: &str = "jsrpc.binding";
+
+/// What a feed remembers at most about spans that are open. Beyond it the oldest invocation is given
+/// up: its stream ends with the outcome `unknown`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedLimits {
+    /// Invocations, 65,536.
+    pub invocations: usize,
+    /// Spans in all, 262,144.
+    pub spans: usize,
+}
+
+impl Default for FeedLimits {
+    fn default() -> Self {
+        Self {
+            invocations: 65_536,
+            spans: 262_144,
+        }
+    }
+}
+
+/// The invocations that are open.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    limits: FeedLimits,
+    script_name: Option<String>,
+    open: HashMap<InvocationId, Invocation>,
+    /// By age, for giving up the oldest.
+    ages: BTreeMap<u64, InvocationId>,
+    spans: usize,
+    begun: u64,
+    /// Invocations given up.
+    pub(crate) evicted: u64,
+    /// Reports about spans that are not known (any more).
+    pub(crate) unknown: u64,
+}
+
+#[derive(Debug)]
+struct Invocation {
+    age: u64,
+    id: InvocationId,
+    trace: TraceId,
+    /// The onset's span.
+    onset: SpanId,
+    /// The first span; the same as the onset's for a server.
+    root: SpanId,
+    root_outcome: Option<Outcome>,
+    returned: bool,
+    started: SystemTime,
+    sequence: u32,
+    /// Open spans, each with how much of its enrichment was dropped so far.
+    spans: HashMap<SpanId, u64>,
+}
+
+impl Invocation {
+    fn event(&mut self, span: Option<SpanId>, timestamp: SystemTime, event: EventKind) -> Event {
+        let sequence = self.sequence;
+        self.sequence = sequence.saturating_add(1);
+        Event {
+            span_context: StreamContext {
+                trace_id: self.trace,
+                span_id: span,
+            },
+            invocation_id: self.id,
+            timestamp,
+            sequence,
+            event,
+        }
+    }
+
+    fn attributes(&mut self, span: SpanId, time: SystemTime, info: Vec<Attribute>) -> Event {
+        self.event(Some(span), time, EventKind::Attributes { info })
+    }
+
+    fn finish(&mut self, outcome: &'static str, time: SystemTime) -> Event {
+        let wall = time.duration_since(self.started).unwrap_or_default();
+        let outcome = EventKind::Outcome {
+            outcome: outcome.into(),
+            cpu_time: 0,
+            wall_time: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+        };
+        self.event(Some(self.onset), time, outcome)
+    }
+}
+
+impl Streams {
+    pub(crate) fn new(limits: FeedLimits, script_name: Option<String>) -> Self {
+        Self {
+            limits,
+            script_name,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn open(&mut self, open: &SpanOpen<'_>, out: &mut Vec<Event>) {
+        let id = open.span.context.span_id;
+        if self.open.contains_key(&open.span.invocation) {
+            if self.spans >= self.limits.spans {
+                self.evict(open.time, out);
+            }
+        } else {
+            while !self.open.is_empty()
+                && (self.open.len() >= self.limits.invocations || self.spans >= self.limits.spans)
+            {
+                self.evict(open.time, out);
+            }
+            self.begin(open, out);
+        }
+        let Some(invocation) = self.open.get_mut(&open.span.invocation) else {
+            self.unknown += 1;
+            return;
+        };
+        if invocation.spans.insert(id, 0).is_none() {
+            self.spans += 1;
+        }
+        if id != invocation.onset {
+            let parent = open.parent.unwrap_or(invocation.onset);
+            let event = EventKind::SpanOpen {
+                name: open.name.to_owned(),
+                span_id: id,
+            };
+            out.push(invocation.event(Some(parent), open.time, event));
+        }
+        if !open.attributes.is_empty() {
+            out.push(invocation.attributes(id, open.time, open.attributes.to_vec()));
+        }
+    }
+
+    fn begin(&mut self, open: &SpanOpen<'_>, out: &mut Vec<Event>) {
+        let root = open.span.context.span_id;
+        let server = open.kind == SpanKind::Server;
+        let (onset, caller) = if server {
+            (root, open.parent)
+        } else {
+            (open.parent.unwrap_or_else(SpanId::random), None)
+        };
+        let mut invocation = Invocation {
+            age: self.begun,
+            id: open.span.invocation,
+            trace: open.span.context.trace_id,
+            onset,
+            root,
+            root_outcome: None,
+            returned: false,
+            started: open.time,
+            sequence: 0,
+            spans: HashMap::new(),
+        };
+        let named = server && open.name != SESSION_NAME;
+        let name = named.then(|| Attribute::new(SPAN_NAME, open.name.to_owned()));
+        let event = EventKind::Onset(Onset {
+            execution_model: "stateless".into(),
+            span_id: onset,
+            entrypoint: entrypoint(open.attributes),
+            script_name: self.script_name.clone(),
+            script_tags: Vec::new(),
+            info: OnsetInfo::default(),
+            attributes: name.into_iter().collect(),
+        });
+        out.push(invocation.event(caller, open.time, event));
+        self.ages.insert(self.begun, invocation.id);
+        self.begun += 1;
+        self.open.insert(invocation.id, invocation);
+    }
+
+    /// The invocation of a span that is open.
+    fn known(&mut self, span: SpanRef) -> Option<&mut Invocation> {
+        let known = self
+            .open
+            .get_mut(&span.invocation)
+            .filter(|invocation| invocation.spans.contains_key(&span.context.span_id));
+        if known.is_none() {
+            self.unknown += 1;
+        }
+        known
+    }
+
+    pub(crate) fn attributes(
+        &mut self,
+        span: SpanRef,
+        attributes: Vec<Attribute>,
+        out: &mut Vec<Event>,
+    ) {
+        if let Some(invocation) = self.known(span) {
+            out.push(invocation.attributes(span.context.span_id, SystemTime::now(), attributes));
+        }
+    }
+
+    pub(crate) fn dropped(&mut self, span: SpanRef, dropped: &Dropped, out: &mut Vec<Event>) {
+        let id = span.context.span_id;
+        let Some(invocation) = self.known(span) else {
+            return;
+        };
+        let Some(total) = invocation.spans.get_mut(&id) else {
+            return;
+        };
+        *total = total.saturating_add(dropped.total());
+        let count = i64::try_from(*total).unwrap_or(i64::MAX);
+        let info = vec![Attribute::new(DROPPED_KEY, count)];
+        out.push(invocation.attributes(id, SystemTime::now(), info));
+    }
+
+    pub(crate) fn close(&mut self, close: &SpanClose<'_>, out: &mut Vec<Event>) {
+        let id = close.span.context.span_id;
+        let Some(invocation) = self.known(close.span) else {
+            return;
+        };
+        invocation.spans.remove(&id);
+        if let Some(error) = close.error {
+            let kind = Attribute::new("error.type", error.kind.to_owned());
+            out.push(invocation.attributes(id, close.time, vec![kind]));
+            let exception = EventKind::Exception {
+                name: error.kind.to_owned(),
+                message: error.message.to_owned(),
+            };
+            out.push(invocation.event(Some(id), close.time, exception));
+        }
+        if id != invocation.onset {
+            let outcome = close.outcome.label().into();
+            let closed = EventKind::SpanClose { outcome };
+            out.push(invocation.event(Some(id), close.time, closed));
+        }
+        if id == invocation.root {
+            invocation.root_outcome = Some(close.outcome);
+        }
+        let last = invocation.spans.is_empty();
+        if !invocation.returned && (last || id == invocation.onset) {
+            invocation.returned = true;
+            out.push(invocation.event(Some(invocation.onset), close.time, EventKind::Return));
+        }
+        if last {
+            let outcome = invocation.root_outcome.map_or("unknown", Outcome::label);
+            out.push(invocation.finish(outcome, close.time));
+            let age = invocation.age;
+            self.open.remove(&close.span.invocation);
+            self.ages.remove(&age);
+        }
+        self.spans = self.spans.saturating_sub(1);
+    }
+
+    fn evict(&mut self, time: SystemTime, out: &mut Vec<Event>) {
+        let Some((_, oldest)) = self.ages.pop_first() else {
+            return;
+        };
+        if let Some(mut invocation) = self.open.remove(&oldest) {
+            self.spans = self.spans.saturating_sub(invocation.spans.len());
+            self.evicted += 1;
+            out.push(invocation.finish("unknown", time));
+        }
+    }
+}
+
+fn entrypoint(attributes: &[Attribute]) -> Option<String> {
+    let binding = attributes.iter().find(|a| a.key == BINDING)?;
+    binding.value.as_str().map(str::to_owned)
+}

@@ -1,0 +1,228 @@
+//! Tail events as JSON: how each part is written, and how a line is read.
+//!
+//! JSON has no NaN and no infinities; they are written as the strings `"NaN"`, `"Infinity"` and
+//! `"-Infinity"`, as Protocol Buffers' JSON does, and come back as strings. (`JSON.stringify` in a tail
+//! worker prints `null` for all three, which is read as NaN.) Int64 is an integer of JSON, all 64 bits;
+//! a double that is integral is written with `.0`, so that its type survives.
+//!
+//! A line may go to a terminal, so what [`text::is_hidden`] names is written as `\u` escapes: same
+//! JSON, nothing that a terminal acts on.
+
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use binding_span::{Attribute, AttributeValue};
+use serde::de::{Deserializer, Error as _};
+use serde::ser::{SerializeSeq, SerializeStruct, Serializer};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Event, text};
+
+/// The longest line that is read, 4 MiB: an event of the largest enrichment is below 2 MiB.
+pub const MAX_LINE: usize = 4 * 1024 * 1024;
+
+/// A line that is not a tail event.
+#[derive(Debug, thiserror::Error)]
+#[error("not a tail event: {0}")]
+pub struct InvalidLine(#[from] serde_json::Error);
+
+impl Event {
+    /// The event as one line of JSON, without the newline.
+    ///
+    /// ```
+    /// let line = r#"{"spanContext":{"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331"},"invocationId":"ffef0102030405060708090a0b0c0d0e","timestamp":"2026-11-22T07:18:14.585Z","sequence":3,"event":{"type":"spanClose","outcome":"ok"}}"#;
+    /// let event = tail::Event::from_line(line).unwrap();
+    /// assert_eq!(event.to_line(), line);
+    /// ```
+    pub fn to_line(&self) -> String {
+        let mut line = Vec::new();
+        // Writing to memory does not fail, and the formatter writes UTF-8 only.
+        let _ = self.write_line(&mut line);
+        String::from_utf8(line).unwrap_or_default()
+    }
+
+    /// Writes the event as one line of JSON, without the newline.
+    pub(crate) fn write_line(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        self.serialize(&mut serde_json::Serializer::with_formatter(out, Printable))
+    }
+
+    /// Reads one line. Fields that are not known are ignored.
+    ///
+    /// # Errors
+    /// When it is not JSON, or not a tail event.
+    pub fn from_line(line: &str) -> Result<Self, InvalidLine> {
+        Ok(serde_json::from_str(line)?)
+    }
+}
+
+/// Compact JSON, with what a terminal must not see as escapes.
+struct Printable;
+
+impl serde_json::ser::Formatter for Printable {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(text::is_hidden) {
+            writer.write_all(&rest.as_bytes()[..at])?;
+            let mut after = rest[at..].chars();
+            let hidden = after.next().unwrap_or_default();
+            for unit in hidden.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = after.as_str();
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+macro_rules! hex {
+    ($module:ident, $id:ident, $int:ty) => {
+        pub(crate) mod $module {
+            use super::*;
+            use binding_span::$id;
+
+            pub(crate) fn serialize<S: Serializer>(id: &$id, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(id)
+            }
+
+            pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<$id, D::Error> {
+                let digits = String::deserialize(from)?;
+                let hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
+                let parsed = <$int>::from_str_radix(&digits, 16).ok().filter(|_| hex);
+                parsed
+                    .map($id)
+                    .ok_or_else(|| D::Error::custom("an id that is not hex"))
+            }
+        }
+    };
+}
+
+hex!(trace_id, TraceId, u128);
+hex!(invocation_id, InvocationId, u128);
+hex!(span_id, SpanId, u64);
+
+pub(crate) mod optional_span_id {
+    use super::*;
+    use binding_span::SpanId;
+
+    pub(crate) fn serialize<S: Serializer>(id: &Option<SpanId>, to: S) -> Result<S::Ok, S::Error> {
+        match id {
+            Some(id) => to.collect_str(id),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<SpanId>, D::Error> {
+        span_id::deserialize(from).map(|id| Some(id).filter(|id| id.is_valid()))
+    }
+}
+
+pub(crate) mod timestamp {
+    use super::*;
+    use time::OffsetDateTime;
+    use time::format_description::well_known::Rfc3339;
+
+    /// ISO 8601 in milliseconds, UTC, as `Date.prototype.toISOString` has it.
+    pub(crate) fn serialize<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        let date =
+            OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+        let (hour, minute, second) = date.to_hms();
+        let milli = since.subsec_millis();
+        to.collect_str(&format_args!(
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"
+        ))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SystemTime, D::Error> {
+        let text = String::deserialize(from)?;
+        let date = OffsetDateTime::parse(&text, &Rfc3339).map_err(D::Error::custom)?;
+        let nanos = u64::try_from(date.unix_timestamp_nanos()).unwrap_or(0);
+        Ok(UNIX_EPOCH + Duration::from_nanos(nanos))
+    }
+}
+
+/// Milliseconds, as an integer or a double.
+pub(crate) fn milliseconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    Ok(f64::deserialize(from)? as u64)
+}
+
+pub(crate) mod attributes {
+    use super::*;
+
+    struct Written<'a>(&'a Attribute);
+
+    impl Serialize for Written<'_> {
+        fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            let mut object = to.serialize_struct("Attribute", 2)?;
+            object.serialize_field("name", &self.0.key)?;
+            match &self.0.value {
+                AttributeValue::String(text) => object.serialize_field("value", text)?,
+                AttributeValue::Bool(value) => object.serialize_field("value", value)?,
+                AttributeValue::Int64(value) => object.serialize_field("value", value)?,
+                AttributeValue::Float64(value) => match not_a_number(*value) {
+                    Some(word) => object.serialize_field("value", word)?,
+                    None => object.serialize_field("value", value)?,
+                },
+            }
+            object.end()
+        }
+    }
+
+    fn not_a_number(value: f64) -> Option<&'static str> {
+        match value {
+            f64::INFINITY => Some("Infinity"),
+            f64::NEG_INFINITY => Some("-Infinity"),
+            value if value.is_nan() => Some("NaN"),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn serialize<S: Serializer>(
+        attributes: &[Attribute],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        let mut list = to.serialize_seq(Some(attributes.len()))?;
+        for attribute in attributes {
+            list.serialize_element(&Written(attribute))?;
+        }
+        list.end()
+    }
+
+    #[derive(Deserialize)]
+    struct Read {
+        name: String,
+        #[serde(default)]
+        value: Value,
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<Attribute>, D::Error> {
+        let read = Vec::<Read>::deserialize(from)?;
+        let attribute = |Read { name, value }| Attribute::new(name, scalar(value));
+        Ok(read.into_iter().map(attribute).collect())
+    }
+
+    /// A list, which workerd has and we have not, is shown as its JSON.
+    fn scalar(value: Value) -> AttributeValue {
+        match value {
+            Value::String(text) => text.into(),
+            Value::Bool(value) => value.into(),
+            Value::Number(number) => match number.as_i64() {
+                Some(int) => int.into(),
+                None => number.as_f64().unwrap_or(f64::NAN).into(),
+            },
+            Value::Null => f64::NAN.into(),
+            other => other.to_string().into(),
+        }
+    }
+}

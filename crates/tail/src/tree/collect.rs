@@ -1,0 +1,147 @@
+//! What an event does to the tree.
+
+use std::time::SystemTime;
+
+use binding_span::{Attribute, Dropped, SpanId};
+
+use super::{Key, MAX_SPANS, Node, Stream, Tree};
+use crate::recorder::upsert;
+use crate::{Event, EventKind, Onset, SESSION_NAME, SPAN_NAME, SpanError};
+
+/// Attributes that a span keeps here. A caller's limits keep below it; this is for files.
+const MAX_ATTRIBUTES: usize = 1024;
+
+impl Tree {
+    pub(super) fn collect(&mut self, source: usize, event: &Event) {
+        let stream = (source, event.invocation_id);
+        let context = event.span_context;
+        let time = event.timestamp;
+        let key = context.span_id.map(|span| (context.trace_id, span));
+        match &event.event {
+            EventKind::Onset(onset) => self.onset(stream, event, onset),
+            EventKind::SpanOpen { name, span_id } => {
+                let node = Node::new(stream, context.span_id, name.clone(), time);
+                self.add((context.trace_id, *span_id), node);
+            }
+            EventKind::Attributes { info } => {
+                if let Some(node) = self.unfinished(key) {
+                    node.anchor = false;
+                    node.tag(info);
+                }
+            }
+            EventKind::Exception { name, message } => {
+                if let Some(node) = self.unfinished(key) {
+                    node.anchor = false;
+                    node.error = Some(SpanError {
+                        kind: name.clone(),
+                        message: message.clone(),
+                    });
+                }
+            }
+            EventKind::SpanClose { outcome } => {
+                if let Some(node) = self.unfinished(key) {
+                    node.outcome = Some(outcome.clone());
+                    node.end = Some(time);
+                }
+            }
+            EventKind::Return => {
+                if let Some(node) = self.of_stream(stream) {
+                    node.end = Some(time);
+                }
+            }
+            EventKind::Outcome { outcome, .. } => {
+                if let Some(node) = self.of_stream(stream) {
+                    node.outcome = Some(outcome.clone());
+                    node.end.get_or_insert(time);
+                }
+                self.streams.remove(&stream);
+            }
+            EventKind::StreamDiagnostic { diagnostic } => {
+                self.lost_events = self.lost_events.saturating_add(diagnostic.count);
+            }
+            EventKind::Unknown => {}
+        }
+    }
+
+    fn onset(&mut self, stream: Stream, event: &Event, onset: &Onset) {
+        let key = (event.span_context.trace_id, onset.span_id);
+        let caller = event.span_context.span_id;
+        let jsrpc = onset.info.kind == "jsrpc";
+        let name = if jsrpc {
+            SESSION_NAME.to_owned()
+        } else {
+            onset.info.kind.to_string()
+        };
+        let mut node = Node::new(stream, caller, name, event.timestamp);
+        node.anchor = caller.is_none() && jsrpc && onset.attributes.is_empty();
+        node.tag(&onset.attributes);
+        node.original_name = node.name.clone();
+        // What only stands in front of a span's children must not hide the span.
+        if node.anchor && self.nodes.contains_key(&key) {
+            return;
+        }
+        if self.add(key, node) && self.streams.len() < MAX_SPANS {
+            self.streams.insert(stream, key);
+        }
+    }
+
+    /// Whether it was added: a finished span stays as it is.
+    fn add(&mut self, key: Key, mut node: Node) -> bool {
+        if let Some(known) = self.nodes.get(&key) {
+            if known.finished {
+                return false;
+            }
+        } else if self.nodes.len() >= MAX_SPANS {
+            self.overflow += 1;
+            return false;
+        }
+        node.order = self.nodes.len();
+        self.nodes.insert(key, node);
+        true
+    }
+
+    fn unfinished(&mut self, key: Option<Key>) -> Option<&mut Node> {
+        self.nodes.get_mut(&key?).filter(|node| !node.finished)
+    }
+
+    /// The span that the stream's onset stands for, if it does and nobody else opened it since.
+    fn of_stream(&mut self, stream: Stream) -> Option<&mut Node> {
+        let key = self.streams.get(&stream)?;
+        let node = self.nodes.get_mut(key)?;
+        (node.stream == Some(stream) && !node.finished).then_some(node)
+    }
+}
+
+impl Node {
+    fn new(stream: Stream, parent: Option<SpanId>, name: String, start: SystemTime) -> Self {
+        Self {
+            parent,
+            source: Some(stream.0),
+            stream: Some(stream),
+            name: name.clone().into(),
+            original_name: name.into(),
+            attributes: Vec::new(),
+            outcome: None,
+            error: None,
+            dropped: Dropped::default(),
+            start,
+            end: None,
+            coarse: true,
+            anchor: false,
+            finished: false,
+            order: 0,
+        }
+    }
+
+    fn tag(&mut self, attributes: &[Attribute]) {
+        for attribute in attributes {
+            match attribute.value.as_str() {
+                Some(name) if attribute.key == SPAN_NAME => self.name = name.to_owned().into(),
+                _ if self.attributes.len() < MAX_ATTRIBUTES => {
+                    upsert(&mut self.attributes, std::slice::from_ref(attribute));
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! How a tree looks. Lines are made one after another with a stack of our own, not by recursion: how
+//! deep a tree is, is up to other processes.
+
+use std::collections::HashSet;
+
+use binding_span::wire::DROPPED_KEY;
+use binding_span::{Attribute, AttributeValue};
+
+use super::paint::Paint;
+use super::{Arranged, Key, Node, Tree, TreeStyle};
+use crate::text::{self, grouped, human_duration};
+
+/// Attributes of a span that are shown unless verbose.
+const FOLD: usize = 16;
+/// Characters of a value that are shown; verbose shows more.
+const VALUE: usize = 100;
+const VALUE_VERBOSE: usize = 4096;
+/// Characters of an error's message that are shown.
+const MESSAGE: usize = 300;
+/// Characters of a name or key that are shown.
+const NAME: usize = 64;
+const NAME_VERBOSE: usize = 256;
+/// Keys are aligned up to this width; a longer one moves only its own value.
+const ALIGN: usize = 40;
+/// Levels that are indented; deeper ones stand at the same place, with their level.
+const INDENTED: usize = 32;
+
+pub(super) fn render(tree: &Tree, style: TreeStyle) -> String {
+    let page = Page {
+        tree,
+        style,
+        paint: Paint(style.colour),
+    };
+    page.render(&tree.arrange())
+}
+
+struct Page<'a> {
+    tree: &'a Tree,
+    style: TreeStyle,
+    paint: Paint,
+}
+
+/// A span that is to be shown.
+struct Line {
+    key: Key,
+    depth: usize,
+    /// What stands before the children of its parent.
+    indent: String,
+    last: bool,
+}
+
+impl Page<'_> {
+    fn render(&self, arranged: &Arranged) -> String {
+        let mut out = String::new();
+        let mut shown = HashSet::new();
+        for &root in &arranged.roots {
+            let mut todo = vec![Line {
+                key: root,
+                depth: 0,
+                indent: String::new(),
+                last: true,
+            }];
+            while let Some(line) = todo.pop() {
+                let Some(node) = self.tree.nodes.get(&line.key) else {
+                    continue;
+                };
+                if !shown.insert(line.key) {
+                    continue;
+                }
+                let below = arranged.below.get(&line.key).map_or(&[][..], Vec::as_slice);
+                let indent = self.span(&mut out, &line, node, !below.is_empty());
+                for (i, &key) in below.iter().enumerate().rev() {
+                    todo.push(Line {
+                        key,
+                        depth: line.depth + 1,
+                        indent: indent.clone(),
+                        last: i + 1 == below.len(),
+                    });
+                }
+            }
+        }
+        self.footer(&mut out);
+        out
+    }
+
+    /// Shows a span; what stands before its children.
+    fn span(&self, out: &mut String, line: &Line, node: &Node, parent: bool) -> String {
+        let (connector, indent) = match (line.depth, line.last) {
+            (0, _) => (String::new(), String::new()),
+            (depth, _) if depth > INDENTED => (
+                format!("{}… level {depth} ", line.indent),
+                line.indent.clone(),
+            ),
+            (_, true) => (format!("{}╰─", line.indent), format!("{}  ", line.indent)),
+            (_, false) => (format!("{}├─", line.indent), format!("{}│ ", line.indent)),
+        };
+        self.push(out, &connector, &self.headline(node));
+        let bar = if parent { "│ " } else { "  " };
+        let inner = format!("{indent}{bar}  ");
+        for detail in self.details(line.key, node) {
+            self.push(out, &inner, &detail);
+        }
+        indent
+    }
+
+    fn push(&self, out: &mut String, frame: &str, text: &str) {
+        if !frame.is_empty() {
+            let blank = frame.bytes().all(|b| b == b' ');
+            if blank {
+                out.push_str(frame);
+            } else {
+                out.push_str(&self.paint.dim(frame));
+            }
+        }
+        out.push_str(text);
+        out.push('\n');
+    }
+
+    /// `● jsRpcSession → d1.query  3.1 ms  ok  [callee]`
+    fn headline(&self, node: &Node) -> String {
+        let paint = self.paint;
+        let name = |text: &str| text::name(text, self.pick(NAME, NAME_VERBOSE));
+        let bullet = match node.outcome.as_deref() {
+            Some("ok") => paint.good("●"),
+            Some(_) => paint.bad("●"),
+            None => paint.warn("○"),
+        };
+        let names = if node.name == node.original_name {
+            paint.name(name(&node.name))
+        } else {
+            let (old, new) = (name(&node.original_name), name(&node.name));
+            format!(
+                "{} {}",
+                paint.dim(format_args!("{old} →")),
+                paint.new_name(new)
+            )
+        };
+        let outcome = match node.outcome.as_deref() {
+            Some("ok") => paint.good("ok"),
+            Some(outcome) => paint.bad(text::name(outcome, NAME)),
+            None => paint.warn("unfinished"),
+        };
+        let mut line = format!("{bullet} {names}");
+        if let Some(duration) = node.duration() {
+            line += "  ";
+            line += &match duration.as_millis() {
+                0 if node.coarse => "<1 ms".to_owned(),
+                millis @ 1..1_000 if node.coarse => format!("{millis} ms"),
+                _ => human_duration(duration),
+            };
+        }
+        line += "  ";
+        line += &outcome;
+        if let Some(source) = node.source.and_then(|at| self.tree.sources.get(at)) {
+            line += "  ";
+            line += &paint.dim(format_args!("[{}]", text::name(source, NAME)));
+        }
+        line
+    }
+
+    fn details(&self, key: Key, node: &Node) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.style.verbose {
+            let ids = format!("trace {} span {}", key.0, key.1);
+            lines.push(self.paint.dim(ids));
+        }
+        if let Some(error) = &node.error {
+            let kind = text::name(&error.kind, NAME);
+            let message = text::escape(&error.message);
+            let message = match message
+                .char_indices()
+                .nth(self.pick(MESSAGE, VALUE_VERBOSE))
+            {
+                Some((at, _)) => {
+                    let bytes = grouped(error.message.len() as u64);
+                    format!("{}… ({bytes} bytes)", &message[..at])
+                }
+                None => message.into_owned(),
+            };
+            lines.push(self.paint.bad(format_args!("✗ {kind}: {message}")));
+        }
+        self.attributes(&node.attributes, &mut lines);
+        lines.extend(self.dropped(node));
+        lines
+    }
+
+    fn attributes(&self, attributes: &[Attribute], lines: &mut Vec<String>) {
+        let max = self.pick(NAME, NAME_VERBOSE);
+        let told: Vec<(String, &AttributeValue)> = attributes
+            .iter()
+            .filter(|a| a.key != DROPPED_KEY)
+            .map(|a| (text::name(&a.key, max), &a.value))
+            .collect();
+        // Folding one line would only replace it by another.
+        let shown = if told.len() > self.pick(FOLD + 1, usize::MAX) {
+            FOLD
+        } else {
+            told.len()
+        };
+        let widths = told[..shown].iter().map(|(key, _)| key.chars().count());
+        let width = widths.filter(|&width| width <= ALIGN).max().unwrap_or(0);
+        for (key, value) in &told[..shown] {
+            let pad = width.saturating_sub(key.chars().count());
+            let (key, value) = (self.paint.key(key), self.value(value));
+            lines.push(format!("{key}{:pad$} {} {value}", "", self.paint.dim("=")));
+        }
+        if shown < told.len() {
+            let more = grouped((told.len() - shown) as u64);
+            lines.push(self.paint.dim(format_args!("… {more} more attributes")));
+        }
+    }
+
+    fn value(&self, value: &AttributeValue) -> String {
+        let shown = match value {
+            AttributeValue::String(text) => text::quote(text, self.pick(VALUE, VALUE_VERBOSE)),
+            other => other.to_string(),
+        };
+        self.paint.value(value, shown)
+    }
+
+    /// `⚠ 3 dropped: denied_key 2, key_too_long 1`
+    fn dropped(&self, node: &Node) -> Option<String> {
+        let reported = node.attributes.iter().find(|a| a.key == DROPPED_KEY);
+        let reported = match reported.map(|a| &a.value) {
+            Some(&AttributeValue::Int64(count)) => u64::try_from(count).unwrap_or(0),
+            _ => 0,
+        };
+        let total = node.dropped.total().max(reported);
+        if total == 0 {
+            return None;
+        }
+        let reasons = node.dropped.iter();
+        let reasons: Vec<String> = reasons
+            .map(|(reason, count)| format!("{reason} {}", grouped(count.into())))
+            .collect();
+        let separator = if reasons.is_empty() { "" } else { ": " };
+        let (total, reasons) = (grouped(total), reasons.join(", "));
+        let line = format!("⚠ {total} dropped{separator}{reasons}");
+        Some(self.paint.warn(line))
+    }
+
+    fn footer(&self, out: &mut String) {
+        let notes = [
+            (self.tree.overflow, "more spans, too many to show"),
+            (
+                self.tree.lost_events,
+                "tail events were lost: spans may be incomplete",
+            ),
+        ];
+        for (count, what) in notes {
+            if count > 0 {
+                let note = format!("⚠ {} {what}", grouped(count));
+                self.push(out, "", &self.paint.warn(note));
+            }
+        }
+    }
+
+    fn pick<T>(&self, short: T, verbose: T) -> T {
+        if self.style.verbose { verbose } else { short }
+    }
+}
