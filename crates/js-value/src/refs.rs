@@ -1,0 +1,356 @@
+//! Objects in order of appearance: counting them, resolving references to them, copying parts out.
+//!
+//! The order is the one that [`Value::BackRef`] documents. Everything that follows references works
+//! under a budget: a few bytes of shared references can describe a tree of any size.
+
+use crate::{JsError, Object, SparseArray, Value, View, ViewBuffer};
+use std::collections::HashMap;
+
+/// How deep a copied value may be nested; references can nest what a shallow value holds.
+const MAX_DEPTH: usize = 256;
+/// How many values a copy may have.
+const MAX_VALUES: usize = 1 << 20;
+/// How many bytes of strings and buffers the copies of shared objects may have.
+const MAX_BYTES: usize = 64 << 20;
+
+/// Why a value with references cannot be written as a plain tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExpandError {
+    /// An object contains itself.
+    #[error("the value contains itself (a cycle)")]
+    Cycle,
+    /// The copies would be too many or too long.
+    #[error(
+        "the value's shared references expand to more than {MAX_VALUES} values or {MAX_BYTES} bytes"
+    )]
+    TooLarge,
+    /// The copies would be nested too deeply.
+    #[error("the value is nested deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+    /// A reference to an object that does not exist, or is not of the needed type.
+    #[error("back-reference {0} does not lead to a fitting object of the value")]
+    Dangling(u32),
+}
+
+impl Value {
+    /// Whether there is a reference anywhere inside.
+    pub fn has_references(&self) -> bool {
+        match self {
+            Value::BackRef(_) => true,
+            Value::View(view) => matches!(view.buffer, ViewBuffer::Shared(_)),
+            _ => {
+                let mut found = false;
+                for_each_child(self, &mut |child| found = found || child.has_references());
+                found
+            }
+        }
+    }
+
+    /// The same value as a plain tree: each reference replaced by a copy of its object.
+    ///
+    /// # Errors
+    /// For a value that contains itself, and when the copies exceed 2^20 values, 64 MiB or 256
+    /// levels.
+    pub fn expanded(&self) -> Result<Value, ExpandError> {
+        if !self.has_references() {
+            return Ok(self.clone());
+        }
+        Copier::new(self, Mode::Expand { open: Vec::new() }).copy(self, &mut 0)
+    }
+}
+
+/// Takes the elements of `root` apart, so that each stands alone: what it shares with its siblings is
+/// copied into it, what it shares within itself stays shared.
+pub(crate) fn split(root: &Value, elements: &[Value]) -> Result<Vec<Value>, ExpandError> {
+    let mut at = 1; // the root itself is object 0
+    let mut parts = Vec::with_capacity(elements.len());
+    for element in elements {
+        let mode = Mode::Share {
+            moved: HashMap::new(),
+            next: 0,
+        };
+        parts.push(Copier::new(root, mode).copy(element, &mut at)?);
+    }
+    Ok(parts)
+}
+
+/// How many objects `value` consists of.
+pub(crate) fn count(value: &Value) -> u32 {
+    let mut total = own_objects(value);
+    for_each_child(value, &mut |child| total += count(child));
+    total
+}
+
+/// How many numbers the value itself takes, without what is inside.
+fn own_objects(value: &Value) -> u32 {
+    match value {
+        Value::Undefined
+        | Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::BigInt(_)
+        | Value::String(_)
+        | Value::BackRef(_) => 0,
+        Value::View(view) if matches!(view.buffer, ViewBuffer::Own(_)) => 2,
+        _ => 1,
+    }
+}
+
+/// Calls `f` for each value directly inside `value`, in order of appearance.
+pub(crate) fn for_each_child<'a>(value: &'a Value, f: &mut dyn FnMut(&'a Value)) {
+    match value {
+        Value::Array(elements) | Value::Set(elements) => elements.iter().for_each(f),
+        Value::Object(object) => object.values().for_each(f),
+        Value::Map(entries) => {
+            for (key, value) in entries {
+                f(key);
+                f(value);
+            }
+        }
+        Value::SparseArray(array) => {
+            array.elements().iter().for_each(|(_, value)| f(value));
+            array.properties.values().for_each(f);
+        }
+        Value::Error(error) => {
+            error.cause.iter().for_each(&mut *f);
+            error.properties.values().for_each(f);
+        }
+        _ => {}
+    }
+}
+
+/// What a number stands for.
+#[derive(Clone, Copy)]
+enum Node<'a> {
+    Value(&'a Value),
+    /// The buffer that a view owns.
+    Buffer(&'a [u8]),
+}
+
+fn index<'a>(value: &'a Value, objects: &mut Vec<Node<'a>>) {
+    if let Value::View(view) = value
+        && let ViewBuffer::Own(bytes) = &view.buffer
+    {
+        objects.push(Node::Buffer(bytes));
+    }
+    if own_objects(value) > 0 {
+        objects.push(Node::Value(value));
+    }
+    for_each_child(value, &mut |child| index(child, objects));
+}
+
+enum Mode {
+    /// Every reference becomes a copy; `open` are the objects being copied.
+    Expand { open: Vec<u32> },
+    /// References stay, renumbered: `moved` leads from the old numbers to the new ones.
+    Share { moved: HashMap<u32, u32>, next: u32 },
+}
+
+struct Copier<'a> {
+    objects: Vec<Node<'a>>,
+    mode: Mode,
+    depth: usize,
+    values: usize,
+    bytes: usize,
+}
+
+impl<'a> Copier<'a> {
+    fn new(root: &'a Value, mode: Mode) -> Self {
+        let mut objects = Vec::new();
+        index(root, &mut objects);
+        Self {
+            objects,
+            mode,
+            depth: 0,
+            values: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Copies `value`, whose first object has the number `at`; moves `at` past its last.
+    fn copy(&mut self, value: &'a Value, at: &mut u32) -> Result<Value, ExpandError> {
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            return Err(ExpandError::TooLarge);
+        }
+        match value {
+            Value::BackRef(n) => return self.reference(*n),
+            Value::View(view) => return self.view(view, at),
+            Value::ArrayBuffer(bytes) => self.charge(bytes.len())?,
+            Value::String(text) => self.charge(text.as_str().map_or(0, str::len))?,
+            _ => {}
+        }
+        if own_objects(value) == 0 {
+            return Ok(value.clone());
+        }
+        let id = *at;
+        if let Some(new) = self.moved(id) {
+            *at += count(value);
+            return Ok(Value::BackRef(new));
+        }
+        *at += 1;
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(ExpandError::TooDeep);
+        }
+        self.enter(id);
+        let copy = self.inside(value, at)?;
+        if let Mode::Expand { open } = &mut self.mode {
+            open.pop();
+        }
+        self.depth -= 1;
+        Ok(copy)
+    }
+
+    fn inside(&mut self, value: &'a Value, at: &mut u32) -> Result<Value, ExpandError> {
+        Ok(match value {
+            Value::Array(elements) => Value::Array(self.list(elements, at)?),
+            Value::Set(elements) => Value::Set(self.list(elements, at)?),
+            Value::Object(object) => Value::Object(self.object(object, at)?),
+            Value::Map(entries) => {
+                let mut copies = Vec::with_capacity(entries.len());
+                for (key, value) in entries {
+                    copies.push((self.copy(key, at)?, self.copy(value, at)?));
+                }
+                Value::Map(copies)
+            }
+            Value::SparseArray(array) => {
+                let mut elements = Vec::with_capacity(array.elements().len());
+                for (index, value) in array.elements() {
+                    elements.push((*index, self.copy(value, at)?));
+                }
+                let properties = self.object(&array.properties, at)?;
+                SparseArray::from_parts(array.length(), elements, properties)
+                    .0
+                    .into()
+            }
+            Value::Error(error) => {
+                let cause = match &error.cause {
+                    Some(cause) => Some(self.copy(cause, at)?),
+                    None => None,
+                };
+                Value::from(JsError {
+                    name: error.name.clone(),
+                    message: error.message.clone(),
+                    stack: error.stack.clone(),
+                    cause,
+                    properties: self.object(&error.properties, at)?,
+                })
+            }
+            other => other.clone(),
+        })
+    }
+
+    fn list(&mut self, elements: &'a [Value], at: &mut u32) -> Result<Vec<Value>, ExpandError> {
+        elements
+            .iter()
+            .map(|element| self.copy(element, at))
+            .collect()
+    }
+
+    fn object(&mut self, object: &'a Object, at: &mut u32) -> Result<Object, ExpandError> {
+        let mut pairs = Vec::with_capacity(object.len());
+        for (name, value) in object {
+            self.charge(name.as_str().map_or(0, str::len))?;
+            pairs.push((name.clone(), self.copy(value, at)?));
+        }
+        Ok(Object::from_pairs(pairs).0)
+    }
+
+    fn reference(&mut self, n: u32) -> Result<Value, ExpandError> {
+        if let Mode::Expand { open } = &self.mode
+            && open.contains(&n)
+        {
+            return Err(ExpandError::Cycle);
+        }
+        if let Some(new) = self.moved(n) {
+            return Ok(Value::BackRef(new));
+        }
+        match self.node(n)? {
+            Node::Buffer(bytes) => {
+                self.charge(bytes.len())?;
+                self.register(n);
+                Ok(Value::ArrayBuffer(bytes.to_vec()))
+            }
+            // A view that owns its buffer begins with the buffer's number.
+            Node::Value(value) => self.copy(value, &mut (n + 1 - own_objects(value))),
+        }
+    }
+
+    fn view(&mut self, view: &'a View, at: &mut u32) -> Result<Value, ExpandError> {
+        let (source, bytes) = match &view.buffer {
+            ViewBuffer::Own(bytes) => {
+                *at += 2;
+                (*at - 2, bytes.as_slice())
+            }
+            ViewBuffer::Shared(n) => {
+                *at += 1;
+                let bytes = match self.node(*n)? {
+                    Node::Buffer(bytes) => bytes,
+                    Node::Value(Value::ArrayBuffer(bytes)) => bytes.as_slice(),
+                    Node::Value(_) => return Err(ExpandError::Dangling(*n)),
+                };
+                (*n, bytes)
+            }
+        };
+        let own = *at - 1;
+        if let Some(new) = self.moved(own) {
+            return Ok(Value::BackRef(new));
+        }
+        if let Some(buffer) = self.moved(source) {
+            self.register(own);
+            let buffer = ViewBuffer::Shared(buffer);
+            return Ok(View { buffer, ..*view }.into());
+        }
+        if matches!(self.mode, Mode::Expand { .. }) {
+            let end = view.offset.saturating_add(view.length);
+            let seen = bytes
+                .get(view.offset..end)
+                .ok_or(ExpandError::Dangling(source))?;
+            self.charge(seen.len())?;
+            return Ok(View::new(view.kind, seen.to_vec()).into());
+        }
+        self.charge(bytes.len())?;
+        self.register(source);
+        self.register(own);
+        let buffer = ViewBuffer::Own(bytes.to_vec());
+        Ok(View { buffer, ..*view }.into())
+    }
+
+    fn node(&self, n: u32) -> Result<Node<'a>, ExpandError> {
+        self.objects
+            .get(n as usize)
+            .copied()
+            .ok_or(ExpandError::Dangling(n))
+    }
+
+    fn moved(&self, id: u32) -> Option<u32> {
+        match &self.mode {
+            Mode::Expand { .. } => None,
+            Mode::Share { moved, .. } => moved.get(&id).copied(),
+        }
+    }
+
+    fn enter(&mut self, id: u32) {
+        match &mut self.mode {
+            Mode::Expand { open } => open.push(id),
+            Mode::Share { .. } => self.register(id),
+        }
+    }
+
+    fn register(&mut self, id: u32) {
+        if let Mode::Share { moved, next } = &mut self.mode {
+            moved.insert(id, *next);
+            *next += 1;
+        }
+    }
+
+    fn charge(&mut self, bytes: usize) -> Result<(), ExpandError> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > MAX_BYTES {
+            return Err(ExpandError::TooLarge);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! V8's serialization format, as `v8::ValueSerializer` of version 15 writes it.
+//!
+//! The facts come from V8's `value-serializer.cc` and, for host objects, from workerd's
+//! `jsg/ser.c++`. The crate `v8_valueserializer` reads the same format, but it rejects host objects
+//! (workerd's stubs and errors are such), keeps values in a heap of their own, and bounds neither
+//! the number of values nor what nested lengths may allocate. Peers are hostile here, so this is a
+//! codec of our own. Shared memory, transferred buffers, WebAssembly modules and host objects other
+//! than stubs and errors are refused by name.
+
+mod decode;
+mod encode;
+mod reader;
+mod tag;
+
+pub use decode::decode_args;
+pub use decode::{DecodeError, DecodeErrorKind, DecodeLimits, decode};
+pub use encode::{
+    EncodeError, EncodeOptions, Encoded, ErrorForm, encode, encode_args, encode_with, stubs,
+};
+
+/// A run of objects whose numbers on the wire differ from those of [`Value::BackRef`]: workerd's
+/// native errors number their bag of properties too, and the plain form of errors leaves their
+/// properties out.
+///
+/// [`Value::BackRef`]: crate::Value::BackRef
+#[derive(Clone, Copy)]
+struct Run {
+    /// The number in the value at which the run begins.
+    value: u32,
+    /// The number on the wire there.
+    wire: u32,
+    /// Whether the objects are on the wire at all.
+    present: bool,
+}
