@@ -1,1 +1,8 @@
-//! bindings
+//! The services that `callee` offers.
+//!
+//! - [`d1`]: a D1 database, the one that a Worker knows as `env.DB`, on a real SQLite file.
+//!
+//! Each service lives in its own module, works without a network, and names and tags the span of the call
+//! that it answers. Sockets, addresses and configuration are not here but in the daemons.
+
+pub mod d1;

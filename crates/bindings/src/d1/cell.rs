@@ -1,0 +1,30 @@
+//! A value of a result.
+
+/// A value that SQLite returned, by its storage class.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cell {
+    /// `NULL`, in JavaScript `null`.
+    Null,
+    /// A 64-bit integer. JavaScript gets a number, so beyond 2^53 the nearest one that exists, as in D1.
+    Integer(i64),
+    /// A float, infinities included; SQLite stores NaN as NULL.
+    Real(f64),
+    /// Text. Bytes that are not UTF-8 were replaced by U+FFFD.
+    Text(String),
+    /// Bytes. JavaScript gets an array of numbers, as from D1.
+    Blob(Vec<u8>),
+}
+
+impl Cell {
+    /// What the value takes in the reply, in bytes, for [`DatabaseOptions::max_result_bytes`].
+    ///
+    /// [`DatabaseOptions::max_result_bytes`]: super::DatabaseOptions::max_result_bytes
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Null => 1,
+            Self::Integer(_) | Self::Real(_) => 9,
+            Self::Text(text) => text.len() + 2,
+            Self::Blob(bytes) => bytes.len() * 3 + 2,
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! A D1 database on a real SQLite file.
+mod bookmark;
+mod cell;
+mod codes;
+mod database;
+mod error;
+mod gate;
+mod meta;
+mod open;
+mod options;
+mod outcome;
+mod params;
+mod raw;
+mod request;
+mod statement;
+mod text;
+mod threads;
+mod transaction;
+mod watch;
+
+pub use bookmark::{Bookmark, MAX_BOOKMARK_BYTES, NotABookmark};
+pub use cell::Cell;
+pub use database::Database;
+pub use error::{QueryError, SqliteFailure};
+pub use meta::{Meta, RowsRead};
+pub use open::OpenError;
+pub use options::{DatabaseOptions, Numbers};
+pub use outcome::{QueryOutcome, QueryResult};
+pub use params::Param;
+pub use request::{Query, QueryRequest};

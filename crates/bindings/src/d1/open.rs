@@ -1,0 +1,248 @@
+//! Opening the file: everything that can be wrong with it is said here, before the first call.
+
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::limits::Limit;
+use rusqlite::{Connection, OpenFlags, ffi};
+
+use super::error::SqliteFailure;
+use super::gate::Gate;
+use super::options::DatabaseOptions;
+use super::watch::Watch;
+
+/// Why a database could not be opened: what, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no such file, and `create` is off.
+    #[error(
+        "no such database file: {path}; create it with `sqlite3 {path} \"VACUUM\"`, or allow its creation (--d1-create)"
+    )]
+    Missing {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+    /// The folder for the new file does not exist.
+    #[error(
+        "cannot create the database {path}: its folder does not exist; create it with `mkdir -p {folder}`"
+    )]
+    MissingFolder {
+        /// The path as it was given.
+        path: PathBuf,
+        /// The folder that is missing.
+        folder: PathBuf,
+    },
+    /// The path leads to a folder, or to something else than a file.
+    #[error("{path} is not a file; give the path of a SQLite database file")]
+    NotAFile {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+    /// The operating system does not let us read or write it.
+    #[error(
+        "cannot {action} the database {path}: {error}; give this user the permission, on the file and on its folder (SQLite keeps its log beside it)"
+    )]
+    Permission {
+        /// The path as it was given.
+        path: PathBuf,
+        /// `read`, `write` or `create`.
+        action: &'static str,
+        /// What the operating system said.
+        error: std::io::Error,
+    },
+    /// The file is something else than a SQLite database, or is encrypted or damaged at its start.
+    #[error("{path} is not a SQLite database; give another file, or restore it from a backup")]
+    NotADatabase {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+    /// Another process holds a lock and did not let go within `busy_timeout`.
+    #[error(
+        "the database {path} is locked by another process; end its transaction (or the process) and try again"
+    )]
+    Locked {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+    /// Anything else that SQLite says.
+    #[error("cannot open the database {path}: {failure}")]
+    Sqlite {
+        /// The path as it was given.
+        path: PathBuf,
+        /// SQLite's words.
+        failure: SqliteFailure,
+    },
+    /// The threads that run statements could not be started.
+    #[error(
+        "cannot start a thread for the database {path}: {error}; raise the limit of processes (`ulimit -u`)"
+    )]
+    Thread {
+        /// The path as it was given.
+        path: PathBuf,
+        /// What the operating system said.
+        error: std::io::Error,
+    },
+}
+
+/// A connection with its guards in place.
+pub(super) struct Session {
+    pub(super) connection: Connection,
+    pub(super) gate: Arc<Gate>,
+    pub(super) watch: Arc<Watch>,
+    /// Whether this connection may write. There is one that does.
+    pub(super) writes: bool,
+}
+
+/// The connection that writes. Opened first: it creates the file and sets its journal mode.
+pub(super) fn writer(path: &Path, options: &DatabaseOptions) -> Result<Session, OpenError> {
+    check_file(path, options.create)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    connect(path, flags, options, true)
+        .and_then(|session| {
+            session
+                .gate
+                .ours(|| prepare_file(&session.connection, options))?;
+            Ok(session)
+        })
+        .map_err(|error| explain(path, error))
+}
+
+/// One more connection, which can only read.
+pub(super) fn reader(path: &Path, options: &DatabaseOptions) -> Result<Session, OpenError> {
+    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, options, false)
+        .map_err(|error| explain(path, error))
+}
+
+/// What only the operating system can say well: SQLite has one word, "unable to open", for all of it.
+fn check_file(path: &Path, create: bool) -> Result<(), OpenError> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => return Err(OpenError::NotAFile { path: path.into() }),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return check_folder(path, create),
+        Err(error) => {
+            return Err(OpenError::Permission {
+                path: path.into(),
+                action: "read",
+                error,
+            });
+        }
+    }
+    File::open(path).map_err(|error| OpenError::Permission {
+        path: path.into(),
+        action: "read",
+        error,
+    })?;
+    OpenOptions::new()
+        .append(true)
+        .open(path)
+        .map_err(|error| OpenError::Permission {
+            path: path.into(),
+            action: "write",
+            error,
+        })?;
+    Ok(())
+}
+
+fn check_folder(path: &Path, create: bool) -> Result<(), OpenError> {
+    if !create {
+        return Err(OpenError::Missing { path: path.into() });
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        return Err(OpenError::MissingFolder {
+            path: path.into(),
+            folder: folder.into(),
+        });
+    }
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .map_err(|error| OpenError::Permission {
+            path: path.into(),
+            action: "create",
+            error,
+        })?;
+    Ok(())
+}
+
+fn connect(
+    path: &Path,
+    flags: OpenFlags,
+    options: &DatabaseOptions,
+    writes: bool,
+) -> rusqlite::Result<Session> {
+    // An absolute path is never taken for SQLite's `:memory:` or for a `file:` URI with options.
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut connection =
+        Connection::open_with_flags(absolute, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(options.busy_timeout)?;
+    set_limits(&connection, options)?;
+    let watch = Watch::install(&mut connection)?;
+    let gate = Gate::install(&mut connection)?;
+    let session = Session {
+        connection,
+        gate,
+        watch,
+        writes,
+    };
+    session.gate.ours(|| {
+        // Reads the file's first page, so that a file that is no database is refused now.
+        session
+            .connection
+            .query_row("PRAGMA schema_version", (), |_| Ok(()))?;
+        session
+            .connection
+            .execute_batch("PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = ON;")
+    })?;
+    Ok(session)
+}
+
+fn prepare_file(connection: &Connection, options: &DatabaseOptions) -> rusqlite::Result<()> {
+    if options.wal {
+        connection.query_row("PRAGMA journal_mode = WAL", (), |_| Ok(()))?;
+    }
+    // A commit that was answered survives a power failure.
+    connection.execute_batch("PRAGMA synchronous = FULL")
+}
+
+/// D1's published limits and, for the rest, those that workerd sets. The number of columns stays SQLite's
+/// own (2000; D1 allows 100), since a lower one would make an existing file with more unreadable.
+fn set_limits(connection: &Connection, options: &DatabaseOptions) -> rusqlite::Result<()> {
+    let int = |value: usize| i32::try_from(value).unwrap_or(i32::MAX);
+    let limits = [
+        (Limit::SQLITE_LIMIT_LENGTH, int(options.max_value_bytes)),
+        (Limit::SQLITE_LIMIT_SQL_LENGTH, int(options.max_sql_bytes)),
+        (
+            Limit::SQLITE_LIMIT_VARIABLE_NUMBER,
+            int(options.max_parameters),
+        ),
+        (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
+        (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 5),
+        (Limit::SQLITE_LIMIT_VDBE_OP, 25_000),
+        (Limit::SQLITE_LIMIT_FUNCTION_ARG, 127),
+        (Limit::SQLITE_LIMIT_ATTACHED, 0),
+        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50),
+        (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 10),
+        (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+    ];
+    for (limit, value) in limits {
+        connection.set_limit(limit, value)?;
+    }
+    Ok(())
+}
+
+fn explain(path: &Path, error: rusqlite::Error) -> OpenError {
+    let failure = SqliteFailure::from(error);
+    let path = path.to_owned();
+    match failure.code & 0xff {
+        ffi::SQLITE_NOTADB => OpenError::NotADatabase { path },
+        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => OpenError::Locked { path },
+        _ => OpenError::Sqlite { path, failure },
+    }
+}

@@ -1,0 +1,83 @@
+//! What the operator of a database decides.
+
+use std::time::Duration;
+
+/// How a database is opened and what a call may cost. The defaults are D1's where D1 publishes a figure.
+///
+/// ```
+/// use bindings::d1::DatabaseOptions;
+/// use std::time::Duration;
+///
+/// let options = DatabaseOptions { create: true, statement_timeout: Duration::from_secs(5), ..Default::default() };
+/// assert_eq!(options.max_parameters, 100);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseOptions {
+    /// Create the file when there is none. Off by default: a mistyped path should not become a database.
+    pub create: bool,
+    /// The name that spans carry as `db.namespace`. Default: the file's name without its extension.
+    pub name: Option<String>,
+    /// Switch the file to a write-ahead log, in which reads run beside a write. The switch is stored in the
+    /// file. When off, the file's own journal mode stays and a write waits for the reads that are running.
+    pub wal: bool,
+    /// How many threads answer calls that only read, each with a connection of its own. With 0 the one
+    /// thread that writes answers everything, in the order of arrival, as D1 does.
+    pub readers: usize,
+    /// The longest that one statement may run (D1: 30 s). It is then interrupted and its call rolled back.
+    pub statement_timeout: Duration,
+    /// How long to wait for a lock that another process holds, `sqlite3` on the same file for instance.
+    pub busy_timeout: Duration,
+    /// How many calls may wait for a thread. A further one fails at once: `Too many requests queued.`
+    pub max_queued: usize,
+    /// The most statements in one call.
+    pub max_statements: usize,
+    /// The most bound parameters of a statement (D1: 100).
+    pub max_parameters: usize,
+    /// The longest SQL text, in bytes (D1: 100,000).
+    pub max_sql_bytes: usize,
+    /// The largest string, blob or row, in bytes (D1: 2,000,000). It applies to what is already stored, too.
+    pub max_value_bytes: usize,
+    /// The most rows that one call returns, over all its statements.
+    pub max_result_rows: usize,
+    /// The most bytes that one call returns, over all its statements: 9 for a number, the length of a text,
+    /// and three times the length of a blob, which leaves as an array of numbers.
+    pub max_result_bytes: usize,
+    /// The storage class of a JavaScript number that has no fraction.
+    pub numbers: Numbers,
+}
+
+/// What SQLite gets when a parameter is a JavaScript number without a fraction, such as `7`.
+///
+/// The column decides in most cases: a column with INTEGER, REAL or NUMERIC affinity converts either form
+/// without loss. The difference shows in expressions (`?1 / 2` is 3 or 3.5), in TEXT columns (`7` or `7.0`)
+/// and in JSON functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Numbers {
+    /// INTEGER when it is integral and at most 2^53 - 1 in magnitude, else REAL: the table of conversions in
+    /// D1's documentation, and what people expect to find in the file.
+    #[default]
+    Integral,
+    /// Always REAL: what the SQL storage inside workerd does with every number.
+    Double,
+}
+
+impl Default for DatabaseOptions {
+    fn default() -> Self {
+        Self {
+            create: false,
+            name: None,
+            wal: true,
+            readers: 4,
+            statement_timeout: Duration::from_secs(30),
+            busy_timeout: Duration::from_secs(5),
+            max_queued: 1024,
+            max_statements: 1000,
+            max_parameters: 100,
+            max_sql_bytes: 100_000,
+            max_value_bytes: 2_000_000,
+            max_result_rows: 100_000,
+            max_result_bytes: 8 << 20,
+            numbers: Numbers::default(),
+        }
+    }
+}

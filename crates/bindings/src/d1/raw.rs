@@ -1,0 +1,252 @@
+//! One prepared statement, over SQLite's C interface.
+//!
+//! `rusqlite` opens and configures connections. Its statement hides three things that D1 needs: where the
+//! next statement of the same text begins, the offset of a syntax error, and how many rows each loop
+//! visited. So this module, and it alone, calls C.
+#![allow(unsafe_code)] // the reason is above; each block says why it is sound
+
+use std::ffi::{CStr, c_char, c_int};
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+
+use rusqlite::{Connection, ffi};
+
+use super::cell::Cell;
+use super::error::SqliteFailure;
+use super::params::Bound;
+
+/// A statement that is ready to be bound and stepped. Finalized when dropped.
+pub(super) struct Statement<'c> {
+    statement: NonNull<ffi::sqlite3_stmt>,
+    db: *mut ffi::sqlite3,
+    /// The connection outlives its statements.
+    connection: PhantomData<&'c Connection>,
+}
+
+/// The first statement of `sql`, if there is one, and how many bytes of the text it took.
+///
+/// There is none when the bytes taken are white space, a comment or a lone semicolon.
+pub(super) fn prepare<'c>(
+    connection: &'c Connection,
+    sql: &str,
+) -> Result<(Option<Statement<'c>>, usize), SqliteFailure> {
+    // SAFETY: the handle is used while `connection` is borrowed, on the thread that owns it.
+    let db = unsafe { connection.handle() };
+    let Ok(length) = c_int::try_from(sql.len()) else {
+        return Err(too_big());
+    };
+    let mut statement = ptr::null_mut();
+    let mut tail: *const c_char = ptr::null();
+    // SAFETY: `sql` is `length` bytes long; the two out-pointers are valid; SQLite copies the text.
+    let code = unsafe {
+        ffi::sqlite3_prepare_v3(
+            db,
+            sql.as_ptr().cast(),
+            length,
+            0,
+            &raw mut statement,
+            &raw mut tail,
+        )
+    };
+    if code != ffi::SQLITE_OK {
+        return Err(last_failure(db, code));
+    }
+    // `tail` points into `sql`, or behind its last byte.
+    let used = (tail as usize)
+        .saturating_sub(sql.as_ptr() as usize)
+        .min(sql.len());
+    let statement = NonNull::new(statement).map(|statement| Statement {
+        statement,
+        db,
+        connection: PhantomData,
+    });
+    Ok((statement, used))
+}
+
+impl Statement<'_> {
+    fn ptr(&self) -> *mut ffi::sqlite3_stmt {
+        self.statement.as_ptr()
+    }
+
+    /// Whether running it leaves the database file as it is.
+    pub(super) fn is_readonly(&self) -> bool {
+        // SAFETY: the statement is live until it is dropped. The same holds for every call below.
+        unsafe { ffi::sqlite3_stmt_readonly(self.ptr()) != 0 }
+    }
+
+    /// The greatest parameter number.
+    pub(super) fn parameter_count(&self) -> usize {
+        usize::try_from(unsafe { ffi::sqlite3_bind_parameter_count(self.ptr()) }).unwrap_or(0)
+    }
+
+    /// Binds the parameter with this number, counted from 1.
+    pub(super) fn bind(&self, number: usize, value: Bound<'_>) -> Result<(), SqliteFailure> {
+        let number = c_int::try_from(number).map_err(|_| too_big())?;
+        let statement = self.ptr();
+        // SAFETY: text and blob are valid for their length and SQLITE_TRANSIENT makes SQLite copy them. An
+        // empty slice's pointer is not null, so an empty blob stays one and does not become NULL.
+        let code = unsafe {
+            match value {
+                Bound::Null => ffi::sqlite3_bind_null(statement, number),
+                Bound::Integer(value) => ffi::sqlite3_bind_int64(statement, number, value),
+                Bound::Real(value) => ffi::sqlite3_bind_double(statement, number, value),
+                Bound::Text(text) => ffi::sqlite3_bind_text64(
+                    statement,
+                    number,
+                    text.as_ptr().cast(),
+                    text.len() as u64,
+                    ffi::SQLITE_TRANSIENT(),
+                    ffi::SQLITE_UTF8 as u8,
+                ),
+                Bound::Blob(bytes) => ffi::sqlite3_bind_blob64(
+                    statement,
+                    number,
+                    bytes.as_ptr().cast(),
+                    bytes.len() as u64,
+                    ffi::SQLITE_TRANSIENT(),
+                ),
+            }
+        };
+        self.check(code, ffi::SQLITE_OK).map(|_| ())
+    }
+
+    /// Runs to the next row. False when there are no more.
+    pub(super) fn step(&mut self) -> Result<bool, SqliteFailure> {
+        match unsafe { ffi::sqlite3_step(self.ptr()) } {
+            ffi::SQLITE_ROW => Ok(true),
+            code => self.check(code, ffi::SQLITE_DONE).map(|_| false),
+        }
+    }
+
+    fn check(&self, code: c_int, expected: c_int) -> Result<(), SqliteFailure> {
+        if code == expected {
+            Ok(())
+        } else {
+            Err(last_failure(self.db, code))
+        }
+    }
+
+    /// The names of the result's columns; none when the statement returns no rows.
+    pub(super) fn columns(&self) -> Vec<String> {
+        let count = unsafe { ffi::sqlite3_column_count(self.ptr()) };
+        (0..count)
+            .map(|column| text_at(unsafe { ffi::sqlite3_column_name(self.ptr(), column) }))
+            .collect()
+    }
+
+    /// A value of the current row, columns counted from 0.
+    pub(super) fn cell(&self, column: usize) -> Cell {
+        let Ok(column) = c_int::try_from(column) else {
+            return Cell::Null;
+        };
+        let statement = self.ptr();
+        // SAFETY: SQLite answers a column that does not exist with NULL. The bytes are copied before the next
+        // call on the statement, as their validity demands; the pointer is asked for before the length.
+        unsafe {
+            match ffi::sqlite3_column_type(statement, column) {
+                ffi::SQLITE_INTEGER => Cell::Integer(ffi::sqlite3_column_int64(statement, column)),
+                ffi::SQLITE_FLOAT => Cell::Real(ffi::sqlite3_column_double(statement, column)),
+                ffi::SQLITE_TEXT => {
+                    let text = ffi::sqlite3_column_text(statement, column);
+                    let length = ffi::sqlite3_column_bytes(statement, column);
+                    Cell::Text(String::from_utf8_lossy(bytes_at(text.cast(), length)).into_owned())
+                }
+                ffi::SQLITE_BLOB => {
+                    let blob = ffi::sqlite3_column_blob(statement, column);
+                    let length = ffi::sqlite3_column_bytes(statement, column);
+                    Cell::Blob(bytes_at(blob.cast(), length).to_vec())
+                }
+                _ => Cell::Null,
+            }
+        }
+    }
+
+    /// How many rows the statement has looked at, see [`RowsRead`](super::RowsRead).
+    #[cfg(stmt_scanstatus)]
+    pub(super) fn rows_read(&self) -> u64 {
+        let mut total = 0_u64;
+        for scan in 0.. {
+            let mut visited: i64 = 0;
+            // SAFETY: for NVISIT the out-pointer is one to a 64-bit integer. A scan that does not exist is
+            // answered with a non-zero code.
+            let code = unsafe {
+                ffi::sqlite3_stmt_scanstatus_v2(
+                    self.ptr(),
+                    scan,
+                    ffi::SQLITE_SCANSTAT_NVISIT,
+                    ffi::SQLITE_SCANSTAT_COMPLEX,
+                    (&raw mut visited).cast(),
+                )
+            };
+            if code != 0 {
+                break;
+            }
+            total = total.saturating_add(u64::try_from(visited).unwrap_or(0));
+        }
+        total
+    }
+
+    /// How many rows the statement has looked at, see [`RowsRead`](super::RowsRead).
+    #[cfg(not(stmt_scanstatus))]
+    pub(super) fn rows_read(&self) -> u64 {
+        let steps = unsafe {
+            ffi::sqlite3_stmt_status(self.ptr(), ffi::SQLITE_STMTSTATUS_FULLSCAN_STEP, 0)
+        };
+        u64::try_from(steps).unwrap_or(0)
+    }
+}
+
+impl Drop for Statement<'_> {
+    fn drop(&mut self) {
+        // The code repeats the last step's, which was already reported.
+        unsafe { ffi::sqlite3_finalize(self.ptr()) };
+    }
+}
+
+fn too_big() -> SqliteFailure {
+    SqliteFailure {
+        message: "statement too long".to_owned(),
+        code: ffi::SQLITE_TOOBIG,
+        offset: None,
+    }
+}
+
+/// What the connection says about its last call, which must be the one that returned `code`.
+fn last_failure(db: *mut ffi::sqlite3, code: c_int) -> SqliteFailure {
+    // SAFETY: the handle is live, and its message stays valid until the next call on it.
+    let (message, offset) = unsafe {
+        (
+            text_at(ffi::sqlite3_errmsg(db)),
+            ffi::sqlite3_error_offset(db),
+        )
+    };
+    SqliteFailure {
+        message,
+        code,
+        offset: usize::try_from(offset).ok(),
+    }
+}
+
+/// A copy of a C string of SQLite's, empty for a null pointer.
+fn text_at(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: SQLite's strings end with a NUL and live longer than this copy takes.
+    unsafe { CStr::from_ptr(text) }
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// The bytes of a value.
+///
+/// # Safety
+/// A pointer that is not null must be valid for `length` bytes, for as long as the slice is used.
+unsafe fn bytes_at<'a>(bytes: *const u8, length: c_int) -> &'a [u8] {
+    match usize::try_from(length) {
+        Ok(length) if !bytes.is_null() && length > 0 => unsafe {
+            std::slice::from_raw_parts(bytes, length)
+        },
+        _ => &[],
+    }
+}

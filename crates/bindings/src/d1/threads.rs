@@ -1,0 +1,96 @@
+//! The threads that own the connections. SQLite blocks, so nothing of it runs where calls are received.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tokio::sync::oneshot;
+
+use super::error::QueryError;
+use super::open::Session;
+use super::outcome::QueryOutcome;
+use super::request::QueryRequest;
+use super::statement::Stop;
+use super::transaction::{self, Shared};
+
+/// A call on its way.
+pub(super) struct Job {
+    pub(super) request: QueryRequest,
+    pub(super) reply: oneshot::Sender<Result<QueryOutcome, QueryError>>,
+    /// Set when nobody waits for the reply any more.
+    pub(super) cancelled: Arc<AtomicBool>,
+}
+
+impl Job {
+    fn answer(self, result: Result<QueryOutcome, QueryError>) {
+        // Nobody waits: there is nobody to tell, either.
+        let _ = self.reply.send(result);
+    }
+}
+
+/// Puts the call into the queue, or answers that the queue is full.
+pub(super) fn submit(queue: &SyncSender<Job>, job: Job) {
+    match queue.try_send(job) {
+        Ok(()) => {}
+        Err(TrySendError::Full(job)) => job.answer(Err(QueryError::Overloaded)),
+        Err(TrySendError::Disconnected(job)) => job.answer(Err(QueryError::Closed)),
+    }
+}
+
+/// A connection at work. It ends when every sender of its queue is gone and the queue is empty.
+pub(super) struct Worker {
+    pub(super) session: Session,
+    pub(super) shared: Arc<Shared>,
+    pub(super) queue: Arc<Mutex<Receiver<Job>>>,
+    /// Where a call goes that turns out to write; the writer itself has none.
+    pub(super) writer: Option<SyncSender<Job>>,
+    /// Dropped when the connection is closed, which is how `close` knows.
+    pub(super) alive: tokio::sync::mpsc::Sender<()>,
+}
+
+impl Worker {
+    pub(super) fn start(self, name: &str) -> std::io::Result<()> {
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || self.work())
+            .map(drop)
+    }
+
+    fn work(self) {
+        while let Some(job) = self.next() {
+            self.serve(job);
+        }
+        let Self { session, alive, .. } = self;
+        // In this order: the file is closed when `alive` says so.
+        drop(session);
+        drop(alive);
+    }
+
+    fn next(&self) -> Option<Job> {
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recv()
+            .ok()
+    }
+
+    fn serve(&self, job: Job) {
+        if job.cancelled.load(Ordering::Relaxed) {
+            return;
+        }
+        let run = || transaction::run(&self.session, &self.shared, &job.request, &job.cancelled);
+        // A panic is a bug, and costs its call only.
+        let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+            transaction::roll_back(&self.session);
+            Err(Stop::Failed(QueryError::Internal))
+        });
+        match (result, &self.writer) {
+            (Ok(outcome), _) => job.answer(Ok(outcome)),
+            (Err(Stop::Failed(error)), _) => job.answer(Err(error)),
+            (Err(Stop::NeedsWriter), Some(writer)) => submit(writer, job),
+            (Err(Stop::NeedsWriter), None) => job.answer(Err(QueryError::Internal)),
+        }
+    }
+}

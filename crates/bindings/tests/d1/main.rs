@@ -1,0 +1,10 @@
+//! A D1 database on real files, through the public interface alone.
+#![allow(missing_docs)]
+
+mod batches;
+mod concurrency;
+mod figures;
+mod guards;
+mod opening;
+mod statements;
+mod support;
