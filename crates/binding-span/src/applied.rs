@@ -43,7 +43,7 @@ pub struct Applied {
     /// How many attributes the OpenTelemetry side of the span got. The SDK keeps 128 for each span
     /// unless told otherwise (`OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`), and does not say what it cuts.
     pub attributes: usize,
-    /// Whether somebody wanted the event that repeats the enrichment: a subscriber that prints, or an
+    /// Whether somebody read the event that repeats the enrichment: a subscriber that prints, or an
     /// OpenTelemetry layer from which it was not [kept out](crate::is_enrichment_event).
     pub event: bool,
     /// What had been dropped from the enrichment, by reason.

@@ -42,7 +42,7 @@ pub use sink::{
 };
 pub use span::{ApplyEnrichment, EVENT_TARGET, is_enrichment_event};
 pub use value::{Attribute, AttributeValue, IntoAttributeValue, Maybe};
-pub use wire::{read, write};
+pub use wire::{read, read_result, write};
 
 /// The generated types of `schema/binding_span.capnp`, so that a user of this crate need not name the
 /// schema crate.

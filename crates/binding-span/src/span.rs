@@ -6,6 +6,7 @@
 //! `tracing_subscriber::fmt`. Keep that event out of the OpenTelemetry layer, where it would be a span
 //! event: [`is_enrichment_event`] is the filter.
 
+use std::cell::Cell;
 use std::fmt;
 
 use tracing::{Metadata, Span};
@@ -63,28 +64,28 @@ impl ApplyEnrichment for Span {
     }
 }
 
-/// Says it in an event inside of the span; whether somebody wanted it.
+/// Says it in an event inside of the span; whether somebody read it. With filters for each layer
+/// `tracing` itself cannot tell whether an event is wanted, but who prints it asks for its text.
 fn print(span: &Span, enrichment: &Enrichment) -> bool {
-    let wanted = tracing::event_enabled!(target: EVENT_TARGET, tracing::Level::INFO);
-    if wanted {
-        let dropped = enrichment.dropped().total();
-        tracing::info!(
-            target: EVENT_TARGET,
-            parent: span,
-            name = enrichment.span_name(),
-            attributes = %Printed(enrichment),
-            dropped = (dropped > 0).then_some(dropped),
-            "span enriched"
-        );
-    }
-    wanted
+    let read = Cell::new(false);
+    let dropped = enrichment.dropped().total();
+    tracing::info!(
+        target: EVENT_TARGET,
+        parent: span,
+        name = enrichment.span_name(),
+        attributes = %Printed(enrichment, &read),
+        dropped = (dropped > 0).then_some(dropped),
+        "span enriched"
+    );
+    read.get()
 }
 
 /// `key=value` pairs; text quoted and escaped, since it comes from another process.
-struct Printed<'a>(&'a Enrichment);
+struct Printed<'a>(&'a Enrichment, &'a Cell<bool>);
 
 impl fmt::Display for Printed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.1.set(true);
         for (i, attribute) in self.0.iter().enumerate() {
             let space = if i == 0 { "" } else { " " };
             f.write_str(space)?;

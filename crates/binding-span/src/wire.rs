@@ -71,6 +71,21 @@ pub fn write_attribute(mut builder: attribute::Builder<'_>, key: &str, value: &A
     }
 }
 
+/// [`read`] for a field that may itself be unreadable, which counts as one drop.
+pub fn read_result(
+    reader: capnp::Result<binding_span_enrichment::Reader<'_>>,
+    limits: Limits,
+) -> Enrichment {
+    reader.map_or_else(
+        |_| {
+            let mut nothing = Enrichment::with_limits(limits);
+            nothing.drop_one(DropReason::Malformed);
+            nothing
+        },
+        |reader| read(reader, limits),
+    )
+}
+
 /// Reads what a callee said, within `limits`. Never fails: what cannot be read or does not fit is
 /// counted in [`Enrichment::dropped`], including what the callee says that it dropped itself.
 ///
