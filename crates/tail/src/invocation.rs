@@ -15,7 +15,9 @@ use binding_span::{
     TraceId,
 };
 
-use crate::{Event, EventKind, Onset, OnsetInfo, SESSION_NAME, SPAN_NAME, StreamContext};
+use crate::{
+    ERROR_TYPE, Event, EventKind, Onset, OnsetInfo, SESSION_NAME, SPAN_NAME, StreamContext,
+};
 
 /// The attribute of a span that becomes its onset's entrypoint.
 const BINDING: &str = "jsrpc.binding";
@@ -227,7 +229,7 @@ impl Streams {
         };
         invocation.spans.remove(&id);
         if let Some(error) = close.error {
-            let kind = Attribute::new("error.type", error.kind.to_owned());
+            let kind = Attribute::new(ERROR_TYPE, error.kind.to_owned());
             out.push(invocation.attributes(id, close.time, vec![kind]));
             let exception = EventKind::Exception {
                 name: error.kind.to_owned(),

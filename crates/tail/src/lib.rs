@@ -68,3 +68,6 @@ pub const SPAN_NAME: &str = "span.name";
 /// The name of a session's span until somebody renames it. An onset has no name of its own; a span
 /// that an onset stands for has this one unless the onset says otherwise.
 pub const SESSION_NAME: &str = "jsRpcSession";
+
+/// The attribute that carries the class of a span's error.
+pub(crate) const ERROR_TYPE: &str = "error.type";

@@ -9,6 +9,8 @@ use binding_span::{
     SpanKind, SpanOpen, SpanRef, SpanSink,
 };
 
+use crate::ERROR_TYPE;
+
 /// Open spans that are remembered; later ones are not recorded.
 const MAX_OPEN: usize = 65_536;
 /// Finished spans that are kept unless told otherwise.
@@ -251,7 +253,7 @@ impl SpanSink for Recorder {
             message: error.message.to_owned(),
         });
         if let Some(error) = &span.error {
-            let kind = Attribute::new("error.type", error.kind.clone());
+            let kind = Attribute::new(ERROR_TYPE, error.kind.clone());
             upsert(&mut span.attributes, &[kind]);
         }
         state.finished.push_back(span);

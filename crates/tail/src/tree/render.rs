@@ -8,6 +8,7 @@ use binding_span::{Attribute, AttributeValue};
 
 use super::paint::Paint;
 use super::{Arranged, Key, Node, Tree, TreeStyle};
+use crate::ERROR_TYPE;
 use crate::text::{self, grouped, human_duration};
 
 /// Attributes of a span that are shown unless verbose.
@@ -53,34 +54,49 @@ impl Page<'_> {
     fn render(&self, arranged: &Arranged) -> String {
         let mut out = String::new();
         let mut shown = HashSet::new();
+        let mut one_line = true;
         for &root in &arranged.roots {
-            let mut todo = vec![Line {
-                key: root,
-                depth: 0,
-                indent: String::new(),
-                last: true,
-            }];
-            while let Some(line) = todo.pop() {
-                let Some(node) = self.tree.nodes.get(&line.key) else {
-                    continue;
-                };
-                if !shown.insert(line.key) {
-                    continue;
-                }
-                let below = arranged.below.get(&line.key).map_or(&[][..], Vec::as_slice);
-                let indent = self.span(&mut out, &line, node, !below.is_empty());
-                for (i, &key) in below.iter().enumerate().rev() {
-                    todo.push(Line {
-                        key,
-                        depth: line.depth + 1,
-                        indent: indent.clone(),
-                        last: i + 1 == below.len(),
-                    });
-                }
+            let before = out.len();
+            self.below(&mut out, &mut shown, root, arranged);
+            let lines = out[before..].lines().count();
+            // A span alone needs no room around it, a burst of them is a list.
+            if before > 0 && lines > 0 && !(one_line && lines == 1) {
+                out.insert(before, '\n');
+            }
+            if lines > 0 {
+                one_line = lines == 1;
             }
         }
         self.footer(&mut out);
         out
+    }
+
+    /// Shows a span and what is below it.
+    fn below(&self, out: &mut String, shown: &mut HashSet<Key>, root: Key, arranged: &Arranged) {
+        let mut todo = vec![Line {
+            key: root,
+            depth: 0,
+            indent: String::new(),
+            last: true,
+        }];
+        while let Some(line) = todo.pop() {
+            let Some(node) = self.tree.nodes.get(&line.key) else {
+                continue;
+            };
+            if !shown.insert(line.key) {
+                continue;
+            }
+            let below = arranged.below.get(&line.key).map_or(&[][..], Vec::as_slice);
+            let indent = self.span(out, &line, node, !below.is_empty());
+            for (i, &key) in below.iter().enumerate().rev() {
+                todo.push(Line {
+                    key,
+                    depth: line.depth + 1,
+                    indent: indent.clone(),
+                    last: i + 1 == below.len(),
+                });
+            }
+        }
     }
 
     /// Shows a span; what stands before its children.
@@ -179,16 +195,17 @@ impl Page<'_> {
             };
             lines.push(self.paint.bad(format_args!("✗ {kind}: {message}")));
         }
-        self.attributes(&node.attributes, &mut lines);
+        self.attributes(node, &mut lines);
         lines.extend(self.dropped(node));
         lines
     }
 
-    fn attributes(&self, attributes: &[Attribute], lines: &mut Vec<String>) {
+    fn attributes(&self, node: &Node, lines: &mut Vec<String>) {
         let max = self.pick(NAME, NAME_VERBOSE);
-        let told: Vec<(String, &AttributeValue)> = attributes
+        let told: Vec<(String, &AttributeValue)> = node
+            .attributes
             .iter()
-            .filter(|a| a.key != DROPPED_KEY)
+            .filter(|a| !self.told_elsewhere(node, a))
             .map(|a| (text::name(&a.key, max), &a.value))
             .collect();
         // Folding one line would only replace it by another.
@@ -210,6 +227,12 @@ impl Page<'_> {
         }
     }
 
+    fn told_elsewhere(&self, node: &Node, attribute: &Attribute) -> bool {
+        let error = node.error.as_ref().map(|error| error.kind.as_str());
+        let repeats = attribute.key == ERROR_TYPE && attribute.value.as_str() == error;
+        attribute.key == DROPPED_KEY || (repeats && error.is_some() && !self.style.verbose)
+    }
+
     fn value(&self, value: &AttributeValue) -> String {
         let shown = match value {
             AttributeValue::String(text) => text::quote(text, self.pick(VALUE, VALUE_VERBOSE)),
@@ -218,7 +241,7 @@ impl Page<'_> {
         self.paint.value(value, shown)
     }
 
-    /// `⚠ 3 dropped: denied_key 2, key_too_long 1`
+    /// `⚠ enrichment dropped: denied_key 2, key_too_long 1`
     fn dropped(&self, node: &Node) -> Option<String> {
         let reported = node.attributes.iter().find(|a| a.key == DROPPED_KEY);
         let reported = match reported.map(|a| &a.value) {
@@ -233,9 +256,11 @@ impl Page<'_> {
         let reasons: Vec<String> = reasons
             .map(|(reason, count)| format!("{reason} {}", grouped(count.into())))
             .collect();
-        let separator = if reasons.is_empty() { "" } else { ": " };
-        let (total, reasons) = (grouped(total), reasons.join(", "));
-        let line = format!("⚠ {total} dropped{separator}{reasons}");
+        let reasons = match reasons.len() {
+            0 => grouped(total),
+            _ => reasons.join(", "),
+        };
+        let line = format!("⚠ enrichment dropped: {reasons}");
         Some(self.paint.warn(line))
     }
 
