@@ -124,6 +124,23 @@ pub(super) fn masked(sql: &str) -> String {
     text.trim().to_owned()
 }
 
+/// Whether the text is one statement whose data is bound: it has parameters and nothing follows it.
+///
+/// Such a text is the program's own and may leave unmasked, as OpenTelemetry's conventions have it.
+pub(super) fn is_parameterized(sql: &str) -> bool {
+    let mut parameters = false;
+    let mut ended = false;
+    for (kind, token) in tokens(sql) {
+        match kind {
+            Kind::Space | Kind::Comment => {}
+            _ if token == ";" => ended = true,
+            _ if ended => return false,
+            _ => parameters |= kind == Kind::Parameter,
+        }
+    }
+    parameters
+}
+
 /// Nothing to run: white space, comments, semicolons.
 pub(super) fn is_blank(sql: &str) -> bool {
     tokens(sql).all(|(kind, token)| matches!(kind, Kind::Space | Kind::Comment) || token == ";")
@@ -257,6 +274,26 @@ mod tests {
         ];
         for (sql, expected) in cases {
             assert_eq!(operation(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_parameterized_when_it_is_one_statement_with_parameters() {
+        for yes in [
+            "select ?",
+            "select * from t where a = :a and b = 1;",
+            "select ?1 -- x; y\n;;",
+        ] {
+            assert!(is_parameterized(yes), "{yes}");
+        }
+        for no in [
+            "select 1",
+            "select '?'",
+            "insert into t values ('secret'); select ?1",
+            "-- ?\nselect 1",
+            "",
+        ] {
+            assert!(!is_parameterized(no), "{no}");
         }
     }
 
