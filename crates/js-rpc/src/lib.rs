@@ -1,1 +1,56 @@
-//! js-rpc
+//! JavaScript RPC over Cap'n Proto, as workerd speaks it, in which a callee names and tags its caller's
+//! span.
+//!
+//! # A callee
+//! Implement [`Service`]; serve it with [`Server`]. Say what the call really was with
+//! [`Context::enrich`], or with [`enrich`] where no context is at hand.
+//!
+//! # A caller
+//! [`Connection::connect`], then [`Binding::call`]. Each call has a span below the current `tracing`
+//! span, opened as `jsRpcSession`, renamed and tagged by the callee, closed when the session ends.
+//! [`Client`] is the same for applications of more than one thread.
+//!
+//! # Goals
+//! - What workerd does over this wire works with workerd, and between any two of us.
+//! - A call has exactly one span, and telemetry never changes its result.
+//!
+//! # Not here
+//! Configuration and programs (`binding-span-daemons`), what spans look like to people
+//! (`binding-span-tail`), values (`binding-span-js-value`), what enrichment is (`binding-span`).
+//!
+//! # Features
+//! - `opentelemetry` (default): ids are those of the OpenTelemetry layer of the current subscriber, if
+//!   it has one, and enrichment reaches the spans that it exports.
+
+mod address;
+mod client;
+mod error;
+mod handle;
+mod limits;
+mod opening;
+mod payload;
+mod proxy;
+mod server;
+mod service;
+mod shared;
+mod stream;
+mod stub;
+mod telemetry;
+mod transport;
+mod wire;
+
+pub use address::{Address, InvalidAddress};
+pub use async_trait::async_trait;
+pub use binding_span::{CallScope, Enrichment, Policy, PolicyConfig, Rename, current, enrich};
+pub use client::{Binding, CallBuilder, ConnectOptions, Connection, PendingCall, Reply};
+pub use error::CallError;
+pub use handle::{CallOptions, Client, RemoteReply, RemoteStub};
+pub use js_value::{JsError, Value};
+pub use limits::RpcLimits;
+pub use payload::{Args, Arguments, ConvertError, IntoArgs, Payload};
+pub use proxy::{Forward, Proxy};
+pub use server::Server;
+pub use service::{Context, Service, ServiceResult, nothing, reply, unknown_method};
+pub use stream::{BindError, Listener};
+pub use stub::Stub;
+pub use wire::Operation;

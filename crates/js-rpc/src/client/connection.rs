@@ -1,0 +1,273 @@
+//! A connection to a callee, and the bindings behind it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use binding_span::{Policy, Sinks, no_sinks};
+use binding_span_schema::js_rpc_capnp::{workerd_bootstrap, workerd_debug_port};
+use capnp_rpc::RpcSystem;
+use capnp_rpc::rpc_twoparty_capnp::Side;
+use futures::StreamExt;
+use futures::channel::mpsc;
+use futures::future::LocalBoxFuture;
+use futures::stream::FuturesUnordered;
+
+use crate::client::call::{CallBuilder, Method};
+use crate::payload::{Args, IntoArgs};
+use crate::shared::Shared;
+use crate::stream::{Stream, explain_connect};
+use crate::wire::Operation;
+use crate::{Address, CallError, RpcLimits, opening, transport};
+
+/// How to connect.
+#[derive(Clone)]
+pub struct ConnectOptions {
+    /// Where spans go, besides to the current `tracing` subscriber. None by default.
+    pub sinks: Sinks,
+    /// Limits; see there for the defaults.
+    pub limits: RpcLimits,
+    /// The binding to ask for with `CONNECT`, as workerd does through `capnpConnectHost`. By default
+    /// the connection begins with Cap'n Proto, and each binding is asked for by name.
+    pub connect: Option<String>,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            sinks: no_sinks(),
+            limits: RpcLimits::default(),
+            connect: None,
+        }
+    }
+}
+
+/// A connection to a callee. Cheap to clone; closed when the last clone, binding and stub is dropped.
+///
+/// It belongs to one thread, on a `tokio` runtime that can spawn local tasks: a
+/// [`LocalRuntime`](tokio::runtime::LocalRuntime) or a `LocalSet`. [`Client`](crate::Client) is the
+/// handle for other applications.
+#[derive(Clone)]
+pub struct Connection(Rc<Inner>);
+
+struct Inner {
+    shared: Rc<Shared>,
+    bootstrap: Bootstrap,
+    /// Futures that the connection's task drives besides the RPC system.
+    background: mpsc::UnboundedSender<LocalBoxFuture<'static, ()>>,
+    lost: Rc<Cell<bool>>,
+    ended: tokio_util::sync::CancellationToken,
+    address: String,
+}
+
+enum Bootstrap {
+    /// Every service by name; the entrypoints asked for so far.
+    ByName {
+        port: workerd_debug_port::Client,
+        known: RefCell<HashMap<String, workerd_bootstrap::Client>>,
+    },
+    /// One service, which the opening named.
+    Fixed(workerd_bootstrap::Client),
+}
+
+/// Entrypoints that a connection remembers; asking again costs a message, no more.
+const MAX_KNOWN: usize = 256;
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`CallError::Connect`] says where to and why not.
+    pub async fn connect(address: &Address, options: ConnectOptions) -> Result<Self, CallError> {
+        let failed = |reason: String| CallError::Connect {
+            address: address.to_string(),
+            reason,
+        };
+        let limit = options.limits.connect;
+        let opened = tokio::time::timeout(limit, async {
+            let stream = Stream::connect(address)
+                .await
+                .map_err(|error| explain_connect(&error))?;
+            let (mut read, mut write) = transport::split(stream);
+            if let Some(name) = &options.connect {
+                opening::connect(&mut read, &mut write, name)
+                    .await
+                    .map_err(|error| error.to_string())?;
+            }
+            Ok((read, write))
+        });
+        let (read, write) = opened
+            .await
+            .map_err(|_| failed(format!("no answer within {limit:?}")))?
+            .map_err(failed)?;
+        let mut system = transport::system(read, write, Side::Client, None, &options.limits);
+        let bootstrap = match options.connect {
+            Some(_) => Bootstrap::Fixed(system.bootstrap(Side::Server)),
+            None => Bootstrap::ByName {
+                port: system.bootstrap(Side::Server),
+                known: RefCell::default(),
+            },
+        };
+        let (background, futures) = mpsc::unbounded();
+        let lost = Rc::new(Cell::new(false));
+        let ended = tokio_util::sync::CancellationToken::new();
+        let guard = ended.clone().drop_guard();
+        let driving = drive(system, futures, Rc::clone(&lost));
+        tokio::task::spawn_local(async move {
+            driving.await;
+            drop(guard);
+        });
+        Ok(Self(Rc::new(Inner {
+            shared: Shared::new(options.sinks, options.limits),
+            bootstrap,
+            background,
+            lost,
+            ended,
+            address: address.to_string(),
+        })))
+    }
+
+    /// A binding behind this connection: the service's name, or `service#Entrypoint` for a named
+    /// entrypoint of a workerd. Whether it exists shows in the first call.
+    pub fn binding(&self, name: &str) -> Binding {
+        Binding {
+            connection: self.clone(),
+            name: name.into(),
+            policy: Arc::default(),
+        }
+    }
+
+    /// Whether the connection was lost. Calls on it fail; connect again.
+    pub fn is_lost(&self) -> bool {
+        self.0.lost.get()
+    }
+
+    /// Completes when the connection is closed, which it is when it is lost or when nobody holds it.
+    pub fn ended(&self) -> impl Future<Output = ()> + use<> {
+        self.0.ended.clone().cancelled_owned()
+    }
+
+    /// Where it was made to.
+    pub fn address(&self) -> &str {
+        &self.0.address
+    }
+
+    pub(crate) fn shared(&self) -> &Rc<Shared> {
+        &self.0.shared
+    }
+
+    /// Hands a future to the connection's task. Without one, when the connection is lost, it is
+    /// dropped.
+    pub(crate) fn background(&self, future: LocalBoxFuture<'static, ()>) {
+        let _ = self.0.background.unbounded_send(future);
+    }
+
+    pub(crate) fn entrypoint(&self, name: &str) -> workerd_bootstrap::Client {
+        let (port, known) = match &self.0.bootstrap {
+            Bootstrap::Fixed(bootstrap) => return bootstrap.clone(),
+            Bootstrap::ByName { port, known } => (port, known),
+        };
+        if let Some(entrypoint) = known.borrow().get(name) {
+            return entrypoint.clone();
+        }
+        let (service, entrypoint) = name.split_once('#').unwrap_or((name, ""));
+        let mut request = port.get_entrypoint_request();
+        request.get().set_service(service);
+        if !entrypoint.is_empty() {
+            request.get().set_entrypoint(entrypoint);
+        }
+        let entrypoint = request.send().pipeline.get_entrypoint();
+        let mut known = known.borrow_mut();
+        if known.len() >= MAX_KNOWN {
+            known.clear();
+        }
+        known.insert(name.to_owned(), entrypoint.clone());
+        entrypoint
+    }
+}
+
+/// The connection's task: the RPC system, and what runs beside it. Ends when the connection is lost or
+/// nobody holds it any more.
+async fn drive(
+    system: RpcSystem<Side>,
+    mut futures: mpsc::UnboundedReceiver<LocalBoxFuture<'static, ()>>,
+    lost: Rc<Cell<bool>>,
+) {
+    let disconnector = system.get_disconnector();
+    let mut system = tokio::task::spawn_local(system);
+    let mut background = FuturesUnordered::new();
+    let mut held = true;
+    loop {
+        tokio::select! {
+            _ = &mut system => {
+                lost.set(true);
+                return;
+            }
+            next = futures.next(), if held => match next {
+                Some(future) => background.push(future),
+                None => held = false,
+            },
+            Some(()) = background.next(), if !background.is_empty() => {}
+            else => break,
+        }
+        if !held && background.is_empty() {
+            break;
+        }
+    }
+    lost.set(true);
+    // A peer that does not read must not keep us: what is queued for it has a second.
+    let _ = tokio::time::timeout(Duration::from_secs(1), disconnector).await;
+    system.abort();
+}
+
+/// A service behind a connection, and how far its enrichment is trusted. Cheap to clone.
+#[derive(Clone)]
+pub struct Binding {
+    connection: Connection,
+    name: Rc<str>,
+    policy: Arc<Policy>,
+}
+
+impl Binding {
+    /// The same under a policy. Clones share the names that it has seen.
+    #[must_use]
+    pub fn with_policy(self, policy: Arc<Policy>) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// The name it was asked for by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Calls a method in a session of its own; a path of several elements is written with dots.
+    /// Nothing is sent before the builder is awaited or [sent](CallBuilder::send).
+    ///
+    /// The session's span is opened as `jsRpcSession` below the current `tracing` span, enriched by
+    /// the callee, and closed when the last stub of the result is dropped.
+    pub fn call(&self, method: &str, args: impl IntoArgs) -> CallBuilder {
+        let method = Method::of(method, Operation::Call);
+        CallBuilder::on_binding(self.clone(), method, args.into_args())
+    }
+
+    /// Reads a property; a path of several elements is written with dots.
+    pub fn get(&self, property: &str) -> CallBuilder {
+        let method = Method::of(property, Operation::Get);
+        CallBuilder::on_binding(self.clone(), method, Ok(Args::none()))
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(crate) fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    pub(crate) fn shared_name(&self) -> &Rc<str> {
+        &self.name
+    }
+}

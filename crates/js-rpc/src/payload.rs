@@ -1,0 +1,245 @@
+//! Values that cross the wire together with the stubs in them, and their serde side.
+//!
+//! A [`Value`] refers to a stub by number; the stubs themselves travel beside it. Types that derive
+//! serde's traits may contain a [`Stub`] directly: while such a value is converted, its stubs are in a
+//! table of this thread.
+
+use std::cell::RefCell;
+
+use js_value::Value;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::Stub;
+
+/// One JavaScript value and the stubs that it refers to: `Value::Stub(n)` is `stubs[n]`.
+#[derive(Debug, Clone, Default)]
+pub struct Payload {
+    /// The value.
+    pub value: Value,
+    /// Its stubs, in order of appearance.
+    pub stubs: Vec<Stub>,
+}
+
+/// The arguments of a call.
+#[derive(Debug, Clone, Default)]
+pub struct Args {
+    /// One value an argument.
+    pub values: Vec<Value>,
+    /// The stubs that the values refer to, in order of appearance.
+    pub stubs: Vec<Stub>,
+}
+
+/// A value that cannot be converted.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct ConvertError(String);
+
+thread_local! {
+    static TABLE: RefCell<Option<Vec<Stub>>> = const { RefCell::new(None) };
+}
+
+/// Runs `convert` with `stubs` as this thread's table; returns the table after it.
+fn with_table<R>(stubs: Vec<Stub>, convert: impl FnOnce() -> R) -> (R, Vec<Stub>) {
+    struct Restore(Option<Vec<Stub>>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            TABLE.replace(self.0.take());
+        }
+    }
+    let restore = Restore(TABLE.replace(Some(stubs)));
+    let result = convert();
+    let stubs = TABLE.take().unwrap_or_default();
+    drop(restore);
+    (result, stubs)
+}
+
+impl Payload {
+    /// The payload of a serializable value, with the stubs in it.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, ConvertError> {
+        let (value, stubs) = with_table(Vec::new(), || js_value::to_value(value));
+        let value = value.map_err(|error| ConvertError(error.to_string()))?;
+        Ok(Self { value, stubs })
+    }
+
+    /// The value as a type of yours.
+    pub fn parse<T: DeserializeOwned>(self) -> Result<T, ConvertError> {
+        let Self { value, stubs } = self;
+        let (parsed, _) = with_table(stubs, || js_value::from_value(value));
+        parsed.map_err(|error| ConvertError(error.to_string()))
+    }
+
+    /// The value as JSON, in the mapping that `js_value` documents.
+    pub fn to_json(&self) -> Result<serde_json::Value, ConvertError> {
+        self.value
+            .to_json()
+            .map_err(|error| ConvertError(error.to_string()))
+    }
+}
+
+impl From<Value> for Payload {
+    fn from(value: Value) -> Self {
+        Self {
+            value,
+            stubs: Vec::new(),
+        }
+    }
+}
+
+/// A stub alone as the value.
+impl From<Stub> for Payload {
+    fn from(stub: Stub) -> Self {
+        Self {
+            value: Value::Stub(0),
+            stubs: vec![stub],
+        }
+    }
+}
+
+impl Args {
+    /// No arguments.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The arguments in a JSON array.
+    pub fn from_json(arguments: Vec<serde_json::Value>) -> Result<Self, ConvertError> {
+        let values = arguments.into_iter().map(Value::from_json);
+        let values: Result<_, _> = values.collect();
+        Ok(Self {
+            values: values.map_err(|error| ConvertError(error.to_string()))?,
+            stubs: Vec::new(),
+        })
+    }
+
+    /// All arguments as a tuple of your types. An argument that was not given is `undefined`: an
+    /// `Option` takes it as `None`. Arguments behind the last one asked for are ignored, as in
+    /// JavaScript.
+    ///
+    /// ```
+    /// use js_rpc::Args;
+    /// let args = Args { values: vec![2.into(), "two".into()], stubs: vec![] };
+    /// let (number, word, more): (i64, String, Option<bool>) = args.parse().unwrap();
+    /// assert_eq!((number, word.as_str(), more), (2, "two", None));
+    /// ```
+    pub fn parse<T: Arguments>(self) -> Result<T, ConvertError> {
+        let Self { mut values, stubs } = self;
+        values.resize(T::COUNT, Value::Undefined);
+        with_table(stubs, || T::from_values(values)).0
+    }
+
+    /// The first argument as a type of yours: for methods that take one.
+    pub fn first<T: DeserializeOwned>(self) -> Result<T, ConvertError> {
+        self.parse::<(T,)>().map(|(first,)| first)
+    }
+}
+
+/// Values without stubs.
+impl From<Vec<Value>> for Args {
+    fn from(values: Vec<Value>) -> Self {
+        Self {
+            values,
+            stubs: Vec::new(),
+        }
+    }
+}
+
+/// Tuples of types that arguments can be read as, up to six.
+pub trait Arguments: Sized {
+    /// How many.
+    const COUNT: usize;
+
+    /// Reads exactly that many values.
+    #[doc(hidden)]
+    fn from_values(values: Vec<Value>) -> Result<Self, ConvertError>;
+}
+
+macro_rules! arguments {
+    ($($count:literal: $($name:ident)*;)*) => {$(
+        impl<$($name: DeserializeOwned),*> Arguments for ($($name,)*) {
+            const COUNT: usize = $count;
+
+            fn from_values(values: Vec<Value>) -> Result<Self, ConvertError> {
+                let mut values = values.into_iter().enumerate();
+                let mut next = || values.next().unwrap_or((0, Value::Undefined));
+                let _ = &mut next;
+                Ok(($(argument::<$name>(next())?,)*))
+            }
+        }
+    )*};
+}
+
+arguments! {
+    0: ;
+    1: A;
+    2: A B;
+    3: A B C;
+    4: A B C D;
+    5: A B C D E;
+    6: A B C D E F;
+}
+
+fn argument<T: DeserializeOwned>((i, value): (usize, Value)) -> Result<T, ConvertError> {
+    js_value::from_value(value).map_err(|e| ConvertError(format!("argument {}: {e}", i + 1)))
+}
+
+/// What can be given as the arguments of a call: [`Args`], or a tuple or list that serializes to an
+/// array.
+pub trait IntoArgs {
+    /// The arguments.
+    fn into_args(self) -> Result<Args, ConvertError>;
+}
+
+impl IntoArgs for Args {
+    fn into_args(self) -> Result<Args, ConvertError> {
+        Ok(self)
+    }
+}
+
+impl<T: Serialize> IntoArgs for T {
+    fn into_args(self) -> Result<Args, ConvertError> {
+        let Payload { value, stubs } = Payload::of(&self)?;
+        let values = match value {
+            Value::Array(values) => values,
+            Value::Null | Value::Undefined => Vec::new(),
+            single => vec![single],
+        };
+        Ok(Args { values, stubs })
+    }
+}
+
+/// A stub inside of a value that is converted to a [`Payload`]; anywhere else an error.
+impl Serialize for Stub {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::Error;
+        let number = TABLE.with_borrow_mut(|table| {
+            let stubs = table.as_mut()?;
+            stubs.push(self.clone());
+            u32::try_from(stubs.len() - 1).ok()
+        });
+        let number =
+            number.ok_or_else(|| S::Error::custom("a stub can only be part of a call's values"))?;
+        serializer.serialize_newtype_struct(js_value::STUB_TOKEN, &number)
+    }
+}
+
+impl<'de> Deserialize<'de> for Stub {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+        impl<'de> serde::de::Visitor<'de> for Number {
+            type Value = u32;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a stub")
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, d: D) -> Result<u32, D::Error> {
+                u32::deserialize(d)
+            }
+        }
+        let number = deserializer.deserialize_newtype_struct(js_value::STUB_TOKEN, Number)?;
+        TABLE
+            .with_borrow(|table| table.as_ref()?.get(number as usize).cloned())
+            .ok_or_else(|| D::Error::custom("a stub can only be part of a call's values"))
+    }
+}

@@ -1,0 +1,452 @@
+//! Passing calls on: the caller as a sidecar. It owns the spans of calls that others make.
+//!
+//! Values pass as the bytes that they are, undecoded. What is looked at is everything around them:
+//! every target that crosses, in either direction, is wrapped so that its calls have spans too, and a
+//! result's enrichment is applied to the span and forwarded only as the policy accepted it.
+//!
+//! Streams and other externals that are not targets pass as they came.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use binding_span::{Enrichment, Policy};
+use binding_span_schema::js_rpc_capnp::js_rpc_target::{self, call_params, call_results};
+use binding_span_schema::js_rpc_capnp::{external_pusher, js_value as wire_value};
+use capnp::Error;
+use capnp::capability::Response;
+
+use crate::client::{Binding, ClientSession, ConnectOptions, Connection, Upstream};
+use crate::error::pass_on;
+use crate::server::SessionGuard;
+use crate::shared::Shared;
+use crate::telemetry::{CallInfo, CallSpan, Parent, Place};
+use crate::wire::{self, Operation};
+use crate::{Address, CallError};
+
+/// What of an enrichment goes on to whoever called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Forward {
+    /// What the policy accepted.
+    #[default]
+    Accepted,
+    /// Nothing.
+    Nothing,
+}
+
+/// Where a binding's calls are passed on to, and how its enrichment is trusted.
+///
+/// It connects when the first session needs it, and again after the connection was lost. A call is
+/// never sent twice.
+pub struct Proxy {
+    address: Address,
+    remote: String,
+    policy: Arc<Policy>,
+    forward: Forward,
+    deadline: Option<Duration>,
+    options: ConnectOptions,
+    connection: RefCell<Option<Connection>>,
+    connecting: tokio::sync::Mutex<()>,
+}
+
+impl Proxy {
+    /// Passes calls on to the binding `remote` at `address`. Sinks and limits are the server's; of
+    /// `options` only the rest counts.
+    pub fn new(address: Address, remote: impl Into<String>, options: ConnectOptions) -> Self {
+        Self {
+            address,
+            remote: remote.into(),
+            policy: Arc::default(),
+            forward: Forward::default(),
+            deadline: None,
+            options,
+            connection: RefCell::default(),
+            connecting: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The same under a policy.
+    #[must_use]
+    pub fn policy(mut self, policy: Arc<Policy>) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// The same with another choice of what goes on to whoever called.
+    #[must_use]
+    pub fn forward(mut self, forward: Forward) -> Self {
+        self.forward = forward;
+        self
+    }
+
+    /// The same with a deadline for each call; the server's [`RpcLimits::call`](crate::RpcLimits) by
+    /// default.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// A connection that is up.
+    async fn connect(&self, shared: &Shared) -> Result<Connection, CallError> {
+        let up = || {
+            let connection = self.connection.borrow();
+            connection.as_ref().filter(|c| !c.is_lost()).cloned()
+        };
+        if let Some(connection) = up() {
+            return Ok(connection);
+        }
+        // One attempt at a time; whoever waited finds its result.
+        let _turn = self.connecting.lock().await;
+        if let Some(connection) = up() {
+            return Ok(connection);
+        }
+        let options = ConnectOptions {
+            sinks: Arc::clone(shared.sinks()),
+            limits: shared.limits.clone(),
+            ..self.options.clone()
+        };
+        let connection = Connection::connect(&self.address, options).await?;
+        self.connection.replace(Some(connection.clone()));
+        Ok(connection)
+    }
+
+    /// The top level of a session that is passed on.
+    pub(crate) fn open_session(
+        self: &Rc<Self>,
+        shared: Rc<Shared>,
+        binding: Rc<str>,
+        guard: SessionGuard,
+    ) -> js_rpc_target::Client {
+        capnp_rpc::new_client(TopLevel {
+            proxy: Rc::clone(self),
+            shared,
+            binding,
+            guard: Cell::new(Some(guard)),
+        })
+    }
+}
+
+/// The top level of a session before its one call.
+struct TopLevel {
+    proxy: Rc<Proxy>,
+    shared: Rc<Shared>,
+    binding: Rc<str>,
+    guard: Cell<Option<SessionGuard>>,
+}
+
+impl external_pusher::Server for TopLevel {}
+
+impl js_rpc_target::Server for TopLevel {
+    async fn call(
+        self: Rc<Self>,
+        params: js_rpc_target::CallParams,
+        results: js_rpc_target::CallResults,
+    ) -> Result<(), Error> {
+        let guard = self.guard.take().ok_or_else(|| {
+            wire::refused("the top level of a session takes one call; open another session")
+        })?;
+        let _in_flight = self.shared.enter();
+        let incoming = Incoming::read(params.get()?)?;
+        let place = Place::remote(incoming.caller);
+        let info = incoming.info(&self.binding);
+        let mut span = CallSpan::client(Parent::Given(place), &info, self.shared.sinks());
+        let connection = match self.proxy.connect(&self.shared).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                span.failed(&error);
+                return Err(pass_on(&error));
+            }
+        };
+        let remote = connection
+            .binding(&self.proxy.remote)
+            .with_policy(Arc::clone(&self.proxy.policy));
+        let (session, target) = Session::open(&self, &remote, span, guard);
+        let onward = Onward {
+            target,
+            session: Rc::clone(&session),
+            direction: Direction::ToCallee,
+        };
+        onward
+            .pass(SpanOf::Session, &incoming, params, results)
+            .await
+    }
+}
+
+/// A session that is passed on: ours to the callee, and what keeps the one that we serve open.
+struct Session {
+    client: Rc<ClientSession>,
+    shared: Rc<Shared>,
+    /// The name under which we serve it.
+    binding: Rc<str>,
+    forward: Forward,
+    deadline: Duration,
+    #[allow(dead_code, reason = "held for its drop")]
+    guard: SessionGuard,
+}
+
+impl Session {
+    fn open(
+        top: &TopLevel,
+        remote: &Binding,
+        span: CallSpan,
+        guard: SessionGuard,
+    ) -> (Rc<Self>, js_rpc_target::Client) {
+        let (upstream, target) = Upstream::open(remote);
+        let session = Rc::new(Self {
+            client: ClientSession::new(upstream, remote, span),
+            shared: Rc::clone(&top.shared),
+            binding: Rc::clone(&top.binding),
+            forward: top.proxy.forward,
+            deadline: top.proxy.deadline.unwrap_or(top.shared.limits.call),
+            guard,
+        });
+        (session, target)
+    }
+}
+
+/// Which way a target's calls go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    /// Calls of what the callee gave out.
+    ToCallee,
+    /// Calls of what the caller gave along.
+    ToCaller,
+}
+
+impl Direction {
+    fn back(self) -> Self {
+        match self {
+            Self::ToCallee => Self::ToCaller,
+            Self::ToCaller => Self::ToCallee,
+        }
+    }
+}
+
+/// A target that crossed: its calls are passed on, each with a span.
+struct Wrapped(Onward);
+
+#[derive(Clone)]
+struct Onward {
+    target: js_rpc_target::Client,
+    session: Rc<Session>,
+    direction: Direction,
+}
+
+/// Whose span a call is.
+enum SpanOf {
+    Session,
+    Call(CallSpan),
+}
+
+impl external_pusher::Server for Wrapped {}
+
+impl js_rpc_target::Server for Wrapped {
+    async fn call(
+        self: Rc<Self>,
+        params: js_rpc_target::CallParams,
+        results: js_rpc_target::CallResults,
+    ) -> Result<(), Error> {
+        let session = &self.0.session;
+        let _in_flight = session.shared.enter();
+        let incoming = Incoming::read(params.get()?)?;
+        let info = incoming.info(&session.binding);
+        let span = match incoming.caller {
+            // The trace is whoever called's; the invocation is the session's.
+            Some(caller) => {
+                let invocation = session.client.span().reference().invocation;
+                let place = Place {
+                    parent: Some(caller),
+                    invocation: Some(invocation),
+                };
+                CallSpan::client(Parent::Called(Some(place)), &info, session.shared.sinks())
+            }
+            None => {
+                let parent = session.client.span();
+                CallSpan::client(Parent::Session(&parent), &info, session.shared.sinks())
+            }
+        };
+        let onward = self.0.clone();
+        onward
+            .pass(SpanOf::Call(span), &incoming, params, results)
+            .await
+    }
+}
+
+/// What is read of a call that is passed on.
+struct Incoming {
+    path: Vec<String>,
+    method: String,
+    operation: Operation,
+    caller: Option<binding_span::SpanContext>,
+}
+
+impl Incoming {
+    fn read(params: call_params::Reader<'_>) -> Result<Self, Error> {
+        let path = wire::read_path(params)?;
+        Ok(Self {
+            method: path.join("."),
+            path,
+            operation: wire::read_operation(params)?,
+            caller: wire::read_caller(params),
+        })
+    }
+
+    fn info<'a>(&'a self, binding: &'a str) -> CallInfo<'a> {
+        CallInfo {
+            binding,
+            method: &self.method,
+            operation: &self.operation,
+        }
+    }
+}
+
+impl Onward {
+    /// A target found in a message that goes `direction`, wrapped for its receiver.
+    fn wrap(&self, target: js_rpc_target::Client, direction: Direction) -> js_rpc_target::Client {
+        capnp_rpc::new_client(Wrapped(Self {
+            target,
+            session: Rc::clone(&self.session),
+            direction,
+        }))
+    }
+
+    async fn pass(
+        self,
+        mut span: SpanOf,
+        incoming: &Incoming,
+        params: js_rpc_target::CallParams,
+        mut results: js_rpc_target::CallResults,
+    ) -> Result<(), Error> {
+        let mut request = self.target.call_request();
+        self.copy_params(&span, incoming, params.get()?, request.get())?;
+        drop(params);
+        let sent = request.send();
+        // Calls that do not wait for the result go on at once.
+        let pipeline = sent.pipeline.get_call_pipeline();
+        results
+            .get()
+            .set_call_pipeline(self.wrap(pipeline, self.direction));
+        results.set_pipeline()?;
+        drop(sent.pipeline);
+        let limit = self.session.deadline;
+        let outcome = match tokio::time::timeout(limit, sent.promise).await {
+            Ok(Ok(answer)) => self.copy_results(&span, &answer, results),
+            Ok(Err(error)) => Err(CallError::from(error)),
+            Err(_) => Err(CallError::Deadline(limit)),
+        };
+        let error = outcome.as_ref().err();
+        span.with(&self.session, |span| match error {
+            None => span.succeeded(),
+            Some(error) => span.failed(error),
+        });
+        if let SpanOf::Session = span
+            && !matches!(error, Some(CallError::Deadline(_)))
+        {
+            self.session.client.answered();
+        }
+        outcome.map_err(|error| pass_on(&error))
+    }
+
+    fn copy_params(
+        &self,
+        span: &SpanOf,
+        incoming: &Incoming,
+        from: call_params::Reader<'_>,
+        mut to: call_params::Builder<'_>,
+    ) -> Result<(), Error> {
+        wire::write_path(&incoming.path, to.reborrow());
+        let mut operation = to.reborrow().init_operation();
+        match from.get_operation().which()? {
+            call_params::operation::GetProperty(()) => operation.set_get_property(()),
+            call_params::operation::CallWithArgs(_)
+                if !from.get_operation().has_call_with_args() => {}
+            call_params::operation::CallWithArgs(value) => {
+                let to = operation.init_call_with_args();
+                self.copy_value(value?, to, self.direction.back())?;
+            }
+        }
+        use call_params::results_stream_handler::ExternalPusher;
+        if let Ok(ExternalPusher(Ok(pusher))) = from.get_results_stream_handler().which() {
+            let mut handler = to.reborrow().init_results_stream_handler();
+            handler.set_external_pusher(pusher);
+        }
+        let context = match span {
+            SpanOf::Session => self.session.client.span().context(),
+            SpanOf::Call(span) => span.context(),
+        };
+        if let Some(context) = context {
+            binding_span::wire::write_span_context(&context, to.init_caller_span());
+        }
+        Ok(())
+    }
+
+    fn copy_results(
+        &self,
+        span: &SpanOf,
+        answer: &Response<call_results::Owned>,
+        mut results: js_rpc_target::CallResults,
+    ) -> Result<(), CallError> {
+        let from = answer.get()?;
+        let mut to = results.get();
+        if from.has_binding_span_enrichment() {
+            let accepted = span.enrich(&self.session, from);
+            if self.session.forward == Forward::Accepted {
+                binding_span::write(&accepted, || to.reborrow().init_binding_span_enrichment());
+            }
+        }
+        if from.has_result() {
+            let value = to.reborrow().init_result();
+            self.copy_value(from.get_result()?, value, self.direction)?;
+        }
+        to.set_has_disposer(from.get_has_disposer());
+        Ok(())
+    }
+
+    /// Copies a value's bytes as they are; targets in it are wrapped, their calls going `direction`.
+    fn copy_value(
+        &self,
+        from: wire_value::Reader<'_>,
+        mut to: wire_value::Builder<'_>,
+        direction: Direction,
+    ) -> Result<(), Error> {
+        to.set_v8_serialized(from.get_v8_serialized()?);
+        if !from.has_externals() {
+            return Ok(());
+        }
+        let externals = from.get_externals()?;
+        wire::check_externals(externals.len())?;
+        let mut copies = to.init_externals(externals.len());
+        for (i, external) in externals.iter().enumerate() {
+            let copy = copies.reborrow().get(i as u32);
+            match external.which() {
+                Ok(wire_value::external::RpcTarget(target)) => {
+                    let wrapped = self.wrap(target.get_cap()?, direction);
+                    copy.init_rpc_target().set_cap(wrapped);
+                }
+                _ => copies.set_with_caveats(i as u32, external)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl SpanOf {
+    fn with<R>(&mut self, session: &Session, change: impl FnOnce(&mut CallSpan) -> R) -> R {
+        match self {
+            Self::Session => session.client.with_span(change),
+            Self::Call(span) => change(span),
+        }
+    }
+
+    /// Applies what the policy accepts of a result's enrichment; returns that.
+    fn enrich(&self, session: &Session, results: call_results::Reader<'_>) -> Enrichment {
+        let said = results.get_binding_span_enrichment();
+        let policy = &session.client.policy;
+        match self {
+            Self::Session => session.client.span().enrich_from(said, policy),
+            Self::Call(span) => span.enrich_from(said, policy),
+        }
+    }
+}

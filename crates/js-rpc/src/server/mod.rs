@@ -1,0 +1,203 @@
+//! The callee: listeners, connections, bindings, sessions, and how all of it ends.
+
+mod entry;
+mod pipeline;
+mod session;
+pub(crate) mod target;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use binding_span::Sinks;
+use binding_span_schema::js_rpc_capnp::{workerd_bootstrap, workerd_debug_port};
+use capnp_rpc::rpc_twoparty_capnp::Side;
+use tokio_util::sync::CancellationToken;
+
+use crate::opening::{self, Opening};
+use crate::proxy::Proxy;
+use crate::service::Service;
+use crate::shared::Shared;
+use crate::stream::{Listener, Stream};
+use crate::{RpcLimits, transport};
+
+pub(crate) use session::SessionGuard;
+
+/// Serves bindings on listeners.
+///
+/// ```no_run
+/// # use js_rpc::{Listener, Server, Service};
+/// # async fn run(gateway: impl Service) -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = Listener::bind(&"unix:/run/callee.sock".parse()?).await?;
+/// let server = Server::new().service("AI", gateway);
+/// server.serve([listener], std::future::pending()).await;
+/// # Ok(()) }
+/// ```
+pub struct Server {
+    bindings: HashMap<String, Entry>,
+    sinks: Sinks,
+    limits: RpcLimits,
+}
+
+/// What stands behind a binding's name.
+#[derive(Clone)]
+pub(crate) enum Entry {
+    Service(Rc<dyn Service>),
+    Proxy(Rc<Proxy>),
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Server {
+    /// A server without bindings.
+    pub fn new() -> Self {
+        Self {
+            bindings: HashMap::new(),
+            sinks: binding_span::no_sinks(),
+            limits: RpcLimits::default(),
+        }
+    }
+
+    /// Serves a service as the binding `name`.
+    #[must_use]
+    pub fn service(mut self, name: &str, service: impl Service) -> Self {
+        let service = Entry::Service(Rc::new(service));
+        self.bindings.insert(name.to_owned(), service);
+        self
+    }
+
+    /// Passes calls of the binding `name` on to another callee.
+    #[must_use]
+    pub fn proxy(mut self, name: &str, proxy: Proxy) -> Self {
+        let proxy = Entry::Proxy(Rc::new(proxy));
+        self.bindings.insert(name.to_owned(), proxy);
+        self
+    }
+
+    /// Where spans go, besides to the current `tracing` subscriber.
+    #[must_use]
+    pub fn sinks(mut self, sinks: Sinks) -> Self {
+        self.sinks = sinks;
+        self
+    }
+
+    /// Other limits than the default ones.
+    #[must_use]
+    pub fn limits(mut self, limits: RpcLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Serves until `shutdown` completes; then stops accepting, lets calls in flight finish within
+    /// [`RpcLimits::drain`], and closes. Returns how many calls it had to abandon.
+    ///
+    /// It belongs to one thread, on a `tokio` runtime that can spawn local tasks.
+    pub async fn serve(
+        self,
+        listeners: impl IntoIterator<Item = Listener>,
+        shutdown: impl Future<Output = ()>,
+    ) -> usize {
+        let stop = CancellationToken::new();
+        let close = CancellationToken::new();
+        let running = Rc::new(Running {
+            bindings: self.bindings,
+            shared: Shared::new(self.sinks, self.limits),
+            close: close.clone(),
+        });
+        let tasks = tokio_util::task::TaskTracker::new();
+        for listener in listeners {
+            let (stop, running) = (stop.clone(), Rc::clone(&running));
+            tasks.spawn_local(accept_all(listener, running, tasks.clone(), stop));
+        }
+        shutdown.await;
+        // Listeners go first, and with them the sockets' files.
+        stop.cancel();
+        running.shared.drain();
+        let drain = running.shared.limits.drain;
+        let _ = tokio::time::timeout(drain, running.shared.idle()).await;
+        let abandoned = running.shared.in_flight();
+        close.cancel();
+        tasks.close();
+        let _ = tokio::time::timeout(CLOSE * 2, tasks.wait()).await;
+        abandoned
+    }
+}
+
+/// How long a closing connection may take to write what is queued for its peer.
+const CLOSE: Duration = Duration::from_secs(1);
+
+/// What the connections of a running server share.
+pub(crate) struct Running {
+    bindings: HashMap<String, Entry>,
+    pub(crate) shared: Rc<Shared>,
+    close: CancellationToken,
+}
+
+async fn accept_all(
+    listener: Listener,
+    running: Rc<Running>,
+    tasks: tokio_util::task::TaskTracker,
+    stop: CancellationToken,
+) {
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok(stream) => {
+                let running = Rc::clone(&running);
+                let binding = listener.fixed_binding().map(str::to_owned);
+                tasks.spawn_local(async move {
+                    if let Err(error) = connection(stream, binding, running).await {
+                        tracing::debug!(%error, "a connection ended");
+                    }
+                });
+            }
+            Err(error) => {
+                // Out of descriptors or the like: what is open goes on, and accepting is tried again.
+                tracing::warn!(%error, address = %listener.address(), "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: Stream, fixed: Option<String>, running: Rc<Running>) -> io::Result<()> {
+    let (mut read, mut write) = transport::split(stream);
+    let limit = running.shared.limits.connect;
+    let opening = tokio::select! {
+        opening = tokio::time::timeout(limit, opening::accept(&mut read, &mut write)) => opening,
+        () = running.close.cancelled() => return Ok(()),
+    };
+    let opening = opening.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let bootstrap = match opening {
+        Opening::Connect(name) => {
+            let name = fixed.unwrap_or(name);
+            let entry = entry::Entrypoint::find(&running, &name);
+            transport::untyped::<workerd_bootstrap::Client>(entry)
+        }
+        Opening::Bare => {
+            let port = entry::DebugPort(Rc::clone(&running));
+            transport::untyped::<workerd_debug_port::Client>(capnp_rpc::new_client(port))
+        }
+    };
+    let limits = &running.shared.limits;
+    let system = transport::system(read, write, Side::Server, Some(bootstrap), limits);
+    let disconnector = system.get_disconnector();
+    let mut system = std::pin::pin!(system);
+    tokio::select! {
+        ended = &mut system => return ended.map_err(io::Error::other),
+        () = running.close.cancelled() => {}
+    }
+    // The system is polled on, so that what is queued for the peer is written.
+    let flushed = async { tokio::join!(disconnector, system) };
+    let _ = tokio::time::timeout(CLOSE, flushed).await;
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! What an author of a callee writes: a service, its methods by name.
+
+use std::rc::Rc;
+
+use async_trait::async_trait;
+use binding_span::{CallScope, ChildSpan, Enrichment, SpanContext};
+use js_value::{JsError, Value};
+use serde::Serialize;
+
+use crate::payload::{Args, ConvertError, Payload};
+
+/// What a method returns: a value, or the error that it throws.
+pub type ServiceResult = Result<Payload, JsError>;
+
+/// Something whose methods can be called by name.
+///
+/// ```
+/// use js_rpc::{Args, Context, Enrichment, Service, ServiceResult, async_trait, reply, unknown_method};
+///
+/// struct Gateway;
+///
+/// #[async_trait(?Send)]
+/// impl Service for Gateway {
+///     async fn call(&self, method: &str, args: Args, cx: &Context) -> ServiceResult {
+///         match method {
+///             "run" => {
+///                 let (model, prompt): (String, String) = args.parse()?;
+///                 cx.enrich(Enrichment::new().name("ai_gateway.run").attribute("gen_ai.request.model", model));
+///                 let answer = prompt.to_uppercase();
+///                 cx.enrich(Enrichment::new().attribute("gen_ai.usage.output_tokens", answer.len()));
+///                 reply(&answer)
+///             }
+///             _ => unknown_method(method),
+///         }
+///     }
+/// }
+/// ```
+#[async_trait(?Send)]
+pub trait Service: 'static {
+    /// Calls a method. A call through a path, `stub.users.get()`, has the method `users.get`; a call of
+    /// the stub itself has the method "".
+    ///
+    /// # Errors
+    /// What the method throws. The caller gets its class, if JavaScript knows it, and its message.
+    async fn call(&self, method: &str, args: Args, cx: &Context) -> ServiceResult;
+
+    /// Reads a property; a path as for [`call`](Self::call). By default there are none.
+    async fn get(&self, property: &str, cx: &Context) -> ServiceResult {
+        let _ = cx;
+        Err(JsError::type_error(format!(
+            "The RPC receiver does not implement the property {property:?}."
+        )))
+    }
+}
+
+/// A value as a method's result.
+pub fn reply<T: Serialize + ?Sized>(value: &T) -> ServiceResult {
+    Ok(Payload::of(value)?)
+}
+
+/// The error of a method that a service does not have.
+pub fn unknown_method(method: &str) -> ServiceResult {
+    Err(JsError::type_error(format!(
+        "The RPC receiver does not implement the method {method:?}."
+    )))
+}
+
+/// `undefined` as a method's result.
+pub fn nothing() -> ServiceResult {
+    Ok(Value::Undefined.into())
+}
+
+/// Arguments or a result of the wrong shape: a `TypeError`.
+impl From<ConvertError> for JsError {
+    fn from(error: ConvertError) -> Self {
+        JsError::type_error(error.to_string())
+    }
+}
+
+/// The call that a method serves.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub(crate) scope: CallScope,
+    pub(crate) binding: Rc<str>,
+    pub(crate) caller: Option<SpanContext>,
+}
+
+impl Context {
+    /// Says something about the caller's span; several calls merge. Returns whether it was heard:
+    /// false after the method returned. Code that has no context at hand uses
+    /// [`enrich`](binding_span::enrich).
+    pub fn enrich(&self, enrichment: Enrichment) -> bool {
+        self.scope.enrich(enrichment)
+    }
+
+    /// The call as a handle for other threads and tasks.
+    pub fn scope(&self) -> &CallScope {
+        &self.scope
+    }
+
+    /// Opens a span of the callee's own below this call's; closed when the guard is dropped.
+    pub fn child_span(&self, name: &str) -> ChildSpan {
+        self.scope.child_span(name)
+    }
+
+    /// The name of the binding through which the call came.
+    pub fn binding(&self) -> &str {
+        &self.binding
+    }
+
+    /// The caller's span for this call, if it told.
+    pub fn caller_span(&self) -> Option<SpanContext> {
+        self.caller
+    }
+}

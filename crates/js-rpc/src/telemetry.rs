@@ -1,0 +1,291 @@
+//! The span of one call, on either side: made, parented, enriched, closed, and reported to `tracing`
+//! and to the sinks.
+//!
+//! What nobody asked for is not done: without sinks and without a subscriber a span has no ids, reads
+//! no clock, and enrichment is not even decoded.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use binding_span::binding_span_capnp::binding_span_enrichment;
+use binding_span::{
+    ApplyEnrichment, Attribute, CallScope, Enrichment, ErrorInfo, InvocationId, Limits, Outcome,
+    Policy, Sinks, SpanClose, SpanContext, SpanKind, SpanOpen, SpanRef, SpanSink, link,
+};
+
+use crate::CallError;
+use crate::wire::Operation;
+
+/// What is known about a call when its span opens.
+pub(crate) struct CallInfo<'a> {
+    pub(crate) binding: &'a str,
+    pub(crate) method: &'a str,
+    pub(crate) operation: &'a Operation,
+}
+
+impl CallInfo<'_> {
+    fn attributes(&self) -> [Attribute; 5] {
+        let method = || Cow::Owned(self.method.to_owned());
+        [
+            Attribute::new("rpc.system.name", "capnp"),
+            Attribute::new("rpc.method", method()),
+            Attribute::new("jsrpc.binding", self.binding.to_owned()),
+            Attribute::new("jsrpc.method", method()),
+            Attribute::new("jsrpc.operation", self.operation.label()),
+        ]
+    }
+}
+
+/// Where a new span belongs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Place {
+    pub(crate) parent: Option<SpanContext>,
+    pub(crate) invocation: Option<InvocationId>,
+}
+
+impl Place {
+    /// Below another span of this process.
+    pub(crate) fn below(span: SpanRef) -> Self {
+        Self {
+            parent: span.context.trace_id.is_valid().then_some(span.context),
+            invocation: Some(span.invocation),
+        }
+    }
+
+    /// Below the current `tracing` span; without one, below the call that is being served on this
+    /// thread.
+    fn current() -> Self {
+        let served = binding_span::current_span()
+            .map(Self::below)
+            .unwrap_or_default();
+        Self {
+            parent: link::context_of(&tracing::Span::current()).or(served.parent),
+            ..served
+        }
+    }
+
+    /// Below a span of another process, or below none.
+    pub(crate) fn remote(parent: Option<SpanContext>) -> Self {
+        Self {
+            parent,
+            invocation: None,
+        }
+    }
+}
+
+/// Whose child a caller's span is, and whether it is the span of a session or of a later call.
+pub(crate) enum Parent<'a> {
+    /// A session below whatever is current.
+    Current,
+    /// A session in a place.
+    Given(Place),
+    /// A later call in a session.
+    Session(&'a CallSpan),
+    /// A later call in a place, or below whatever is current.
+    Called(Option<Place>),
+}
+
+/// Tells OpenTelemetry of a parent that `tracing` does not know.
+fn adopt(span: &tracing::Span, place: Place) {
+    if let Some(parent) = place.parent {
+        link::set_parent(span, parent);
+    }
+}
+
+/// An open span of a call.
+pub(crate) struct CallSpan {
+    reference: SpanRef,
+    span: tracing::Span,
+    sinks: Sinks,
+    outcome: Option<Outcome>,
+    error: Option<(String, String)>,
+}
+
+/// The name of the span of a session, which is the span of its top-level call.
+pub(crate) const SESSION: &str = "jsRpcSession";
+/// The name of the span of any other call.
+pub(crate) const CALL: &str = "jsRpcCall";
+
+impl CallSpan {
+    /// Opens the caller's span of a call.
+    pub(crate) fn client(parent: Parent<'_>, info: &CallInfo<'_>, sinks: &Sinks) -> Self {
+        // A child of what `tracing` knows by its id; of what it does not know by its context, below.
+        let (name, place, id) = match parent {
+            Parent::Current => (SESSION, Place::current(), tracing::Span::current().id()),
+            Parent::Given(place) => (SESSION, place, None),
+            Parent::Session(session) => (CALL, Place::below(session.reference), session.span.id()),
+            Parent::Called(Some(place)) => (CALL, place, None),
+            Parent::Called(None) => (CALL, Place::current(), tracing::Span::current().id()),
+        };
+        macro_rules! client_span {
+            ($name:literal) => {
+                tracing::info_span!(
+                    target: "binding_span",
+                    parent: id.clone(),
+                    $name,
+                    otel.kind = "client",
+                    rpc.system.name = "capnp",
+                    rpc.method = info.method,
+                    jsrpc.binding = info.binding,
+                    jsrpc.operation = info.operation.label(),
+                )
+            };
+        }
+        let span = match name {
+            SESSION => client_span!("jsRpcSession"),
+            _ => client_span!("jsRpcCall"),
+        };
+        if id.is_none() {
+            adopt(&span, place);
+        }
+        Self::open(|| name.into(), SpanKind::Client, place, span, info, sinks)
+    }
+
+    /// Opens the callee's own span of a call.
+    pub(crate) fn server(place: Place, info: &CallInfo<'_>, sinks: &Sinks) -> Self {
+        let span = tracing::info_span!(
+            target: "binding_span",
+            parent: None,
+            "jsrpc.serve",
+            otel.kind = "server",
+            otel.name = %Dotted(info),
+            rpc.system.name = "capnp",
+            rpc.method = info.method,
+            jsrpc.binding = info.binding,
+            jsrpc.operation = info.operation.label(),
+        );
+        adopt(&span, place);
+        let name = || Dotted(info).to_string().into();
+        Self::open(name, SpanKind::Server, place, span, info, sinks)
+    }
+
+    fn open(
+        name: impl FnOnce() -> Cow<'static, str>,
+        kind: SpanKind,
+        place: Place,
+        span: tracing::Span,
+        info: &CallInfo<'_>,
+        sinks: &Sinks,
+    ) -> Self {
+        let watched = !sinks.is_empty();
+        let context = link::context_of(&span).or_else(|| {
+            let own = || place.parent.map_or_else(SpanContext::root, |p| p.child());
+            watched.then(own)
+        });
+        let reference = SpanRef {
+            // Without a span of our own the parent is passed on, if there is one.
+            context: context.or(place.parent).unwrap_or_default(),
+            invocation: match place.invocation {
+                Some(invocation) => invocation,
+                None if watched => InvocationId::random(),
+                None => InvocationId::default(),
+            },
+        };
+        if watched {
+            sinks.open(&SpanOpen {
+                span: reference,
+                parent: place.parent.map(|p| p.span_id).filter(|id| id.is_valid()),
+                name: &name(),
+                kind,
+                root: place.invocation.is_none(),
+                time: SystemTime::now(),
+                attributes: &info.attributes(),
+            });
+        }
+        Self {
+            reference,
+            span,
+            sinks: Arc::clone(sinks),
+            outcome: None,
+            error: None,
+        }
+    }
+
+    /// The identity that is sent to the callee; `None` if there is no trace.
+    pub(crate) fn context(&self) -> Option<SpanContext> {
+        let context = self.reference.context;
+        context.trace_id.is_valid().then_some(context)
+    }
+
+    pub(crate) fn reference(&self) -> SpanRef {
+        self.reference
+    }
+
+    pub(crate) fn tracing(&self) -> &tracing::Span {
+        &self.span
+    }
+
+    /// Whether anybody looks at this span.
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.sinks.is_empty() || !self.span.is_disabled()
+    }
+
+    /// The scope in which a method is called.
+    pub(crate) fn scope(&self) -> CallScope {
+        CallScope::new(self.reference, Arc::clone(&self.sinks))
+    }
+
+    /// Renames and tags the span with what the policy accepts of the callee's enrichment, and returns
+    /// that. An enrichment that cannot be read is dropped and counted.
+    pub(crate) fn enrich_from(
+        &self,
+        said: capnp::Result<binding_span_enrichment::Reader<'_>>,
+        policy: &Policy,
+    ) -> Enrichment {
+        let said = binding_span::read_result(said, Limits::DEFAULT);
+        let accepted = policy.accept(said);
+        self.apply(&accepted);
+        accepted
+    }
+
+    /// Renames and tags the span.
+    pub(crate) fn apply(&self, enrichment: &Enrichment) {
+        binding_span::apply(enrichment, self.reference, &*self.sinks);
+        // What was applied is known to be seen by the sinks; a subscriber that cannot be reached is
+        // the application's to find with `ApplyEnrichment`.
+        let _ = self.span.apply_enrichment(enrichment);
+    }
+
+    /// Says that the call returned.
+    pub(crate) fn succeeded(&mut self) {
+        self.outcome = Some(Outcome::Ok);
+    }
+
+    /// Says that the call failed.
+    pub(crate) fn failed(&mut self, error: &CallError) {
+        let (kind, message) = (error.kind(), error.message());
+        self.outcome = Some(match error {
+            CallError::Deadline(_) => Outcome::ExceededWallTime,
+            CallError::Canceled => Outcome::Canceled,
+            _ => Outcome::Exception,
+        });
+        link::set_error(&self.span, kind, &message);
+        self.error = Some((kind.to_owned(), message));
+    }
+}
+
+/// A span whose call neither returned nor failed was abandoned.
+impl Drop for CallSpan {
+    fn drop(&mut self) {
+        if self.sinks.is_empty() {
+            return;
+        }
+        let error = self.error.as_ref();
+        self.sinks.close(&SpanClose {
+            span: self.reference,
+            outcome: self.outcome.unwrap_or(Outcome::Canceled),
+            error: error.map(|(kind, message)| ErrorInfo { kind, message }),
+            time: SystemTime::now(),
+        });
+    }
+}
+
+/// `binding.method`
+struct Dotted<'a>(&'a CallInfo<'a>);
+
+impl std::fmt::Display for Dotted<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.0.binding, self.0.method)
+    }
+}
