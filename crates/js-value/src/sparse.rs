@@ -82,4 +82,13 @@ impl SparseArray {
         };
         (array, changed)
     }
+
+    /// The plain array, if there are no holes and no extra properties after all.
+    pub(crate) fn into_value(self) -> Value {
+        if self.is_dense() && self.properties.is_empty() {
+            Value::Array(self.elements.into_iter().map(|(_, value)| value).collect())
+        } else {
+            self.into()
+        }
+    }
 }

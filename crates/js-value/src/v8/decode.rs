@@ -13,7 +13,7 @@ use num_bigint::{BigInt, Sign};
 const VERSIONS: std::ops::RangeInclusive<u32> = 14..=16;
 
 /// Room made for the elements of an array before they are read, at most.
-const INITIAL_CAPACITY: usize = 64;
+const INITIAL_CAPACITY: usize = 16;
 
 /// What a peer's value may cost.
 ///
@@ -408,7 +408,8 @@ impl<'a> Decoder<'a> {
         let (properties, moved) = Object::from_pairs(pairs);
         let (array, changed) = SparseArray::from_parts(length, elements, properties);
         self.reordered |= late | moved | changed;
-        Ok(array.into())
+        // An array literal with an `undefined` comes as a sparse array without holes.
+        Ok(array.into_value())
     }
 
     fn map(&mut self) -> Decoded {
