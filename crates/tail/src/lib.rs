@@ -71,3 +71,7 @@ pub const SESSION_NAME: &str = "jsRpcSession";
 
 /// The attribute that carries the class of a span's error.
 pub(crate) const ERROR_TYPE: &str = "error.type";
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

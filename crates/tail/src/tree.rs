@@ -114,6 +114,8 @@ struct Node {
     coarse: bool,
     /// An onset without a caller: it may stand for a span, or only in front of others.
     anchor: bool,
+    /// An onset that a span was opened below.
+    fronts: bool,
     /// Everything about it is known.
     finished: bool,
     /// In which order nodes came; settles equal times.
@@ -153,6 +155,7 @@ impl Tree {
             end: Some(span.end),
             coarse: false,
             anchor: false,
+            fronts: false,
             finished: true,
             order: self.nodes.len(),
         };
@@ -227,7 +230,7 @@ impl Tree {
         // An onset that only stands in front of spans is not one.
         let shown = |key: &Key| {
             let node = self.nodes.get(key);
-            node.is_some_and(|node| !(node.anchor && below.contains_key(key)))
+            node.is_some_and(|node| !(node.anchor && (node.fronts || below.contains_key(key))))
         };
         let (mut roots, mut others) = (Vec::new(), Vec::new());
         for (key, node) in keys {

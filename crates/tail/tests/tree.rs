@@ -220,6 +220,68 @@ fn the_onset_of_another_stream_does_not_hide_the_span_it_names_in_any_order() {
 }
 
 #[test]
+fn a_burst_is_a_list_and_what_has_details_stands_apart() {
+    let spans = Recorder::new();
+    for n in 1..=4 {
+        let call = in_invocation(n, InvocationId(n.into()));
+        open(&spans, call, None, SpanKind::Client, n);
+        if n == 3 {
+            spans.attributes(call, &[Attribute::new("rows", 1)]);
+        }
+        close(&spans, call, n + 1);
+    }
+    let tree: Tree = spans.spans().iter().collect();
+    let line = "● jsRpcSession  1 µs  ok\n";
+    let expected = format!("{line}{line}\n{line}    rows = 1\n\n{line}");
+    assert_eq!(tree.render(TreeStyle::plain()), expected);
+}
+
+#[test]
+fn a_span_of_this_process_replaces_what_its_own_tail_says() {
+    let text = lines(|feed| {
+        open(feed, span(1), None, SpanKind::Client, 0);
+        close(feed, span(1), 640);
+    });
+    let recorder = Recorder::new();
+    open(&recorder, span(1), None, SpanKind::Client, 0);
+    close(&recorder, span(1), 640);
+    let mut before: Tree = recorder.spans().iter().collect();
+    before.add_lines("self", text.as_bytes()).unwrap();
+    let mut after = Tree::new();
+    after.add_lines("self", text.as_bytes()).unwrap();
+    recorder
+        .spans()
+        .iter()
+        .for_each(|span| after.add_span(span));
+    for tree in [before, after] {
+        assert_eq!(
+            tree.render(TreeStyle::plain()),
+            "● jsRpcSession  640 µs  ok\n"
+        );
+    }
+}
+
+#[test]
+fn what_was_lost_is_said_below_the_tree() {
+    let feed = Feed::new();
+    let events = feed.queue(QueueLimits {
+        events: 4,
+        bytes: usize::MAX / 2,
+    });
+    open(&feed, span(1), Some(9), SpanKind::Server, 0);
+    (0..1_500).for_each(|i| feed.attributes(span(1), &[Attribute::new("i", i)]));
+    close(&feed, span(1), 1_000);
+    let mut tree = Tree::new();
+    events
+        .drain()
+        .iter()
+        .for_each(|event| tree.add_event("callee", event));
+    let shown = tree.render(TreeStyle::plain());
+    let note = "⚠ 1,497 tail events were lost: spans may be incomplete";
+    assert_eq!(shown.lines().last(), Some(note));
+}
+
+#[test]
 fn lines_that_are_not_events_are_skipped_and_counted() {
     let good = lines(|feed| {
         open(feed, span(1), Some(9), SpanKind::Server, 0);
@@ -257,6 +319,7 @@ fn circles_and_chains_without_end_are_shown_on_a_small_stack() {
         .unwrap()
         .join()
         .unwrap();
-    assert_eq!(shown.lines().count(), 3 + 19_990);
+    let lines = shown.lines().filter(|line| !line.is_empty());
+    assert_eq!(lines.count(), 3 + 19_990);
     assert!(shown.len() < 8 * 1024 * 1024, "{}", shown.len());
 }

@@ -20,6 +20,9 @@ impl Tree {
         match &event.event {
             EventKind::Onset(onset) => self.onset(stream, event, onset),
             EventKind::SpanOpen { name, span_id } => {
+                if let Some(parent) = self.unfinished(key) {
+                    parent.fronts = true;
+                }
                 let node = Node::new(stream, context.span_id, name.clone(), time);
                 self.add((context.trace_id, *span_id), node);
             }
@@ -128,6 +131,7 @@ impl Node {
             end: None,
             coarse: true,
             anchor: false,
+            fronts: false,
             finished: false,
             order: 0,
         }
