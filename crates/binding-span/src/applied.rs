@@ -81,7 +81,7 @@ impl fmt::Display for Applied {
             OtelSide::Unreachable => f.write_str(
                 "not exported: no OpenTelemetry layer of this library's version was found",
             )?,
-            OtelSide::NotAsked => f.write_str("not exported")?,
+            OtelSide::NotAsked => f.write_str("nothing exported")?,
         }
         if self.event {
             f.write_str("; logged")?;

@@ -2,7 +2,7 @@
 //!
 //! A program that calls another sees one meaningless span for the call; only the callee knows what it
 //! really did. Here the callee says so while it works ([`enrich`]), its reply carries what was said
-//! ([`write()`]), and the caller renames and tags its span ([`read_field`], [`ApplyEnrichment`]).
+//! ([`write()`]), and the caller renames and tags its span ([`read_result`], [`ApplyEnrichment`]).
 //!
 //! # Goals
 //! - A callee author writes one call: `enrich(Enrichment::new().name(..).attribute(..))`.

@@ -71,7 +71,16 @@ pub fn write_attribute(mut builder: attribute::Builder<'_>, key: &str, value: &A
     }
 }
 
-/// [`read`] for a field that may itself be unreadable, which counts as one drop.
+/// [`read`] for what a getter of your results returned. A field that is itself unreadable counts as one
+/// drop, where `?` would cost the call its result.
+///
+/// ```
+/// use binding_span::{DropReason, Limits, read_result};
+/// # let enrichment = Err(capnp::Error::failed("a pointer to something else".into()));
+/// let said = read_result(enrichment, Limits::DEFAULT);
+/// assert_eq!(said.dropped().count(DropReason::Malformed), 1);
+/// ```
+#[must_use]
 pub fn read_result(
     reader: capnp::Result<binding_span_enrichment::Reader<'_>>,
     limits: Limits,
@@ -108,30 +117,6 @@ pub fn read(reader: binding_span_enrichment::Reader<'_>, limits: Limits) -> Enri
         Err(_) => enrichment.drop_one(DropReason::Malformed),
     }
     enrichment
-}
-
-/// The same for what a getter of your results returned: `read_field(results.get_enrichment(), ..)`. An
-/// error is counted, where `?` would cost the call its result.
-///
-/// ```
-/// use binding_span::{DropReason, Limits, read_field};
-/// # let enrichment = Err(capnp::Error::failed("a pointer to something else".into()));
-/// let said = read_field(enrichment, Limits::DEFAULT);
-/// assert_eq!(said.dropped().count(DropReason::Malformed), 1);
-/// ```
-#[must_use]
-pub fn read_field(
-    field: capnp::Result<binding_span_enrichment::Reader<'_>>,
-    limits: Limits,
-) -> Enrichment {
-    match field {
-        Ok(reader) => read(reader, limits),
-        Err(_) => {
-            let mut enrichment = Enrichment::with_limits(limits);
-            enrichment.drop_one(DropReason::Malformed);
-            enrichment
-        }
-    }
 }
 
 fn read_attributes(enrichment: &mut Enrichment, list: struct_list::Reader<'_, attribute::Owned>) {
