@@ -6,5 +6,6 @@ mod concurrency;
 mod figures;
 mod guards;
 mod opening;
+mod service;
 mod statements;
 mod support;
