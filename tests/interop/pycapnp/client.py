@@ -1,0 +1,40 @@
+"""A caller in Python that reads what the callee said about its span.
+
+`client.py HOST:PORT SKU...` prints one line of JSON for each call:
+`{"count": 41, "name": "..", "attributes": [[key, type, value], ..]}`; name and attributes are null
+when the field was.
+"""
+
+import asyncio
+import json
+import sys
+
+import capnp
+
+from schema import inventory
+
+
+def said(results):
+    """What stands in the results' enrichment, if it is there."""
+    if not results._has("enrichment"):
+        return {"name": None, "attributes": None}
+    enrichment = results.enrichment
+    attributes = []
+    for entry in enrichment.attributes:
+        for value in list(entry.value)[:1]:  # of several values the first counts
+            kind = value.which()
+            attributes.append([entry.name, str(kind), getattr(value, str(kind))])
+    return {"name": enrichment.name, "attributes": attributes}
+
+
+async def main(address, *skus):
+    host, port = address.rsplit(":", 1)
+    stream = await capnp.AsyncIoStream.create_connection(host, int(port))
+    client = capnp.TwoPartyClient(stream)
+    warehouse = client.bootstrap().cast_as(inventory.Inventory)
+    for sku in skus:
+        results = await warehouse.lookup(sku=sku)
+        print(json.dumps({"count": results.count, **said(results)}))
+
+
+asyncio.run(capnp.run(main(*sys.argv[1:])))
