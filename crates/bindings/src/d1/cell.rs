@@ -15,16 +15,19 @@ pub enum Cell {
     Blob(Vec<u8>),
 }
 
+/// What each value, row and column counts for besides its content.
+pub(super) const OVERHEAD: usize = 8;
+
 impl Cell {
-    /// What the value takes in the reply, in bytes, for [`DatabaseOptions::max_result_bytes`].
+    /// What the value counts for in [`DatabaseOptions::max_result_bytes`].
     ///
     /// [`DatabaseOptions::max_result_bytes`]: super::DatabaseOptions::max_result_bytes
     pub(super) fn size(&self) -> usize {
-        match self {
-            Self::Null => 1,
-            Self::Integer(_) | Self::Real(_) => 9,
-            Self::Text(text) => text.len() + 2,
-            Self::Blob(bytes) => bytes.len() * 3 + 2,
-        }
+        let content = match self {
+            Self::Null | Self::Integer(_) | Self::Real(_) => 0,
+            Self::Text(text) => text.len(),
+            Self::Blob(bytes) => bytes.len().saturating_mul(OVERHEAD),
+        };
+        content.saturating_add(OVERHEAD)
     }
 }

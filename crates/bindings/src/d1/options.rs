@@ -39,8 +39,10 @@ pub struct DatabaseOptions {
     pub max_value_bytes: usize,
     /// The most rows that one call returns, over all its statements.
     pub max_result_rows: usize,
-    /// The most bytes that one call returns, over all its statements: 9 for a number, the length of a text,
-    /// and three times the length of a blob, which leaves as an array of numbers.
+    /// The most bytes that one call returns, over all its statements, by a measure that is close to the
+    /// reply's length: 8 for each value, row and column, and the length of texts and names. A blob leaves as
+    /// an array of numbers, as D1's do, so each of its bytes is such a value. The default keeps a reply
+    /// within the 2^20 values that our own callers accept; a blob of 900 KB passes.
     pub max_result_bytes: usize,
     /// The storage class of a JavaScript number that has no fraction.
     pub numbers: Numbers,
@@ -76,7 +78,7 @@ impl Default for DatabaseOptions {
             max_sql_bytes: 100_000,
             max_value_bytes: 2_000_000,
             max_result_rows: 100_000,
-            max_result_bytes: 8 << 20,
+            max_result_bytes: 8_000_000,
             numbers: Numbers::default(),
         }
     }

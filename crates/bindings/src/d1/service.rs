@@ -2,13 +2,14 @@
 
 use binding_span::{ChildSpan, Enrichment};
 use js_rpc::{Args, Context, Payload, Service, ServiceResult, async_trait, unknown_method};
-use js_value::{JsError, Value};
+use js_value::Value;
 
 use super::database::Database;
 use super::error::QueryError;
 use super::outcome::QueryOutcome;
 use super::reply::reply;
 use super::request::QueryRequest;
+use super::request_value::RequestError;
 use super::spans::Description;
 
 /// The answer to a call of `query`.
@@ -27,8 +28,8 @@ impl Database {
     /// [`Answer::enrichment`] on to the call.
     ///
     /// # Errors
-    /// A `TypeError` when the argument is not what `query` takes.
-    pub async fn answer(&self, argument: &Value) -> Result<Answer, JsError> {
+    /// When the argument is not what `query` takes: a `TypeError` for the caller.
+    pub async fn answer(&self, argument: &Value) -> Result<Answer, RequestError> {
         let request = QueryRequest::from_value(argument)?;
         let described = Description::of(self.name(), &request);
         let result = self.query(request).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use super::cell::Cell;
+use super::cell::{Cell, OVERHEAD};
 use super::error::QueryError;
 use super::meta::Meta;
 use super::open::Session;
@@ -149,23 +149,27 @@ impl<'a> Run<'a> {
         let mut more = statement.step()?;
         // After the first step: a schema that changed meanwhile may have changed the columns.
         let columns = statement.columns();
+        self.count_bytes(columns.iter().map(|name| name.len() + OVERHEAD).sum())?;
         while more {
             let row: Vec<Cell> = (0..columns.len())
                 .map(|column| statement.cell(column))
                 .collect();
-            self.count(&row)?;
+            self.count_row(&row)?;
             rows.push(row);
             more = statement.step()?;
         }
         Ok((columns, rows))
     }
 
-    fn count(&mut self, row: &[Cell]) -> Result<(), QueryError> {
-        let bytes = row.iter().map(Cell::size).sum();
+    fn count_row(&mut self, row: &[Cell]) -> Result<(), QueryError> {
         self.rows_left = self
             .rows_left
             .checked_sub(1)
             .ok_or(QueryError::TooManyRows(self.options.max_result_rows))?;
+        self.count_bytes(OVERHEAD + row.iter().map(Cell::size).sum::<usize>())
+    }
+
+    fn count_bytes(&mut self, bytes: usize) -> Result<(), QueryError> {
         self.bytes_left = self
             .bytes_left
             .checked_sub(bytes)

@@ -186,7 +186,7 @@ async fn a_write_that_runs_too_long_leaves_nothing() {
 async fn a_result_ends_at_its_caps_which_the_error_names() {
     let db = database_with(DatabaseOptions {
         max_result_rows: 3,
-        max_result_bytes: 100,
+        max_result_bytes: 105,
         ..options()
     });
     let rows = |n: usize| {
@@ -207,10 +207,10 @@ async fn a_result_ends_at_its_caps_which_the_error_names() {
         db.batch(&[&rows(2), &rows(2)]).await.unwrap_err(),
         QueryError::TooManyRows(3)
     );
-    assert!(db.run("select zeroblob(32)").await.is_ok());
-    let error = db.run("select zeroblob(33)").await.unwrap_err();
+    assert!(db.run("select zeroblob(10) as b").await.is_ok());
+    let error = db.run("select zeroblob(11) as b").await.unwrap_err();
     assert!(
-        matches!(error, QueryError::TooManyBytes(100))
+        matches!(error, QueryError::TooManyBytes(105))
             && error.to_string().contains("max_result_bytes"),
         "{error}"
     );
