@@ -47,7 +47,11 @@ fn read(hex: &str) -> Value {
 
 fn write(value: &Value, like: &str) -> String {
     let native = like.contains("5c0a");
-    let errors = if native { ErrorForm::Native } else { ErrorForm::Plain };
+    let errors = if native {
+        ErrorForm::Native
+    } else {
+        ErrorForm::Plain
+    };
     to_hex(&encode_with(value, EncodeOptions { errors }).unwrap().bytes)
 }
 
@@ -88,7 +92,12 @@ fn every_case_comes_back_from_its_json() {
         // References are written out in JSON; a view comes back with a buffer of its own.
         let expected = read(&case.hex).expanded().unwrap();
         if case.name != "part of a buffer" {
-            assert_eq!(write(&value, &case.hex), write(&expected, &case.hex), "{}", case.name);
+            assert_eq!(
+                write(&value, &case.hex),
+                write(&expected, &case.hex),
+                "{}",
+                case.name
+            );
         }
     }
 }
@@ -109,7 +118,10 @@ fn node_reads_what_we_write() {
         .collect();
     let mut random = fastrand::Rng::with_seed(7);
     values.extend((0..2000).map(|_| random_value(&mut random, 4)));
-    let ours: Vec<String> = values.iter().map(|value| to_hex(&encode(value).unwrap())).collect();
+    let ours: Vec<String> = values
+        .iter()
+        .map(|value| to_hex(&encode(value).unwrap()))
+        .collect();
 
     let Some(echoed) = echo_through_node(&ours) else {
         eprintln!(
@@ -141,5 +153,11 @@ fn echo_through_node(lines: &[String]) -> Option<Vec<String>> {
     let output = node.wait_with_output().unwrap();
     writer.join().unwrap();
     assert!(output.status.success());
-    Some(String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect())
+    Some(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect(),
+    )
 }

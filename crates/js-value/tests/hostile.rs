@@ -1,12 +1,15 @@
 //! What a hostile peer may send: no panic, no deep recursion, no memory beyond a small multiple of
 //! what came in. Its own binary, because it counts every allocation of the process.
-#![allow(unsafe_code, reason = "a global allocator that counts is unsafe to implement")]
+#![allow(
+    unsafe_code,
+    reason = "a global allocator that counts is unsafe to implement"
+)]
 
 mod support;
 
 use js_value::{
-    DecodeErrorKind as Kind, DecodeLimits, ErrorForm, EncodeOptions, ExpandError, JsonError,
-    Value, decode, decode_args, encode, encode_with, from_value,
+    DecodeErrorKind as Kind, DecodeLimits, EncodeOptions, ErrorForm, ExpandError, JsonError, Value,
+    decode, decode_args, encode, encode_with, from_value,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -66,7 +69,11 @@ fn measured<T>(work: impl FnOnce() -> T) -> (T, isize) {
 fn use_it(bytes: &[u8]) -> Result<(), js_value::DecodeError> {
     let limits = DecodeLimits::default();
     let (decoded, peak) = measured(|| decode(bytes, &limits));
-    assert!(peak <= allowance(bytes.len()), "{peak} bytes for {}", to_hex(bytes));
+    assert!(
+        peak <= allowance(bytes.len()),
+        "{peak} bytes for {}",
+        to_hex(bytes)
+    );
     let _ = decode_args(bytes, &limits);
     let value = decoded?;
     let _ = value.to_string();
@@ -77,7 +84,12 @@ fn use_it(bytes: &[u8]) -> Result<(), js_value::DecodeError> {
         // and then is read as the same.
         if let Ok(written) = encode_with(&value, EncodeOptions { errors }) {
             let again = decode(&written.bytes, &limits);
-            assert!(again.is_ok(), "{} rewritten as {}", to_hex(bytes), to_hex(&written.bytes));
+            assert!(
+                again.is_ok(),
+                "{} rewritten as {}",
+                to_hex(bytes),
+                to_hex(&written.bytes)
+            );
             if errors == ErrorForm::Native && !to_hex(bytes).contains("7e") {
                 let twice = encode_with(&again?, EncodeOptions { errors });
                 assert_eq!(twice, Ok(written), "{}", to_hex(bytes));
@@ -121,39 +133,173 @@ fn each_malformed_input_is_refused_for_its_reason() {
         ("version of six bytes", "ffffffffffff7f5f", Kind::BadNumber),
         ("two values", "ff0f5f5f", Kind::Trailing(1)),
         ("unknown tag", "ff0f01", Kind::UnknownTag(1)),
-        ("an end without a beginning", "ff0f7b00", Kind::UnknownTag(0x7b)),
-        ("endless varint", "ff0f49ffffffffffffffffffffffff", Kind::BadNumber),
-        ("string longer than the input", "ff0f22ffffffff0f61", Kind::Truncated),
-        ("string of 2^63 bytes", "ff0f22ffffffffffffffff7f61", Kind::Truncated),
-        ("two-byte string of odd length", "ff0f6303610061", Kind::Malformed("string")),
-        ("array longer than the input", "ff0f41ffffffff0f5f", Kind::Truncated),
-        ("array of another length", "ff0f41015f240002", Kind::BadCount("array")),
-        ("object of another count", "ff0f6f22016149027b02", Kind::BadCount("object")),
-        ("Map of another count", "ff0f3b490249023a01", Kind::BadCount("Map")),
-        ("Set of another count", "ff0f2749022c02", Kind::BadCount("Set")),
-        ("Map with half an entry", "ff0f3b49023a01", Kind::UnknownTag(0x3a)),
-        ("property named by an object", "ff0f6f6f7b0049027b01", Kind::BadKey),
+        (
+            "an end without a beginning",
+            "ff0f7b00",
+            Kind::UnknownTag(0x7b),
+        ),
+        (
+            "endless varint",
+            "ff0f49ffffffffffffffffffffffff",
+            Kind::BadNumber,
+        ),
+        (
+            "string longer than the input",
+            "ff0f22ffffffff0f61",
+            Kind::Truncated,
+        ),
+        (
+            "string of 2^63 bytes",
+            "ff0f22ffffffffffffffff7f61",
+            Kind::Truncated,
+        ),
+        (
+            "two-byte string of odd length",
+            "ff0f6303610061",
+            Kind::Malformed("string"),
+        ),
+        (
+            "array longer than the input",
+            "ff0f41ffffffff0f5f",
+            Kind::Truncated,
+        ),
+        (
+            "array of another length",
+            "ff0f41015f240002",
+            Kind::BadCount("array"),
+        ),
+        (
+            "object of another count",
+            "ff0f6f22016149027b02",
+            Kind::BadCount("object"),
+        ),
+        (
+            "Map of another count",
+            "ff0f3b490249023a01",
+            Kind::BadCount("Map"),
+        ),
+        (
+            "Set of another count",
+            "ff0f2749022c02",
+            Kind::BadCount("Set"),
+        ),
+        (
+            "Map with half an entry",
+            "ff0f3b49023a01",
+            Kind::UnknownTag(0x3a),
+        ),
+        (
+            "property named by an object",
+            "ff0f6f6f7b0049027b01",
+            Kind::BadKey,
+        ),
         ("reference to nothing", "ff0f5e00", Kind::BadReference(0)),
-        ("reference ahead", "ff0f41015e01240001", Kind::BadReference(1)),
-        ("reference to an error's bag", "ff0f41025c0a0122006f7b005e02240002", Kind::BadReference(2)),
-        ("buffer longer than the input", "ff0f42ffffffff0f", Kind::Truncated),
-        ("view behind its buffer", "ff0f42010056420200 00", Kind::Malformed("view of an ArrayBuffer")),
-        ("view longer than its buffer", "ff0f42010056420002 00", Kind::Malformed("view of an ArrayBuffer")),
-        ("view across elements", "ff0f42020000 56770001 00", Kind::Malformed("view of an ArrayBuffer")),
-        ("view of an unknown class", "ff0f420100 5678000100", Kind::Malformed("view of an ArrayBuffer")),
-        ("resizable buffer beyond its maximum", "ff0f7e0201 0000", Kind::Malformed("ArrayBuffer")),
-        ("RegExp with V8's own flag", "ff0f5222016140", Kind::Malformed("RegExp")),
-        ("RegExp without a source", "ff0f5249024000", Kind::Malformed("string")),
-        ("error with an unknown part", "ff0f7278", Kind::Malformed("Error")),
-        ("error whose message is an error", "ff0f5c0a015c0a0122006f7b006f7b00", Kind::Malformed("Error")),
-        ("error without properties", "ff0f5c0a0122005f", Kind::Malformed("Error")),
-        ("shared memory", "ff0f7500", Kind::Unsupported("SharedArrayBuffer")),
-        ("transferred buffer", "ff0f7400", Kind::Unsupported("transferred ArrayBuffer")),
-        ("WebAssembly module", "ff0f7700", Kind::Unsupported("WebAssembly.Module")),
-        ("a stream", "ff0f5c03", Kind::HostObject { tag: 3, name: "ReadableStream" }),
-        ("an unknown host object", "ff0f5c7f", Kind::HostObject { tag: 127, name: "of an unknown class" }),
-        ("BigInt of 64 MB", "ff0f5a80808040", Kind::BigIntTooLong(1 << 26)),
-        ("references beside duplicates", "ff0f41026f2201616f7b002201616f7b007b025e01240002", Kind::AmbiguousReferences),
+        (
+            "reference ahead",
+            "ff0f41015e01240001",
+            Kind::BadReference(1),
+        ),
+        (
+            "reference to an error's bag",
+            "ff0f41025c0a0122006f7b005e02240002",
+            Kind::BadReference(2),
+        ),
+        (
+            "buffer longer than the input",
+            "ff0f42ffffffff0f",
+            Kind::Truncated,
+        ),
+        (
+            "view behind its buffer",
+            "ff0f42010056420200 00",
+            Kind::Malformed("view of an ArrayBuffer"),
+        ),
+        (
+            "view longer than its buffer",
+            "ff0f42010056420002 00",
+            Kind::Malformed("view of an ArrayBuffer"),
+        ),
+        (
+            "view across elements",
+            "ff0f42020000 56770001 00",
+            Kind::Malformed("view of an ArrayBuffer"),
+        ),
+        (
+            "view of an unknown class",
+            "ff0f420100 5678000100",
+            Kind::Malformed("view of an ArrayBuffer"),
+        ),
+        (
+            "resizable buffer beyond its maximum",
+            "ff0f7e0201 0000",
+            Kind::Malformed("ArrayBuffer"),
+        ),
+        (
+            "RegExp with V8's own flag",
+            "ff0f5222016140",
+            Kind::Malformed("RegExp"),
+        ),
+        (
+            "RegExp without a source",
+            "ff0f5249024000",
+            Kind::Malformed("string"),
+        ),
+        (
+            "error with an unknown part",
+            "ff0f7278",
+            Kind::Malformed("Error"),
+        ),
+        (
+            "error whose message is an error",
+            "ff0f5c0a015c0a0122006f7b006f7b00",
+            Kind::Malformed("Error"),
+        ),
+        (
+            "error without properties",
+            "ff0f5c0a0122005f",
+            Kind::Malformed("Error"),
+        ),
+        (
+            "shared memory",
+            "ff0f7500",
+            Kind::Unsupported("SharedArrayBuffer"),
+        ),
+        (
+            "transferred buffer",
+            "ff0f7400",
+            Kind::Unsupported("transferred ArrayBuffer"),
+        ),
+        (
+            "WebAssembly module",
+            "ff0f7700",
+            Kind::Unsupported("WebAssembly.Module"),
+        ),
+        (
+            "a stream",
+            "ff0f5c03",
+            Kind::HostObject {
+                tag: 3,
+                name: "ReadableStream",
+            },
+        ),
+        (
+            "an unknown host object",
+            "ff0f5c7f",
+            Kind::HostObject {
+                tag: 127,
+                name: "of an unknown class",
+            },
+        ),
+        (
+            "BigInt of 64 MB",
+            "ff0f5a80808040",
+            Kind::BigIntTooLong(1 << 26),
+        ),
+        (
+            "references beside duplicates",
+            "ff0f41026f2201616f7b002201616f7b007b025e01240002",
+            Kind::AmbiguousReferences,
+        ),
     ];
     for (name, hex, kind) in cases {
         assert_eq!(kind_of(hex), Err(*kind), "{name}");
@@ -170,16 +316,44 @@ fn odd_but_harmless_inputs_are_read() {
         ("broken UTF-8", "ff0f5301ff", "\u{fffd}"),
         ("version 14", "ff0e4906", "3"),
         ("version 16", "ff104906", "3"),
-        ("dense array with a hole", "ff0f410349022d4906240003", "Array(3) [ 0: 1, 2: 3 ]"),
-        ("properties out of order", "ff0f6f22016249024902 4904 7b02", "{ '1': 2, b: 1 }"),
-        ("duplicate property", "ff0f6f2201614902220161490 47b02", "{ a: 2 }"),
-        ("parts of an error in any order", "ff0f7273220173 6d220178 54 2e", "TypeError: x"),
-        ("an error named by a number", "ff0f5c0a004902220178 6f7b00", "1: x"),
-        ("an error of an unknown class", "ff0f5c0a632201786f7b00", "Error: x"),
+        (
+            "dense array with a hole",
+            "ff0f410349022d4906240003",
+            "Array(3) [ 0: 1, 2: 3 ]",
+        ),
+        (
+            "properties out of order",
+            "ff0f6f22016249024902 4904 7b02",
+            "{ '1': 2, b: 1 }",
+        ),
+        (
+            "duplicate property",
+            "ff0f6f2201614902220161490 47b02",
+            "{ a: 2 }",
+        ),
+        (
+            "parts of an error in any order",
+            "ff0f7273220173 6d220178 54 2e",
+            "TypeError: x",
+        ),
+        (
+            "an error named by a number",
+            "ff0f5c0a004902220178 6f7b00",
+            "1: x",
+        ),
+        (
+            "an error of an unknown class",
+            "ff0f5c0a632201786f7b00",
+            "Error: x",
+        ),
     ];
     for (name, hex, text) in cases {
         let value = decode(&from_hex(hex), &DecodeLimits::default());
-        assert_eq!(value.map(|value| value.to_string()).as_deref(), Ok(text), "{name}");
+        assert_eq!(
+            value.map(|value| value.to_string()).as_deref(),
+            Ok(text),
+            "{name}"
+        );
         assert_eq!(kind_of(hex), Ok(()), "{name}");
     }
 }
@@ -188,7 +362,8 @@ fn odd_but_harmless_inputs_are_read() {
 fn each_case_cut_short_anywhere_is_refused() {
     on_a_small_stack(|| {
         for bytes in table() {
-            for end in 0..bytes.len() {
+            // A view without its last part would be a whole buffer.
+            for end in (0..bytes.len()).filter(|end| bytes[*end] != b'V') {
                 assert!(use_it(&bytes[..end]).is_err(), "{}", to_hex(&bytes[..end]));
             }
         }
@@ -214,7 +389,9 @@ fn a_hundred_thousand_mutations_do_no_harm() {
 
 fn mutate(bytes: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut fastrand::Rng) {
     const TAGS: &[u8] = b"?-_0TFIUNZS\"c^o{a@A$Dyxnzs R;:',B~tVupwm\\r";
-    let at = random.usize(2.min(bytes.len())..bytes.len().max(3)).min(bytes.len());
+    let at = random
+        .usize(2.min(bytes.len())..bytes.len().max(3))
+        .min(bytes.len());
     match random.u8(0..6) {
         0 if at < bytes.len() => bytes[at] = random.u8(..),
         1 if at < bytes.len() => bytes[at] = *random.choice(TAGS).unwrap(),
@@ -231,7 +408,11 @@ fn mutate(bytes: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut fastrand::Rng) {
 
 /// `count` times `open`, then `middle`, then `count` times `close`.
 fn nested(open: &str, middle: &str, close: &str, count: usize) -> Vec<u8> {
-    from_hex(&format!("ff0f{}{middle}{}", open.repeat(count), close.repeat(count)))
+    from_hex(&format!(
+        "ff0f{}{middle}{}",
+        open.repeat(count),
+        close.repeat(count)
+    ))
 }
 
 #[test]
@@ -248,8 +429,7 @@ fn nesting_is_bounded_and_its_limit_fits_a_small_stack() {
     on_a_small_stack(move || {
         for (name, open, middle, close) in shapes {
             let default = DecodeLimits::default();
-            let levels = if name == "native error" { 128 } else { 127 };
-            use_it(&nested(open, middle, close, levels)).unwrap_or_else(|e| panic!("{name}: {e}"));
+            use_it(&nested(open, middle, close, 128)).unwrap_or_else(|e| panic!("{name}: {e}"));
             for count in [129, 100_000] {
                 let error = decode(&nested(open, middle, close, count), &default).unwrap_err();
                 assert_eq!(error.kind, Kind::TooDeep(128), "{name}");
@@ -259,7 +439,12 @@ fn nesting_is_bounded_and_its_limit_fits_a_small_stack() {
                 ..default
             };
             let value = decode(&nested(open, middle, close, 256), &most).unwrap();
-            let _ = (value.to_string(), value.to_json(), encode(&value), value.expanded());
+            let _ = (
+                value.to_string(),
+                value.to_json(),
+                encode(&value),
+                value.expanded(),
+            );
             let error = decode(&nested(open, middle, close, 257), &most).unwrap_err();
             assert_eq!(error.kind, Kind::TooDeep(256), "{name}");
         }
@@ -329,7 +514,10 @@ fn shared_objects_that_double_at_each_level_are_not_written_out() {
     }
     bytes.extend(from_hex("240029"));
     let value = decode(&bytes, &DecodeLimits::default()).unwrap();
-    assert_eq!(value.to_json(), Err(JsonError::Expand(ExpandError::TooLarge)));
+    assert_eq!(
+        value.to_json(),
+        Err(JsonError::Expand(ExpandError::TooLarge))
+    );
     assert!(from_value::<serde_json::Value>(value).is_err());
     // As arguments, each object is copied once for each argument at most.
     let (arguments, peak) = measured(|| decode_args(&bytes, &DecodeLimits::default()));
@@ -360,7 +548,9 @@ fn references_cannot_nest_without_end() {
         let mut hex = "ff0f41144100240000".to_owned();
         let mut first = 1u32;
         for _ in 1..20 {
-            let reference = js_value::encode(&Value::from(0)).map(|_| varint(first)).unwrap();
+            let reference = js_value::encode(&Value::from(0))
+                .map(|_| varint(first))
+                .unwrap();
             first += if first == 1 { 1 } else { 100 };
             hex += &"4101".repeat(100);
             hex += &format!("5e{reference}");

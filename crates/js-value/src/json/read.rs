@@ -227,7 +227,7 @@ fn sparse_array(mut content: Json, depth: usize) -> Read<Option<Value>> {
     Ok(Some(
         SparseArray::from_parts(length, elements, properties)
             .0
-            .into(),
+            .into_value(),
     ))
 }
 

@@ -43,51 +43,70 @@ fn write(value: &Value, depth: usize) -> Written {
     if depth > MAX_DEPTH {
         return Err(JsonError::TooDeep);
     }
+    // A function for each kind keeps the frames of deep recursion small.
     let depth = depth + 1;
+    match value {
+        Value::Array(elements) => array(elements, depth),
+        Value::Object(object) => plain_object(object, depth),
+        Value::Map(entries) => map(entries, depth),
+        Value::Set(elements) => set(elements, depth),
+        Value::SparseArray(array) => sparse_array(array, depth),
+        Value::Error(error) => self::error(error, depth),
+        _ => leaf(value),
+    }
+}
+
+/// What contains no other values.
+fn leaf(value: &Value) -> Written {
     Ok(match value {
-        Value::Null => Json::Null,
+        Value::Undefined => json!({"$undefined": true}),
         Value::Bool(flag) => Json::Bool(*flag),
         Value::Number(number) => self::number(*number),
         Value::String(text) => string(text),
-        Value::Array(elements) => Json::Array(list(elements, depth)?),
-        Value::Object(object) => Json::Object(plain_object(object, depth)?),
-        Value::Undefined => json!({"$undefined": true}),
         Value::BigInt(number) => bigint(number),
         Value::Date(ms) => json!({"$date": crate::date::to_iso(*ms)}),
         Value::ArrayBuffer(bytes) => json!({"$buffer": STANDARD.encode(bytes)}),
         Value::View(view) => self::view(view),
         Value::Stub(n) => json!({"$stub": n}),
-        Value::Map(entries) => map(entries, depth)?,
-        Value::Set(elements) => json!({"$set": list(elements, depth)?}),
-        Value::SparseArray(array) => sparse_array(array, depth)?,
+        Value::Boxed(boxed) => json!({"$boxed": self::boxed(boxed)}),
         Value::RegExp(regexp) => json!({"$regexp": {
             "source": string(&regexp.source),
             "flags": regexp.flags.to_string(),
         }}),
-        Value::Error(error) => self::error(error, depth)?,
-        Value::Boxed(boxed) => json!({"$boxed": self::boxed(boxed)}),
         // Expanded before; what remains could only be dangling.
         Value::BackRef(n) => return Err(crate::ExpandError::Dangling(*n).into()),
+        _ => Json::Null,
     })
 }
 
-fn list(elements: &[Value], depth: usize) -> Written<Vec<Json>> {
-    elements
-        .iter()
-        .map(|element| write(element, depth))
-        .collect()
+/// `{word: content}`.
+fn worded(word: &str, content: Json) -> Json {
+    Json::Object(Map::from_iter([(word.to_owned(), content)]))
+}
+
+fn array(elements: &[Value], depth: usize) -> Written {
+    let mut list = Vec::with_capacity(elements.len());
+    for element in elements {
+        list.push(write(element, depth)?);
+    }
+    Ok(Json::Array(list))
+}
+
+fn set(elements: &[Value], depth: usize) -> Written {
+    Ok(worded("$set", array(elements, depth)?))
 }
 
 fn map(entries: &[(Value, Value)], depth: usize) -> Written {
-    let pairs: Written<Vec<Json>> = entries
-        .iter()
-        .map(|(key, value)| Ok(json!([write(key, depth)?, write(value, depth)?])))
-        .collect();
-    Ok(json!({"$map": pairs?}))
+    let mut pairs = Vec::with_capacity(entries.len());
+    for (key, value) in entries {
+        let pair = vec![write(key, depth)?, write(value, depth)?];
+        pairs.push(Json::Array(pair));
+    }
+    Ok(worded("$map", Json::Array(pairs)))
 }
 
 /// An object whose only name is like one of our words gets a `$` more.
-fn plain_object(object: &Object, depth: usize) -> Written<Map<String, Json>> {
+fn plain_object(object: &Object, depth: usize) -> Written {
     let mut written = properties(object, depth)?;
     if written.len() == 1 && written.keys().all(|name| is_reserved(name)) {
         written = written
@@ -95,7 +114,7 @@ fn plain_object(object: &Object, depth: usize) -> Written<Map<String, Json>> {
             .map(|(name, value)| (format!("${name}"), value))
             .collect();
     }
-    Ok(written)
+    Ok(Json::Object(written))
 }
 
 fn properties(object: &Object, depth: usize) -> Written<Map<String, Json>> {
@@ -112,25 +131,35 @@ fn sparse_array(array: &SparseArray, depth: usize) -> Written {
     for (index, value) in array.elements() {
         elements.insert(index.to_string(), write(value, depth)?);
     }
-    let mut content = json!({"length": array.length(), "elements": elements});
-    if !array.properties.is_empty() {
-        content["properties"] = properties(&array.properties, depth)?.into();
+    let properties = properties(&array.properties, depth)?;
+    let mut content = Map::new();
+    content.insert("length".to_owned(), array.length().into());
+    content.insert("elements".to_owned(), elements.into());
+    if !properties.is_empty() {
+        content.insert("properties".to_owned(), properties.into());
     }
-    Ok(json!({"$array": content}))
+    Ok(worded("$array", content.into()))
 }
 
 fn error(error: &JsError, depth: usize) -> Written {
-    let mut content = json!({"name": error.name, "message": error.message});
+    let cause = match &error.cause {
+        Some(cause) => Some(write(cause, depth)?),
+        None => None,
+    };
+    let properties = properties(&error.properties, depth)?;
+    let mut content = Map::new();
+    content.insert("name".to_owned(), error.name.as_str().into());
+    content.insert("message".to_owned(), error.message.as_str().into());
     if let Some(stack) = &error.stack {
-        content["stack"] = json!(stack);
+        content.insert("stack".to_owned(), stack.as_str().into());
     }
-    if let Some(cause) = &error.cause {
-        content["cause"] = write(cause, depth)?;
+    if let Some(cause) = cause {
+        content.insert("cause".to_owned(), cause);
     }
-    if !error.properties.is_empty() {
-        content["properties"] = properties(&error.properties, depth)?.into();
+    if !properties.is_empty() {
+        content.insert("properties".to_owned(), properties.into());
     }
-    Ok(json!({"$error": content}))
+    Ok(worded("$error", content.into()))
 }
 
 fn view(view: &View) -> Json {

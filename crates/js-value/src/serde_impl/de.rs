@@ -54,7 +54,18 @@ impl Deserializer {
     /// What the visitor gets for a value whatever type it is for.
     fn any<'de, V: Visitor<'de>>(self, visitor: V) -> Done<V::Value> {
         match self.0 {
-            Value::Undefined | Value::Null => visitor.visit_unit(),
+            Value::Array(elements) | Value::Set(elements) => sequence(elements, visitor),
+            Value::SparseArray(array) => sequence(dense(*array)?, visitor),
+            Value::Object(object) => properties(object, visitor),
+            Value::Map(entries) => self::entries(entries, visitor),
+            Value::Error(error) => properties(error_properties(*error), visitor),
+            _ => self.leaf(visitor),
+        }
+    }
+
+    /// What contains no other values; apart, to keep the frames of deep recursion small.
+    fn leaf<'de, V: Visitor<'de>>(self, visitor: V) -> Done<V::Value> {
+        match self.0 {
             Value::Bool(flag) => visitor.visit_bool(flag),
             Value::Number(number) => visit_number(number, visitor),
             Value::BigInt(number) => visit_bigint(&number, visitor),
@@ -64,21 +75,12 @@ impl Deserializer {
                 None => visitor.visit_unit(),
             },
             Value::RegExp(_) => visitor.visit_string(self.0.to_string()),
-            Value::Array(elements) | Value::Set(elements) => sequence(elements, visitor),
-            Value::SparseArray(array) => sequence(dense(*array)?, visitor),
-            Value::Object(object) => properties(object, visitor),
-            Value::Map(entries) => {
-                let mut access = MapDeserializer::new(entries.into_iter());
-                let map = visitor.visit_map(&mut access)?;
-                access.end()?;
-                Ok(map)
-            }
             Value::ArrayBuffer(bytes) => visitor.visit_byte_buf(bytes),
             Value::View(view) => visitor.visit_byte_buf(view.into_bytes().unwrap_or_default()),
-            Value::Error(error) => properties(error_properties(*error), visitor),
             Value::Boxed(boxed) => Deserializer(unboxed(*boxed)).any(visitor),
             Value::Stub(_) => Err(de::Error::custom("unexpected stub")),
             Value::BackRef(n) => Err(crate::ExpandError::Dangling(n).into()),
+            _ => visitor.visit_unit(),
         }
     }
 
@@ -134,6 +136,13 @@ fn sequence<'de, V: Visitor<'de>>(elements: Vec<Value>, visitor: V) -> Done<V::V
 fn properties<'de, V: Visitor<'de>>(object: Object, visitor: V) -> Done<V::Value> {
     let pairs = object.into_iter().map(|(name, value)| (Key(name), value));
     let mut access = MapDeserializer::new(pairs);
+    let map = visitor.visit_map(&mut access)?;
+    access.end()?;
+    Ok(map)
+}
+
+fn entries<'de, V: Visitor<'de>>(entries: Vec<(Value, Value)>, visitor: V) -> Done<V::Value> {
+    let mut access = MapDeserializer::new(entries.into_iter());
     let map = visitor.visit_map(&mut access)?;
     access.end()?;
     Ok(map)

@@ -223,6 +223,42 @@ impl<'a> Decoder<'a> {
             self.input.varint()?;
             tag = self.input.tag()?;
         }
+        // Two steps, and a function for each kind, keep the frames of deep recursion small.
+        match tag {
+            tag::OBJECT
+            | tag::DENSE_ARRAY
+            | tag::SPARSE_ARRAY
+            | tag::MAP
+            | tag::SET
+            | tag::ERROR
+            | tag::HOST_OBJECT => {
+                self.begin_object();
+                self.depth += 1;
+                if self.depth > self.limits.max_depth {
+                    return self.fail(Kind::TooDeep(self.limits.max_depth));
+                }
+                let value = self.compound(tag);
+                self.depth -= 1;
+                value
+            }
+            _ => self.simple(tag),
+        }
+    }
+
+    fn compound(&mut self, tag: u8) -> Decoded {
+        match tag {
+            tag::OBJECT => self.object().map(Value::Object),
+            tag::DENSE_ARRAY => self.dense_array(),
+            tag::SPARSE_ARRAY => self.sparse_array(),
+            tag::MAP => self.map(),
+            tag::SET => self.set(),
+            tag::ERROR => self.plain_error(),
+            _ => self.host_object(),
+        }
+    }
+
+    /// What contains no values of any kind.
+    fn simple(&mut self, tag: u8) -> Decoded {
         match tag {
             tag::UNDEFINED => Ok(Value::Undefined),
             tag::NULL => Ok(Value::Null),
@@ -237,41 +273,7 @@ impl<'a> Decoder<'a> {
             }
             tag::REFERENCE => self.reference(),
             tag::ARRAY_BUFFER | tag::RESIZABLE_ARRAY_BUFFER => self.buffer(tag),
-            tag::OBJECT
-            | tag::DENSE_ARRAY
-            | tag::SPARSE_ARRAY
-            | tag::MAP
-            | tag::SET
-            | tag::ERROR => {
-                self.begin_object();
-                self.nested(|this| this.compound(tag))
-            }
-            tag::HOST_OBJECT => {
-                self.begin_object();
-                self.host_object()
-            }
             _ => self.leaf(tag),
-        }
-    }
-
-    fn nested(&mut self, read: impl FnOnce(&mut Self) -> Decoded) -> Decoded {
-        self.depth += 1;
-        if self.depth > self.limits.max_depth {
-            return self.fail(Kind::TooDeep(self.limits.max_depth));
-        }
-        let value = read(self)?;
-        self.depth -= 1;
-        Ok(value)
-    }
-
-    fn compound(&mut self, tag: u8) -> Decoded {
-        match tag {
-            tag::OBJECT => Ok(Value::Object(self.object()?)),
-            tag::DENSE_ARRAY => self.dense_array(),
-            tag::SPARSE_ARRAY => self.sparse_array(),
-            tag::MAP => self.map(),
-            tag::SET => self.set(),
-            _ => self.plain_error(),
         }
     }
 
@@ -458,7 +460,7 @@ impl<'a> Decoder<'a> {
                 self.stubs += 1;
                 Ok(Value::Stub(self.stubs - 1))
             }
-            tag::host::ERROR => self.nested(Self::native_error),
+            tag::host::ERROR => self.native_error(),
             tag => {
                 let name = tag::host::NAMES.get(tag as usize).copied();
                 self.fail(Kind::HostObject {
@@ -470,6 +472,13 @@ impl<'a> Decoder<'a> {
     }
 
     fn native_error(&mut self) -> Decoded {
+        let mut error = self.native_error_head()?;
+        let bag = self.object()?;
+        self.native_error_properties(&mut error, bag);
+        Ok(Value::Error(error))
+    }
+
+    fn native_error_head(&mut self) -> Decoded<Box<JsError>> {
         let class = self.input.varint()?;
         let known = tag::host::CLASSES
             .iter()
@@ -479,7 +488,7 @@ impl<'a> Decoder<'a> {
             None if class == tag::host::OTHER_CLASS => self.error_text()?,
             None => "Error".to_owned(),
         };
-        let mut error = JsError::new(name, self.error_text()?);
+        let error = JsError::new(name, self.error_text()?);
         if self.input.tag()? != tag::OBJECT {
             return self.fail(Kind::Malformed("Error"));
         }
@@ -489,7 +498,11 @@ impl<'a> Decoder<'a> {
             wire: self.wire_objects,
             present: true,
         });
-        for (name, value) in self.object()? {
+        Ok(Box::new(error))
+    }
+
+    fn native_error_properties(&mut self, error: &mut JsError, bag: Object) {
+        for (name, value) in bag {
             match (name.as_str(), value) {
                 (Some("stack"), Value::String(stack)) => {
                     error.stack = Some(stack.into_string_lossy());
@@ -501,7 +514,6 @@ impl<'a> Decoder<'a> {
                 (_, value) => _ = error.properties.insert(name, value),
             }
         }
-        Ok(error.into())
     }
 
     /// The name or message of a native error: whatever primitive JavaScript had there, as text.

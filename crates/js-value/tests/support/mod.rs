@@ -31,7 +31,11 @@ pub fn random_value(random: &mut fastrand::Rng, depth: u32) -> Value {
         8 => Value::Date(f64::from(random.i32(..))),
         9 => RegExp {
             source: "a+".into(),
-            flags: random.choice(["", "g", "dimsuy", "v"]).unwrap().parse().unwrap(),
+            flags: random
+                .choice(["", "g", "dimsuy", "v"])
+                .unwrap()
+                .parse()
+                .unwrap(),
         }
         .into(),
         10 => random_bytes(random),
@@ -43,7 +47,12 @@ pub fn random_value(random: &mut fastrand::Rng, depth: u32) -> Value {
         })),
         12 => list(random, depth).into(),
         13 => object(random, depth).into(),
-        14 => Value::Map(list(random, depth).into_iter().map(|v| (unique(random), v)).collect()),
+        14 => Value::Map(
+            list(random, depth)
+                .into_iter()
+                .map(|v| (unique(random), v))
+                .collect(),
+        ),
         15 => Value::Set((0..random.u8(0..4)).map(|_| unique(random)).collect()),
         16 => {
             let mut array = SparseArray::new(random.u32(1..100));
@@ -64,12 +73,17 @@ pub fn random_value(random: &mut fastrand::Rng, depth: u32) -> Value {
 }
 
 fn list(random: &mut fastrand::Rng, depth: u32) -> Vec<Value> {
-    (0..random.u8(0..6)).map(|_| random_value(random, depth - 1)).collect()
+    (0..random.u8(0..6))
+        .map(|_| random_value(random, depth - 1))
+        .collect()
 }
 
 fn object(random: &mut fastrand::Rng, depth: u32) -> Object {
     let values = list(random, depth);
-    values.into_iter().map(|value| (random_name(random), value)).collect()
+    values
+        .into_iter()
+        .map(|value| (random_name(random), value))
+        .collect()
 }
 
 fn random_name(random: &mut fastrand::Rng) -> JsString {
@@ -93,7 +107,13 @@ fn random_string(random: &mut fastrand::Rng) -> JsString {
 }
 
 fn random_bytes(random: &mut fastrand::Rng) -> Value {
-    let kinds = ["Uint8Array", "Int16Array", "Float32Array", "BigInt64Array", "DataView"];
+    let kinds = [
+        "Uint8Array",
+        "Int16Array",
+        "Float32Array",
+        "BigInt64Array",
+        "DataView",
+    ];
     let kind = ViewKind::from_name(random.choice(kinds).unwrap()).unwrap();
     let bytes = (0..8 * random.usize(0..3)).map(|_| random.u8(..)).collect();
     match random.bool() {
