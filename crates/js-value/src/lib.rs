@@ -1,5 +1,71 @@
 //! JavaScript values in Rust: V8 serialization both ways, serde, and JSON.
-#![allow(missing_docs)]
+//!
+//! Workers, workerd and Node hand each other values as V8 serializations. This crate reads and writes
+//! them ([`decode`], [`encode`]) as a [`Value`], which knows all that structured cloning knows:
+//! `undefined`, BigInt, dates, maps, sets, bytes, errors, holes in arrays, lone surrogates in
+//! strings, shared objects and cycles; and workerd's stubs and native errors. From there it is one
+//! step to any Rust type ([`from_value`], [`to_value`]) and to JSON ([`Value::from_json`],
+//! [`Value::to_json`]).
+//!
+//! It does no RPC and no I/O: a [`Value::Stub`] is a number into a table that the caller keeps.
+//!
+//! ```
+//! use js_value::{decode_args, encode, from_value, DecodeLimits, JsError, Value};
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Request { model: String, max_tokens: Option<u32> }
+//!
+//! // What a Worker sends for `env.AI.run({model: "x"})`.
+//! let sent = b"\xff\x0f\x41\x01\x6f\x22\x05model\x22\x01x\x7b\x01\x24\x00\x01";
+//! let [request]: [Value; 1] = decode_args(sent, &DecodeLimits::default())?.try_into().unwrap();
+//! let request: Request = from_value(request)?;
+//! assert_eq!(request.model, "x");
+//! let reply = encode(&Value::from(JsError::range_error("too many tokens")))?;
+//! # let _ = (reply, request.max_tokens);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # JSON
+//!
+//! Plain data is written as JSON has it. What JSON lacks is an object whose only name is a word that
+//! begins with `$`. The table holds both ways:
+//!
+//! | JavaScript | JSON |
+//! |---|---|
+//! | `undefined` | `{"$undefined": true}` |
+//! | `NaN`, `Infinity`, `-Infinity` | `{"$number": "NaN"}`, ... |
+//! | `-0` | `-0.0`; `{"$number": "-0"}` is read, too |
+//! | `123n` | `{"$bigint": "123"}`; see below |
+//! | `new Date(0)`, an invalid date | `{"$date": "1970-01-01T00:00:00.000Z"}`, `{"$date": null}` |
+//! | `Uint8Array` | `{"$bytes": "AQL/"}` (base64, standard, padded) |
+//! | `ArrayBuffer` | `{"$buffer": "AQL/"}` |
+//! | other typed arrays, `DataView` | `{"$view": {"kind": "Int16Array", "bytes": "AQA="}}` (little endian) |
+//! | `new Map([["a", 1]])` | `{"$map": [["a", 1]]}` |
+//! | `new Set([1])` | `{"$set": [1]}` |
+//! | `[1, , ]`, arrays with properties | `{"$array": {"length": 2, "elements": {"0": 1}, "properties": {..}}}` |
+//! | `/a+/gi` | `{"$regexp": {"source": "a+", "flags": "gi"}}` |
+//! | an error | `{"$error": {"name": "TypeError", "message": "bad", "stack": .., "cause": .., "properties": {..}}}` |
+//! | a stub | `{"$stub": 0}` |
+//! | `new Number(1)` and its like | `{"$boxed": 1}` |
+//! | a string with a lone surrogate | `{"$text": [97, 55296]}` (UTF-16) |
+//! | `{"$date": x}`, a plain object | `{"$$date": x}`; `{"$$date": x}` is `{"$$$date": x}`, and so on |
+//! | `{"$inc": x}`, `{"$date": x, "b": y}` | themselves: only a lone word of this table is special |
+//!
+//! - *JSON documents come back unchanged*, as JSON compares: `1.0` is `1`, and names that are array
+//!   indexes move to the front, as in JavaScript. A lone word of the table with a content that it
+//!   cannot have is an error that says so, never a guess.
+//! - *Integers of 64 bits lose nothing.* One that a double holds exactly is a number. Any other is a
+//!   BigInt, and such a BigInt is written as a bare integer: `9007199254740993` is
+//!   `9007199254740993n`. `JSON.parse` would round it.
+//! - *Shared objects are written out* at each place, up to a limit ([`ExpandError`]); a value that
+//!   contains itself is an error, as in `JSON.stringify`. Names of properties must be well-formed.
+//!
+//! # Limits
+//!
+//! What is decoded is a peer's. Depth, the number of values and the length of BigInts are limited
+//! ([`DecodeLimits`]); memory stays within a small multiple of the input; every recursion fits a
+//! stack of 2 MiB at 256 levels, which is the most that any function here takes. The tests hold
+//! the codec to that, and to a table of values that Node and a real workerd wrote.
 
 mod bytes;
 mod date;
@@ -20,6 +86,7 @@ pub use bytes::{View, ViewBuffer, ViewKind};
 pub use date::Date;
 pub use error::JsError;
 pub use json::{JsonError, to_json};
+pub use num_bigint::BigInt;
 pub use object::{IntoIter, Iter, Object};
 pub use refs::ExpandError;
 pub use regexp::{RegExp, RegExpFlags, UnknownFlag};
@@ -32,4 +99,7 @@ pub use v8::{
 };
 pub use value::{Boxed, Value};
 
-pub use num_bigint::BigInt;
+/// Runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

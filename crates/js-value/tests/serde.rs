@@ -248,6 +248,30 @@ fn collections_of_javascript_are_rusts() {
 }
 
 #[test]
+fn dates_pass_through_flattened_and_untagged_types() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Outer {
+        #[serde(flatten)]
+        inner: Inner,
+        choice: Choice,
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Inner {
+        at: Date,
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Choice {
+        At(Date),
+    }
+    let value = round_trip(Outer {
+        inner: Inner { at: Date(1.0) },
+        choice: Choice::At(Date(2.0)),
+    });
+    assert_eq!(value.get("at"), Some(&Value::Date(1.0)));
+}
+
+#[test]
 fn what_does_not_fit_is_an_error_that_says_why() {
     let message = |error: js_value::SerdeError| error.to_string();
     let stub = from_value::<Stub>(Value::from(1)).map_err(message);

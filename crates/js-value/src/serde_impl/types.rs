@@ -103,10 +103,31 @@ macro_rules! through_value {
 }
 
 through_value! {
-    Date, "a Date", |date| Value::Date(date.0), Value::Date(ms) => Date(ms);
     JsString, "a string", |text| Value::String(text.clone()), Value::String(text) => text;
     JsError, "an Error", |error| Value::from(error.clone()), Value::Error(error) => *error;
     Object, "a plain object", |object| Value::from(object.clone()), Value::Object(object) => object;
+}
+
+/// As the [`Value`] that is a Date.
+impl Serialize for Date {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Value::Date(self.0).serialize(serializer)
+    }
+}
+
+/// From a [`Value`] that is a Date, its milliseconds, or its ISO 8601 text: serde shows a Date as
+/// text to flattened fields and untagged enums.
+impl<'de> Deserialize<'de> for Date {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let ms = match &value {
+            Value::Date(ms) | Value::Number(ms) => Some(*ms),
+            _ => value.as_str().and_then(crate::date::from_iso),
+        };
+        ms.map(Date).ok_or_else(|| {
+            de::Error::custom(format_args!("expected a Date, found {}", value.type_name()))
+        })
+    }
 }
 
 /// As [`Value::from`] for `BigInt`: for fields, `#[serde(with = "js_value::bigint")]`.
