@@ -46,10 +46,16 @@ impl Gate {
 
     /// Runs SQL of our own, on which the gate has no say.
     pub(super) fn ours<T>(&self, run: impl FnOnce() -> T) -> T {
+        /// Shuts the gate again, whatever happens in between.
+        struct Shut<'a>(&'a AtomicBool);
+        impl Drop for Shut<'_> {
+            fn drop(&mut self) {
+                self.0.store(false, Ordering::Relaxed);
+            }
+        }
         self.ours.store(true, Ordering::Relaxed);
-        let result = run();
-        self.ours.store(false, Ordering::Relaxed);
-        result
+        let _shut = Shut(&self.ours);
+        run()
     }
 
     /// Why the last statement was refused, if the gate refused it.

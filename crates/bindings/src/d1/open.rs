@@ -196,9 +196,7 @@ fn connect(
         session
             .connection
             .query_row("PRAGMA schema_version", (), |_| Ok(()))?;
-        session
-            .connection
-            .execute_batch("PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = ON;")
+        session.connection.execute_batch("PRAGMA foreign_keys = ON")
     })?;
     Ok(session)
 }

@@ -56,7 +56,11 @@ pub(super) struct State {
 impl State {
     pub(super) fn read(session: &Session) -> rusqlite::Result<Self> {
         let connection = &session.connection;
-        let number = |sql: &str| connection.query_row(sql, (), |row| row.get::<_, i64>(0));
+        let number = |sql: &str| -> rusqlite::Result<i64> {
+            connection
+                .prepare_cached(sql)?
+                .query_row((), |row| row.get(0))
+        };
         session.gate.ours(|| {
             let size = number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?);
             Ok(Self {

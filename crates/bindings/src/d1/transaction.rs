@@ -118,6 +118,7 @@ pub(super) fn roll_back(session: &Session) {
 fn execute(session: &Session, sql: &str) -> Result<(), QueryError> {
     session
         .gate
-        .ours(|| session.connection.execute_batch(sql))
+        .ours(|| session.connection.prepare_cached(sql)?.execute(()))
+        .map(drop)
         .map_err(Into::into)
 }

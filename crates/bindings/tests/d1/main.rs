@@ -5,6 +5,7 @@ mod batches;
 mod concurrency;
 mod figures;
 mod guards;
+mod happy_path;
 mod opening;
 mod service;
 mod statements;
