@@ -47,3 +47,7 @@ pub use wire::{read, read_result, write};
 /// The generated types of `schema/binding_span.capnp`, so that a user of this crate need not name the
 /// schema crate.
 pub use binding_span_schema::binding_span_capnp;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;
