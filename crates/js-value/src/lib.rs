@@ -95,7 +95,7 @@ pub use sparse::SparseArray;
 pub use string::JsString;
 pub use v8::{
     DecodeError, DecodeErrorKind, DecodeLimits, EncodeError, EncodeOptions, Encoded, ErrorForm,
-    decode, decode_args, encode, encode_args, encode_with, stubs,
+    decode, decode_args, encode, encode_args, encode_args_with, encode_with, stubs,
 };
 pub use value::{Boxed, Value};
 

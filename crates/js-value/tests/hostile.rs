@@ -11,58 +11,11 @@ use js_value::{
     DecodeErrorKind as Kind, DecodeLimits, EncodeOptions, ErrorForm, ExpandError, JsonError, Value,
     decode, decode_args, encode, encode_with, from_value,
 };
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use support::{from_hex, random_value, to_hex};
-
-/// Counts the bytes that this thread holds, and the most it ever held.
-struct Counting;
-
-thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-fn note(change: isize) {
-    let held = HELD.get() + change;
-    HELD.set(held);
-    PEAK.set(PEAK.get().max(held));
-}
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(layout.size() as isize);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        note(-(layout.size() as isize));
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // While it copies, both are there.
-        note(size as isize);
-        note(-(layout.size() as isize));
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// The most that reading `length` bytes may hold at once: see `DecodeLimits`.
 fn allowance(length: usize) -> isize {
     160 * length as isize + 100 * 1024
-}
-
-/// Runs `work` and gives its result and the most it held at once.
-fn measured<T>(work: impl FnOnce() -> T) -> (T, isize) {
-    let before = HELD.get();
-    PEAK.set(before);
-    let result = work();
-    (result, PEAK.get() - before)
 }
 
 /// Everything that a program does with a peer's bytes.

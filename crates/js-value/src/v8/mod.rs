@@ -12,10 +12,10 @@ mod encode;
 mod reader;
 mod tag;
 
-pub use decode::decode_args;
-pub use decode::{DecodeError, DecodeErrorKind, DecodeLimits, decode};
+pub use decode::{DecodeError, DecodeErrorKind, DecodeLimits, decode, decode_args};
 pub use encode::{
-    EncodeError, EncodeOptions, Encoded, ErrorForm, encode, encode_args, encode_with, stubs,
+    EncodeError, EncodeOptions, Encoded, ErrorForm, encode, encode_args, encode_args_with,
+    encode_with, stubs,
 };
 
 /// A run of objects whose numbers on the wire differ from those of [`Value::BackRef`]: workerd's
