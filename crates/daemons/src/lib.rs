@@ -1,1 +1,18 @@
-//! daemons
+//! The programs `callee` and `caller`, as a library that their `main` functions and tests run.
+//!
+//! Each program parses its command line, wires the libraries together, and exits with a code that says
+//! what happened. What a binding is, how a call is made and what a span looks like is in the libraries.
+//!
+//! - [`callee`]: serves bindings and stays.
+//! - [`caller`]: passes calls on and owns their spans (`serve`), makes one call (`call`), shows what all
+//!   of this is for (`demo`).
+
+pub mod callee;
+pub mod caller;
+pub mod exit;
+pub mod listen;
+pub mod signals;
+pub mod telemetry;
+
+mod cli;
+mod runtime;

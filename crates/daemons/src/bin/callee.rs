@@ -1,2 +1,5 @@
-//! callee
-fn main() {}
+//! The program `callee`: serves bindings over Cap'n Proto RPC.
+
+fn main() -> std::process::ExitCode {
+    daemons::callee::main()
+}

@@ -1,0 +1,150 @@
+//! The program `callee`: serves bindings on sockets until it is told to stop.
+
+mod args;
+
+use std::future::Future;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bindings::d1::{Database, DatabaseOptions};
+use clap::Parser;
+use js_rpc::{Listener, RpcLimits, Server};
+
+use crate::exit::{self, Failure};
+use crate::listen::{self, Endpoint};
+use crate::signals::Signals;
+use crate::telemetry::{self, TailTo, Telemetry};
+use crate::{cli, runtime};
+
+pub use args::CalleeArgs;
+
+/// The program: parses, wires, exits.
+pub fn main() -> ExitCode {
+    let args = CalleeArgs::parse();
+    telemetry::start_log(telemetry::DAEMON_LOG);
+    exit::report("callee", runtime::block_on(from_command_line(args)))
+}
+
+async fn from_command_line(args: CalleeArgs) -> Result<(), Failure> {
+    let signals = Signals::install()?;
+    let (endpoints, insecure) = (args.listen.clone(), args.insecure);
+    let callee = Callee::open(args.into())?;
+    let listeners = listen::bind(&endpoints, &callee.bindings(), insecure).await?;
+    callee.announce(&endpoints, &listeners);
+    callee.run(listeners, signals.shutdown()).await
+}
+
+/// What a callee serves, and how.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The databases; no binding twice.
+    pub databases: Vec<DatabaseConfig>,
+    /// Where tail events of its own spans go.
+    pub tail: Option<TailTo>,
+    /// How long calls in flight may take to finish when it stops.
+    pub drain: Duration,
+}
+
+/// A database and the binding that it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseConfig {
+    /// The binding's name.
+    pub binding: String,
+    /// The SQLite file.
+    pub path: PathBuf,
+    /// Whether to create the file when there is none.
+    pub create: bool,
+}
+
+/// A callee whose databases are open.
+pub struct Callee {
+    databases: Vec<(DatabaseConfig, Database)>,
+    telemetry: Telemetry,
+    drain: Duration,
+}
+
+impl Callee {
+    /// Opens everything that the configuration names.
+    ///
+    /// # Errors
+    /// [`Failure::Config`] says what cannot be opened and why.
+    pub fn open(config: Config) -> Result<Self, Failure> {
+        let names = config.databases.iter().map(|d| d.binding.as_str());
+        if let Some(name) = cli::twice(names) {
+            let reason = format!("--d1 names the binding {name:?} twice; give each its own name");
+            return Err(Failure::Usage(reason));
+        }
+        let telemetry = Telemetry::new().tail(config.tail.as_ref())?;
+        let databases = config.databases.into_iter().map(|database| {
+            let options = DatabaseOptions {
+                create: database.create,
+                ..DatabaseOptions::default()
+            };
+            match Database::open(&database.path, options) {
+                Ok(open) => Ok((database, open)),
+                Err(error) => Err(Failure::Config(error.to_string())),
+            }
+        });
+        Ok(Self {
+            databases: databases.collect::<Result<_, _>>()?,
+            telemetry,
+            drain: config.drain,
+        })
+    }
+
+    /// The names of what it serves.
+    pub fn bindings(&self) -> Vec<&str> {
+        let names = self.databases.iter();
+        names.map(|(config, _)| config.binding.as_str()).collect()
+    }
+
+    /// Says, a line for each listener, that it is ready.
+    fn announce(&self, endpoints: &[Endpoint], listeners: &[Listener]) {
+        let served: Vec<String> = self
+            .databases
+            .iter()
+            .map(|(config, _)| format!("{} (D1, {})", config.binding, config.path.display()))
+            .collect();
+        let served = served.join(", ");
+        for (endpoint, listener) in endpoints.iter().zip(listeners) {
+            let at = listen::describe(endpoint, listener);
+            let line = format!("callee: listening on {at}, serving {served}");
+            let _ = writeln!(std::io::stderr(), "{}", tail::escape(&line));
+        }
+    }
+
+    /// Serves until `shutdown` completes and the calls in flight are done.
+    ///
+    /// # Errors
+    /// None at present: what fails, fails for one call.
+    pub async fn run(
+        self,
+        listeners: Vec<Listener>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), Failure> {
+        let limits = RpcLimits {
+            drain: self.drain,
+            ..RpcLimits::default()
+        };
+        let server = Server::new().sinks(self.telemetry.sinks()).limits(limits);
+        let server = self.databases.iter().fold(server, |server, (config, db)| {
+            server.service(&config.binding, db.clone())
+        });
+        let abandoned = server.serve(listeners, shutdown).await;
+        if abandoned > 0 {
+            let drain = humantime::format_duration(self.drain);
+            tracing::warn!("gave up {abandoned} calls that were not done within {drain}");
+        }
+        for (_, database) in &self.databases {
+            // A statement that does not end is the system's to end, with the process.
+            let _ = tokio::time::timeout(CLOSE, database.close()).await;
+        }
+        self.telemetry.finish();
+        Ok(())
+    }
+}
+
+/// How long a database may take to finish what it is doing once its callers are gone.
+const CLOSE: Duration = Duration::from_secs(2);

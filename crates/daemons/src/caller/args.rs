@@ -1,0 +1,59 @@
+//! The command line of `caller`; each command's options stand beside it.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use super::call::CallArgs;
+use super::serve::ServeArgs;
+use crate::cli::{self, exit_codes};
+
+/// Call bindings over Cap'n Proto RPC, and own the spans that callees name and tag.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "caller", version, styles = cli::STYLES, after_help = EXAMPLES, after_long_help = LONG)]
+pub struct CallerArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `caller` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Show what all of this is for, with two processes and a real database
+    Demo,
+    /// Call a method; the result is JSON on stdout
+    Call(Box<CallArgs>),
+    /// Pass calls on to callees and own their spans
+    Serve(ServeArgs),
+    /// The second process of `demo`.
+    #[command(hide = true)]
+    DemoCallee {
+        /// The demo's own folder.
+        folder: PathBuf,
+    },
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  caller demo
+  caller call --connect unix:/run/callee.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
+  caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock
+
+More with --help, and with `caller call --help`.";
+
+const LONG: &str = concat!(
+    "\
+Examples:
+  See what it is for; needs nothing and leaves nothing behind:
+    caller demo
+
+  One call, straight to a callee; the result goes to stdout, the spans to stderr:
+    caller call --connect unix:/run/callee.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
+
+  A process that stays: applications call through it, and it owns their spans:
+    caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock --tail ./tail.jsonl
+
+",
+    exit_codes!()
+);

@@ -1,0 +1,157 @@
+//! The command line of `caller call`.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use binding_span::SpanContext;
+use clap::Args;
+use js_rpc::Address;
+
+use crate::cli::{self, exit_codes};
+use crate::telemetry::TailTo;
+
+/// What `caller call` calls, and how.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES, after_long_help = LONG)]
+pub struct CallArgs {
+    /// Where the callee is: unix:/path or host:port
+    #[arg(long, value_name = "ADDR", env = "BINDING_SPAN_CONNECT")]
+    pub connect: Address,
+
+    /// Open with CONNECT NAME, as workerd does, instead of asking for the binding by its name
+    #[arg(long, value_name = "NAME", env = "BINDING_SPAN_CONNECT_NAME")]
+    pub connect_name: Option<String>,
+
+    /// What to call: a binding's method, or a path such as DB.users.get
+    ///
+    /// The binding is what stands before the first dot; it may be `service#Entrypoint`.
+    #[arg(value_name = "BINDING.METHOD")]
+    pub target: Target,
+
+    /// The arguments, each in JSON; @FILE reads one from a file, @- from stdin
+    #[arg(value_name = "JSON", allow_negative_numbers = true)]
+    pub arguments: Vec<String>,
+
+    /// Read a property instead of calling a method
+    #[arg(long, conflicts_with = "arguments")]
+    pub get: bool,
+
+    /// How long the call may take
+    #[arg(long, value_name = "TIME", default_value = "30s", env = "BINDING_SPAN_DEADLINE", value_parser = cli::deadline)]
+    pub deadline: Duration,
+
+    /// The span that the call belongs to, in W3C form; TRACEPARENT is read as well
+    ///
+    /// A TRACEPARENT that is not valid is ignored, as the standard asks.
+    #[arg(long, value_name = "TRACEPARENT")]
+    pub traceparent: Option<SpanContext>,
+
+    /// Append tail events, as JSON lines, to a file or to stderr
+    #[arg(long, value_name = "FILE|stderr", env = "BINDING_SPAN_TAIL")]
+    pub tail: Option<TailTo>,
+
+    /// Do not show the spans
+    #[arg(long)]
+    pub no_tree: bool,
+
+    /// Show all of the spans: every attribute, longer values, ids
+    #[arg(short, long, conflicts_with = "no_tree")]
+    pub verbose: bool,
+}
+
+impl CallArgs {
+    /// The span that the call belongs to, by the option or by the variable.
+    pub(super) fn parent(&self) -> Option<SpanContext> {
+        if self.traceparent.is_some() {
+            return self.traceparent;
+        }
+        let text = std::env::var("TRACEPARENT").ok()?;
+        match text.parse() {
+            Ok(context) => Some(context),
+            Err(error) => {
+                tracing::warn!("TRACEPARENT is ignored: {error}");
+                None
+            }
+        }
+    }
+}
+
+/// A binding's method, or a property of it.
+///
+/// ```
+/// use daemons::caller::call::Target;
+/// let target: Target = "shop#Admin.users.get".parse().unwrap();
+/// assert_eq!((target.binding.as_str(), target.method.as_str()), ("shop#Admin", "users.get"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The binding.
+    pub binding: String,
+    /// The method, or the path to it with dots.
+    pub method: String,
+}
+
+impl FromStr for Target {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('.') {
+            Some((binding, method))
+                if !binding.is_empty() && method.split('.').all(|part| !part.is_empty()) =>
+            {
+                Ok(Self {
+                    binding: binding.to_owned(),
+                    method: method.to_owned(),
+                })
+            }
+            _ => Err("write BINDING.METHOD, for instance DB.query"),
+        }
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  caller call --connect unix:/run/callee.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
+  caller call --connect 127.0.0.1:7400 --get CONFIG.version
+
+More with --help.";
+
+const LONG: &str = concat!(
+    r#"Examples:
+  A statement with a parameter; a callee's D1 binding has the one method `query`:
+    caller call --connect unix:/run/callee.sock DB.query \
+           '{"queries":[{"sql":"select ?1 + 1 as n","params":[41]}]}'
+
+  Only the result, for a script; then only the spans:
+    caller call --connect unix:/run/callee.sock --no-tree DB.query @statements.json | jq .results
+    caller call --connect unix:/run/callee.sock DB.query @statements.json >/dev/null
+
+  Several arguments, a path, a deadline, a property:
+    caller call --connect 127.0.0.1:7400 --deadline 5s USERS.admin.rename 7 '"Ada"' '{"notify":true}'
+    caller call --connect 127.0.0.1:7400 --get USERS.count
+
+  A named entrypoint behind a workerd's debug port, as part of a trace:
+    TRACEPARENT=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 \
+    caller call --connect 127.0.0.1:7500 'shop#Admin.report'
+
+The result is JSON on stdout and nothing else: indented on a terminal, one line otherwise. What JSON lacks
+is an object with one word: {"$undefined":true}, {"$bigint":"1"}, {"$date":"..."}, {"$bytes":"..."}; the
+same words are understood in arguments. An object that could be called is {"$stub":0}; it is let go of when
+the command ends. The spans go to stderr, in colour on a terminal. An error that the callee threw is printed
+there as JavaScript does: TypeError: ...
+
+"#,
+    exit_codes!()
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_needs_a_binding_and_a_whole_path() {
+        for wrong in ["", "DB", ".query", "DB.", "DB..x", "DB.a.", "."] {
+            assert!(wrong.parse::<Target>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What a call prints: the result for programs and people, the spans for people.
+
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+use js_rpc::Reply;
+use tail::{Tree, TreeStyle};
+
+use super::json;
+use crate::exit::Failure;
+
+/// Writes the result to the standard output stream. A reader that went away had enough.
+pub(super) fn result(reply: Reply) -> Result<(), Failure> {
+    let json = json(&reply)?;
+    let out = io::stdout();
+    let text = match out.is_terminal() {
+        true => serde_json::to_string_pretty(&json),
+        false => serde_json::to_string(&json),
+    };
+    let text =
+        text.map_err(|error| Failure::Output(format!("cannot write the result: {error}")))?;
+    let mut out = out.lock();
+    match writeln!(out, "{}", plain(&text)).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::Output(format!("cannot write the result: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes the spans to the standard error stream, in colour if that is a terminal.
+pub(super) fn tree(tree: &Tree, verbose: bool) {
+    let text = tree.render(TreeStyle::coloured().verbose(verbose));
+    let _ = anstream::stderr().write_all(text.as_bytes());
+}
+
+/// The same JSON with escapes for the controls that JSON allows in strings and a terminal would act on.
+fn plain(json: &str) -> std::borrow::Cow<'_, str> {
+    let acts = |c: char| matches!(c, '\u{7f}'..='\u{9f}');
+    if !json.contains(acts) {
+        return json.into();
+    }
+    json.chars()
+        .fold(String::new(), |mut out, c| {
+            if acts(c) {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            } else {
+                out.push(c);
+            }
+            out
+        })
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn controls_that_json_allows_are_escaped_and_stay_the_same_value() {
+        let json = serde_json::json!({"a": "\u{9b}31m ä \u{7f}"});
+        let text = json.to_string();
+        let plain = super::plain(&text);
+        assert_eq!(plain, r#"{"a":"\u009b31m ä \u007f"}"#);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&plain).unwrap(),
+            json
+        );
+    }
+}

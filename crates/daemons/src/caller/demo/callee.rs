@@ -1,0 +1,5 @@
+//! demo
+use crate::exit::Failure;
+pub(crate) async fn run(_folder: &std::path::Path) -> Result<(), Failure> {
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! How a program ends: one line that says what failed, where and what to do, and a code for scripts.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use js_rpc::{BindError, CallError};
+
+/// Why a program ends without having done what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The callee threw, or answered with what cannot be read: its words. Code 1.
+    #[error("{0}")]
+    Callee(String),
+    /// The command line does not say what to do. Code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// No connection could be made, or it was lost. Code 69.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The result could not be written. Code 74.
+    #[error("{0}")]
+    Output(String),
+    /// Something that the configuration names is not there or not allowed. Code 78.
+    #[error("{0}")]
+    Config(String),
+    /// There was no answer in time. Code 124.
+    #[error("{0}")]
+    Deadline(String),
+    /// A signal ended it; the signal's number. Code 128 and that.
+    #[error("interrupted")]
+    Signal(u8),
+}
+
+impl Failure {
+    /// The exit code, where there is a choice that of `sysexits.h` or of the shell.
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::Callee(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Unavailable(_) => 69,
+            Self::Output(_) => 74,
+            Self::Config(_) => 78,
+            Self::Deadline(_) => 124,
+            Self::Signal(number) => 128 + *number,
+        }
+    }
+}
+
+impl From<BindError> for Failure {
+    fn from(error: BindError) -> Self {
+        Self::Config(error.to_string())
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        let text = error.to_string();
+        match error {
+            CallError::Connect { .. } | CallError::Overloaded(_) => Self::Unavailable(text),
+            CallError::Disconnected(_) => Self::Unavailable(format!(
+                "{text}; whether the call ran is not known, see the callee's log"
+            )),
+            CallError::Unimplemented(_) => Self::Unavailable(format!(
+                "{text}; is it a callee, or a workerd's debug port?"
+            )),
+            CallError::Deadline(_) => Self::Deadline(text),
+            CallError::Arguments(_) => Self::Usage(text),
+            _ => Self::Callee(text),
+        }
+    }
+}
+
+/// Says what failed, on the standard error stream, and gives the code.
+///
+/// What the callee threw is printed as JavaScript prints it, anything else behind the program's name.
+pub fn report(program: &str, outcome: Result<(), Failure>) -> ExitCode {
+    let Err(failure) = outcome else {
+        return ExitCode::SUCCESS;
+    };
+    let text = failure.to_string();
+    // Words of other processes, and paths, must not steer the terminal.
+    let text = tail::escape(&text);
+    // Nobody may be listening there any more; then the code has to do.
+    let _ = match &failure {
+        Failure::Callee(_) => writeln!(std::io::stderr(), "{text}"),
+        _ => writeln!(std::io::stderr(), "{program}: {text}"),
+    };
+    ExitCode::from(failure.code())
+}
