@@ -7,6 +7,7 @@
 //! the same invocation id begins a new stream.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::SystemTime;
 
 use binding_span::wire::DROPPED_KEY;
@@ -41,12 +42,40 @@ impl Default for FeedLimits {
     }
 }
 
+/// Ids are random and our own: a multiplication spreads them well enough.
+type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
+
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(byte.into()));
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        // The multiplier of 64-bit Fibonacci hashing.
+        self.0 = (self.0 ^ n)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(26);
+    }
+
+    fn write_u128(&mut self, n: u128) {
+        self.write_u64((n >> 64) as u64);
+        self.write_u64(n as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// The invocations that are open.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     limits: FeedLimits,
     script_name: Option<String>,
-    open: HashMap<InvocationId, Invocation>,
+    open: IdMap<InvocationId, Invocation>,
     /// By age, for giving up the oldest.
     ages: BTreeMap<u64, InvocationId>,
     spans: usize,
@@ -71,7 +100,7 @@ struct Invocation {
     started: SystemTime,
     sequence: u32,
     /// Open spans, each with how much of its enrichment was dropped so far.
-    spans: HashMap<SpanId, u64>,
+    spans: IdMap<SpanId, u64>,
 }
 
 impl Invocation {
@@ -166,7 +195,7 @@ impl Streams {
             returned: false,
             started: open.time,
             sequence: 0,
-            spans: HashMap::new(),
+            spans: IdMap::default(),
         };
         let named = server && open.name != SESSION_NAME;
         let name = named.then(|| Attribute::new(SPAN_NAME, open.name.to_owned()));

@@ -65,6 +65,10 @@ impl serde_json::ser::Formatter for Printable {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
+        // Nearly every fragment; what is below a space is escaped before it comes here.
+        if fragment.bytes().all(|b| b < 0x7f) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut rest = fragment;
         while let Some(at) = rest.find(text::is_hidden) {
             writer.write_all(&rest.as_bytes()[..at])?;
@@ -79,6 +83,14 @@ impl serde_json::ser::Formatter for Printable {
     }
 }
 
+/// The last `n` hex digits, without a formatter: ids are half of a line.
+fn digits(id: u128, buffer: &mut [u8; 32], n: usize) -> &str {
+    for (i, digit) in buffer[..n].iter_mut().rev().enumerate() {
+        *digit = b"0123456789abcdef"[(id >> (4 * i)) as usize & 15];
+    }
+    str::from_utf8(&buffer[..n]).unwrap_or_default()
+}
+
 macro_rules! hex {
     ($module:ident, $id:ident, $int:ty) => {
         pub(crate) mod $module {
@@ -86,7 +98,7 @@ macro_rules! hex {
             use binding_span::$id;
 
             pub(crate) fn serialize<S: Serializer>(id: &$id, to: S) -> Result<S::Ok, S::Error> {
-                to.collect_str(id)
+                to.serialize_str(digits(id.0.into(), &mut [0; 32], size_of::<$int>() * 2))
             }
 
             pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<$id, D::Error> {
@@ -111,7 +123,7 @@ pub(crate) mod optional_span_id {
 
     pub(crate) fn serialize<S: Serializer>(id: &Option<SpanId>, to: S) -> Result<S::Ok, S::Error> {
         match id {
-            Some(id) => to.collect_str(id),
+            Some(id) => span_id::serialize(id, to),
             None => to.serialize_none(),
         }
     }
@@ -137,7 +149,7 @@ pub(crate) mod timestamp {
         let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
         let (hour, minute, second) = date.to_hms();
         let milli = since.subsec_millis();
-        to.collect_str(&format_args!(
+        to.serialize_str(&format!(
             "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"
         ))
     }
