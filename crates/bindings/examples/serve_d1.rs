@@ -13,7 +13,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (Some(address), Some(path)) = (args.next(), args.next()) else {
         return Err("usage: serve_d1 ADDRESS FILE".into());
     };
-    let options = DatabaseOptions { create: true, ..DatabaseOptions::default() };
+    let options = DatabaseOptions {
+        create: true,
+        ..DatabaseOptions::default()
+    };
     let database = Database::open(path, options)?;
     let listener = Listener::bind(&address.parse()?).await?;
     let server = Server::new().service("DB", database);

@@ -6,3 +6,8 @@
 //! that it answers. Sockets, addresses and configuration are not here but in the daemons.
 
 pub mod d1;
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,4 +1,36 @@
 //! A D1 database on a real SQLite file.
+//!
+//! To a Worker this is `env.DB`: workerd's D1 wrapper sends each statement, and each batch, as one call
+//! `query({queries: [{sql, params?}], bookmark?})`, and [`Database`] answers it. It is a
+//! [`Service`](js_rpc::Service), to be served by a [`js_rpc::Server`]; [`Database::query`] is the same for
+//! Rust.
+//!
+//! # What is as in D1
+//! - A call is one transaction. The first statement that fails undoes all of it, and its message, in
+//!   workerd's words (`UNIQUE constraint failed: t.a: SQLITE_CONSTRAINT (extended: ..)`), is the error. The
+//!   failure is a result, not an exception, so it is told to the caller's span like a success.
+//! - Parameters and values: [`Param`], [`Cell`], [`Numbers`]. Integers beyond 2^53 arrive rounded to the
+//!   nearest number that JavaScript has; a blob arrives as an array of numbers.
+//! - One text may hold several statements; `exec()` sends each line as one.
+//! - Limits: 100 parameters, 100 kB of SQL, 2 MB a value, 30 s a statement ([`DatabaseOptions`]).
+//! - No `BEGIN`, `ATTACH`, `VACUUM`, temporary tables or extensions; of the PRAGMAs those that D1 lists,
+//!   and one that changes a setting changes it for its own call only.
+//!
+//! # What is not
+//! - Figures that only a patched SQLite can count: [`Meta`] says which and why.
+//! - One file, no replicas: [`Bookmark`] says what a bookmark then means.
+//! - Reads run beside a write. Calls that are awaited see each other's effects; a read that is sent without
+//!   waiting for a write may see the state before it. D1 runs one call at a time;
+//!   [`readers: 0`](DatabaseOptions::readers) does that.
+//! - Tables may have more columns than D1's 100, so that any file can be served.
+//!
+//! # How it runs
+//! SQLite blocks, so connections live on threads of their own: one that writes, a few that read. A caller
+//! that goes away interrupts what it was reading; what has begun to write is finished and counts. The file
+//! is switched to a write-ahead log and stays an ordinary database, which `sqlite3` can open meanwhile.
+//!
+//! The name and attributes that a call gives to its caller's span are in [`Description::enrichment`].
+
 mod bookmark;
 mod cell;
 mod codes;

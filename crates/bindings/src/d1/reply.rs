@@ -1,6 +1,6 @@
 //! `query`'s result, to JavaScript.
 
-use js_value::{Object, Value};
+use js_value::{JsError, Object, Value};
 
 use super::cell::Cell;
 use super::error::QueryError;
@@ -10,13 +10,14 @@ use super::outcome::{QueryOutcome, QueryResult};
 /// What `query` returns: D1 reports a failure as a result, it does not throw.
 ///
 /// `{success: true, results: {queryResults: [{meta, data: {kind: "raw", columns, rows}}], bookmark}}`, or
-/// `{success: false, error: {message}}`.
+/// `{success: false, error}`, where `error` is an `Error` with the message: workerd throws it on, and a
+/// plain object would arrive as `D1_ERROR: [object Object]`.
 ///
 /// ```
 /// use bindings::d1::{QueryError, reply};
 /// let value = reply(Err(QueryError::NoStatement));
-/// let message = value.get_path(&["error", "message"]).and_then(|message| message.as_str());
-/// assert_eq!(message, Some("SQL code did not contain a statement."));
+/// let error = value.get("error").and_then(|error| error.as_error()).unwrap();
+/// assert_eq!(error.message, "SQL code did not contain a statement.");
 /// ```
 pub fn reply(result: Result<QueryOutcome, QueryError>) -> Value {
     let object = match result {
@@ -25,8 +26,8 @@ pub fn reply(result: Result<QueryOutcome, QueryError>) -> Value {
             ("results", results(outcome)),
         ]),
         Err(error) => {
-            let error = Object::from([("message", error.to_string())]);
-            Object::from([("success", Value::Bool(false)), ("error", error.into())])
+            let error = Value::from(JsError::error(error.to_string()));
+            Object::from([("success", Value::Bool(false)), ("error", error)])
         }
     };
     object.into()
