@@ -3,7 +3,7 @@
 //! The order is the one that [`Value::BackRef`] documents. Everything that follows references works
 //! under a budget: a few bytes of shared references can describe a tree of any size.
 
-use crate::{JsError, Object, SparseArray, Value, View, ViewBuffer};
+use crate::{Boxed, JsError, JsString, Object, SparseArray, Value, View, ViewBuffer};
 use std::collections::HashMap;
 
 /// How deep a copied value may be nested; references can nest what a shallow value holds.
@@ -64,13 +64,12 @@ impl Value {
 /// copied into it, what it shares within itself stays shared.
 pub(crate) fn split(root: &Value, elements: &[Value]) -> Result<Vec<Value>, ExpandError> {
     let mut at = 1; // the root itself is object 0
-    let mut parts = Vec::with_capacity(elements.len());
+    let mut parts = Vec::new();
+    // One copier, and so one budget, for all.
+    let mut copier = Copier::new(root, Mode::sharing());
     for element in elements {
-        let mode = Mode::Share {
-            moved: HashMap::new(),
-            next: 0,
-        };
-        parts.push(Copier::new(root, mode).copy(element, &mut at)?);
+        copier.mode = Mode::sharing();
+        parts.push(copier.copy(element, &mut at)?);
     }
     Ok(parts)
 }
@@ -120,6 +119,33 @@ pub(crate) fn for_each_child<'a>(value: &'a Value, f: &mut dyn FnMut(&'a Value))
     }
 }
 
+/// How many bytes of text, digits and buffers the value itself has, without what is inside.
+fn own_bytes(value: &Value) -> usize {
+    match value {
+        Value::ArrayBuffer(bytes) => bytes.len(),
+        Value::String(text) => text_bytes(text),
+        Value::BigInt(number) => number.iter_u64_digits().len() * 8,
+        Value::RegExp(regexp) => text_bytes(&regexp.source),
+        Value::Error(error) => {
+            let stack = error.stack.as_ref().map_or(0, String::len);
+            error.name.len() + error.message.len() + stack
+        }
+        Value::Boxed(boxed) => match &**boxed {
+            Boxed::String(text) => text_bytes(text),
+            Boxed::BigInt(number) => number.iter_u64_digits().len() * 8,
+            Boxed::Bool(_) | Boxed::Number(_) => 0,
+        },
+        _ => 0,
+    }
+}
+
+fn text_bytes(text: &JsString) -> usize {
+    match text.as_ill_formed() {
+        Some(units) => units.len() * 2,
+        None => text.as_str().map_or(0, str::len),
+    }
+}
+
 /// What a number stands for.
 #[derive(Clone, Copy)]
 enum Node<'a> {
@@ -145,6 +171,15 @@ enum Mode {
     Expand { open: Vec<u32> },
     /// References stay, renumbered: `moved` leads from the old numbers to the new ones.
     Share { moved: HashMap<u32, u32>, next: u32 },
+}
+
+impl Mode {
+    fn sharing() -> Self {
+        Mode::Share {
+            moved: HashMap::new(),
+            next: 0,
+        }
+    }
 }
 
 struct Copier<'a> {
@@ -177,9 +212,7 @@ impl<'a> Copier<'a> {
         match value {
             Value::BackRef(n) => return self.reference(*n),
             Value::View(view) => return self.view(view, at),
-            Value::ArrayBuffer(bytes) => self.charge(bytes.len())?,
-            Value::String(text) => self.charge(text.as_str().map_or(0, str::len))?,
-            _ => {}
+            _ => self.charge(own_bytes(value))?,
         }
         if own_objects(value) == 0 {
             return Ok(value.clone());
@@ -252,7 +285,7 @@ impl<'a> Copier<'a> {
     fn object(&mut self, object: &'a Object, at: &mut u32) -> Result<Object, ExpandError> {
         let mut pairs = Vec::with_capacity(object.len());
         for (name, value) in object {
-            self.charge(name.as_str().map_or(0, str::len))?;
+            self.charge(text_bytes(name))?;
             pairs.push((name.clone(), self.copy(value, at)?));
         }
         Ok(Object::from_pairs(pairs).0)

@@ -1,15 +1,13 @@
 //! What a hostile peer may send: no panic, no deep recursion, no memory beyond a small multiple of
 //! what came in. Its own binary, because it counts every allocation of the process.
-#![allow(
-    unsafe_code,
-    reason = "a global allocator that counts is unsafe to implement"
-)]
 
+mod counting;
 mod support;
 
+use counting::measured;
 use js_value::{
     DecodeErrorKind as Kind, DecodeLimits, EncodeOptions, ErrorForm, ExpandError, JsonError, Value,
-    decode, decode_args, encode, encode_with, from_value,
+    decode, decode_args, encode, encode_with, from_value, to_value,
 };
 use support::{from_hex, random_value, to_hex};
 
@@ -392,12 +390,12 @@ fn nesting_is_bounded_and_its_limit_fits_a_small_stack() {
                 ..default
             };
             let value = decode(&nested(open, middle, close, 256), &most).unwrap();
-            let _ = (
-                value.to_string(),
-                value.to_json(),
-                encode(&value),
-                value.expanded(),
-            );
+            let json = value.to_json().unwrap();
+            assert!(Value::from_json(json).is_ok(), "{name}");
+            assert_eq!(value.expanded().as_ref(), Ok(&value));
+            assert_eq!(to_value(&value).as_ref(), Ok(&value));
+            assert!(encode(&value).is_ok() && !value.to_string().is_empty());
+            assert!(from_value::<serde_json::Value>(value).is_ok() || name == "Map");
             let error = decode(&nested(open, middle, close, 257), &most).unwrap_err();
             assert_eq!(error.kind, Kind::TooDeep(256), "{name}");
         }
@@ -492,6 +490,32 @@ fn a_buffer_that_is_shared_often_is_not_written_out_often() {
     let (result, peak) = measured(|| value.expanded());
     assert_eq!(result, Err(ExpandError::TooLarge));
     assert!(peak < 100 << 20, "{peak}");
+}
+
+#[test]
+fn arguments_that_share_much_are_not_copied_often() {
+    // f(o, o, o, ...), where o has 2,000 elements, or 1 MiB of bytes or text.
+    let list = format!("41d00f{}2400d00f", "5f".repeat(2000));
+    let bytes = format!("42808040{}", "00".repeat(1 << 20));
+    let text = format!("726d22808040{}2e", "61".repeat(1 << 20));
+    for shared in [list, bytes, text] {
+        let hex = format!("ff0f41904e{shared}{}2400904e", "5e01".repeat(9_999));
+        let (result, peak) = measured(|| decode_args(&from_hex(&hex), &DecodeLimits::default()));
+        assert_eq!(
+            result.unwrap_err().kind,
+            Kind::SharedArguments(ExpandError::TooLarge)
+        );
+        assert!(peak < 100 << 20, "{peak}");
+    }
+}
+
+#[test]
+fn one_reference_among_many_arguments_costs_little_time() {
+    let mut hex = "ff0f41c09a0c".to_owned(); // 200,000
+    hex += &"6f7b00".repeat(199_999);
+    hex += "5e012400c09a0c";
+    let arguments = decode_args(&from_hex(&hex), &DecodeLimits::default()).unwrap();
+    assert_eq!(arguments.len(), 200_000);
 }
 
 #[test]

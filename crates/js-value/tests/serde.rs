@@ -127,7 +127,7 @@ fn a_struct_of_everything_comes_back() {
 
 #[test]
 fn other_formats_see_our_types_as_json() {
-    // Without the stub, which is a mere number to other formats.
+    // The stub is of another crate, and a mere number to other formats.
     let text = serde_json::to_string(&everything()).unwrap();
     assert!(
         text.contains(r#""at":{"$date":"1970-01-01T00:00:00.001Z"}"#),

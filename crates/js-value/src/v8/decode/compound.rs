@@ -20,7 +20,7 @@ impl Decoder<'_> {
     }
 
     /// Reads names and values up to the tag `end`; gives how many there were.
-    pub(super) fn properties<T>(
+    fn properties<T>(
         &mut self,
         end: u8,
         mut into: T,
@@ -36,7 +36,7 @@ impl Decoder<'_> {
         Ok((into, count))
     }
 
-    pub(super) fn key(&mut self) -> Decoded<Key> {
+    fn key(&mut self) -> Decoded<Key> {
         self.values += 1;
         let tag = self.input.tag()?;
         match tag {
@@ -80,7 +80,7 @@ impl Decoder<'_> {
     }
 
     /// Goes on where the first hole of a dense array is.
-    pub(super) fn holey_array(&mut self, length: u32, elements: Vec<Value>) -> Decoded {
+    fn holey_array(&mut self, length: u32, elements: Vec<Value>) -> Decoded {
         let next = elements.len() as u32;
         let mut elements: Vec<_> = (0..).zip(elements).collect();
         for index in next..length {
@@ -97,12 +97,7 @@ impl Decoder<'_> {
     }
 
     /// Reads what an array has behind its listed elements: elements by index, and properties.
-    pub(super) fn array_end(
-        &mut self,
-        end: u8,
-        length: u32,
-        elements: Vec<(u32, Value)>,
-    ) -> Decoded {
+    fn array_end(&mut self, end: u8, length: u32, elements: Vec<(u32, Value)>) -> Decoded {
         let mut late = false;
         let parts = (elements, Vec::new());
         let ((elements, pairs), count) =
