@@ -123,7 +123,7 @@ fn node_reads_what_we_write() {
         .map(|value| to_hex(&encode(value).unwrap()))
         .collect();
 
-    let Some(echoed) = echo_through_node(&ours) else {
+    let Some(echoed) = echo_through_node(&ours, &[]) else {
         eprintln!(
             "node is not on the PATH: nothing was read by Node now; \
              the other tests compare with the bytes that it wrote for the committed table"
@@ -138,11 +138,44 @@ fn node_reads_what_we_write() {
     }
 }
 
+/// Where the binary of workerd is that the test below asks; without it, it is not asked.
+const WORKERD: &str = "BINDING_SPAN_WORKERD";
+
+#[test]
+fn workerd_reads_what_we_write() {
+    let Ok(binary) = std::env::var(WORKERD) else {
+        eprintln!("{WORKERD} is not set: nothing was read by workerd now");
+        return;
+    };
+    let errors = ErrorForm::Native;
+    let mut values: Vec<Value> = cases()
+        .iter()
+        .filter(|case| case.from != "format" && case.name != "undefined")
+        .map(|case| read(&case.hex))
+        .collect();
+    let mut random = fastrand::Rng::with_seed(8);
+    values.extend((0..500).map(|_| random_value(&mut random, 4)));
+    values.retain(|value| !value.is_undefined());
+    let options = EncodeOptions { errors };
+    let ours: Vec<String> = values
+        .iter()
+        .map(|value| to_hex(&encode_with(value, options).unwrap().bytes))
+        .collect();
+    let echoed = echo_through_node(&ours, &[&binary]).expect("node");
+    assert_eq!(echoed.len(), ours.len());
+    for (echoed, ours) in echoed.iter().zip(&ours) {
+        assert!(echoed.starts_with("ff"), "workerd on {ours}: {echoed}");
+        let again = encode_with(&read(echoed), options).unwrap();
+        assert_eq!(&to_hex(&again.bytes), ours);
+    }
+}
+
 /// `None` when there is no Node.
-fn echo_through_node(lines: &[String]) -> Option<Vec<String>> {
+fn echo_through_node(lines: &[String], arguments: &[&str]) -> Option<Vec<String>> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/js/echo.mjs");
     let mut node = Command::new("node")
         .arg(script)
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -6,13 +6,10 @@
 // Each line: name, from (node, workerd or format), js, hex, json (null: contains itself), and
 // canonical: false where we read the bytes but write others. Rows of workerd are kept where its bytes
 // differ from Node's or Node has none; rows of "format" are written by hand from workerd's source.
-import { spawn } from "node:child_process";
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import v8 from "node:v8";
 import { cases } from "./js/expressions.mjs";
 import { text, toJson } from "./js/to-json.mjs";
+import { withWorkerd } from "./js/workerd.mjs";
 
 /** Read by us, but written in another way: resizable buffers as fixed ones ... */
 const NOT_CANONICAL = new Set(["resizable buffer", "view of a resizable buffer"]);
@@ -44,40 +41,6 @@ function nodeRow([name, make]) {
   return [{ name, js: String(make).slice(6), hex: serialize(value), json }];
 }
 
-const CONFIG = `
-using Workerd = import "/workerd/workerd.capnp";
-const config :Workerd.Config = (
-  services = [ (name = "main", worker = (
-    modules = [
-      (name = "worker.mjs", esModule = embed "worker.mjs"),
-      (name = "expressions.mjs", esModule = embed "expressions.mjs"),
-      (name = "to-json.mjs", esModule = embed "to-json.mjs") ],
-    compatibilityDate = "2026-04-21",
-    bindings = [ (name = "QUEUE", queue = "main") ] )) ],
-  sockets = [ (name = "http", address = "127.0.0.1:0", http = (), service = "main") ] );
-`;
-
-async function workerdRows(binary) {
-  const dir = mkdtempSync(join(tmpdir(), "cases-"));
-  cpSync(new URL("./js", import.meta.url), dir, { recursive: true });
-  writeFileSync(join(dir, "config.capnp"), CONFIG);
-  const child = spawn(binary, ["serve", join(dir, "config.capnp"), "--control-fd=3"], {
-    stdio: ["ignore", "inherit", "inherit", "pipe"],
-  });
-  try {
-    const port = await new Promise((resolve, reject) => {
-      child.stdio[3].on("data", (line) => resolve(JSON.parse(line).port));
-      child.on("exit", () => reject(new Error("workerd ended")));
-    });
-    const response = await fetch(`http://127.0.0.1:${port}/cases`);
-    if (!response.ok) throw new Error(await response.text());
-    return await response.json();
-  } finally {
-    child.kill();
-    rmSync(dir, { recursive: true });
-  }
-}
-
 const byHand = [
   { name: "stub", js: "new RpcStub(target)", hex: "ff0f5c01", json: '{"$stub":0}' },
   { name: "two stubs", js: "[stub, 1, stub]", hex: "ff0f41035c0149025c01240003", json: '[{"$stub":0},1,{"$stub":1}]' },
@@ -87,7 +50,7 @@ const byHand = [
 const [binary] = process.argv.slice(2);
 const node = cases.flatMap(nodeRow);
 const nodeHex = new Map(node.map((row) => [row.name, row.hex]));
-const workerd = binary ? await workerdRows(binary) : [];
+const workerd = binary ? await withWorkerd(binary, (ask) => ask("/cases")) : [];
 const rows = [
   ...node.map((row) => ({ from: "node", ...row })),
   ...workerd.filter((row) => nodeHex.get(row.name) !== row.hex).map((row) => ({ from: "workerd", ...row })),
