@@ -29,6 +29,9 @@ async fn rows_read_counts_what_the_statement_visited() {
         ("select * from t where id = 5", 1, 0),
         ("select * from t where kind = 3", 10, 0),
         ("select * from t limit 7", 7, 6),
+        ("select count(*) from t", 0, 0),
+        ("select max(id) from t", 1, 0),
+        ("select a.id from t a join t b on b.id = a.id + 1", 199, 99),
         ("select 1", 0, 0),
     ];
     for (sql, visits, steps) in cases {

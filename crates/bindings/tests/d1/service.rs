@@ -1,7 +1,9 @@
 //! The binding over a real socket, from one half of the RPC library to the other.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use binding_span::{Attribute, AttributeValue, SpanRef, SpanSink};
 use bindings::d1::Database;
 use js_rpc::{Address, Args, ConnectOptions, Connection, Listener, Server, Value};
 use serde_json::{Value as Json, json};
@@ -11,7 +13,46 @@ use crate::support::{ENDLESS, options};
 /// A callee with the binding `DB` and a connection to it.
 struct Pair {
     connection: Connection,
+    heard: Arc<Heard>,
     folder: tempfile::TempDir,
+}
+
+/// What the caller heard about its spans.
+#[derive(Default)]
+struct Heard {
+    names: Mutex<Vec<String>>,
+    attributes: Mutex<Vec<Attribute>>,
+}
+
+impl SpanSink for Heard {
+    fn rename(&self, _: SpanRef, name: &str) {
+        self.names.lock().unwrap().push(name.to_owned());
+    }
+
+    fn attributes(&self, _: SpanRef, attributes: &[Attribute]) {
+        self.attributes
+            .lock()
+            .unwrap()
+            .extend_from_slice(attributes);
+    }
+}
+
+impl Heard {
+    /// The names and the latest values since the last time.
+    fn take(&self, keys: &[&str]) -> (Vec<String>, Vec<Option<AttributeValue>>) {
+        let attributes = std::mem::take(&mut *self.attributes.lock().unwrap());
+        let value = |key: &&str| {
+            attributes
+                .iter()
+                .rev()
+                .find(|a| a.key == *key)
+                .map(|a| a.value.clone())
+        };
+        (
+            std::mem::take(&mut *self.names.lock().unwrap()),
+            keys.iter().map(value).collect(),
+        )
+    }
 }
 
 async fn pair() -> Pair {
@@ -23,10 +64,17 @@ async fn pair() -> Pair {
     let listener = Listener::bind(&address).await.unwrap();
     let server = Server::new().service("DB", database);
     tokio::task::spawn_local(server.serve([listener], std::future::pending()));
-    let connection = Connection::connect(&address, ConnectOptions::default())
-        .await
-        .unwrap();
-    Pair { connection, folder }
+    let heard = Arc::new(Heard::default());
+    let options = ConnectOptions {
+        sinks: Arc::from([heard.clone() as Arc<dyn SpanSink>]),
+        ..ConnectOptions::default()
+    };
+    let connection = Connection::connect(&address, options).await.unwrap();
+    Pair {
+        connection,
+        heard,
+        folder,
+    }
 }
 
 impl Pair {
@@ -171,4 +219,45 @@ async fn a_call_past_its_deadline_stops_the_statement() {
         pair.query(json!({"queries": [{"sql": "select 1"}]})),
     );
     assert_eq!(answered.await.unwrap()["success"], json!(true));
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_callers_span_is_named_and_tagged() {
+    let pair = pair().await;
+    let keys = [
+        "db.query.text",
+        "db.response.returned_rows",
+        "cloudflare.d1.response.changes",
+        "error.type",
+    ];
+    let text = |text: &str| Some(AttributeValue::from(text.to_owned()));
+    let int = |int: i64| Some(AttributeValue::Int64(int));
+
+    pair.query(json!({"queries": [{"sql": "select ?1 + 1 as n", "params": [41]}]}))
+        .await;
+    let (names, values) = pair.heard.take(&keys);
+    assert_eq!(
+        (names, values),
+        (
+            vec!["d1.query".to_owned()],
+            vec![text("select ?1 + 1 as n"), int(1), int(0), None]
+        )
+    );
+
+    pair.query(json!({"queries": [{"sql": "create table t (a)"}, {"sql": "insert into t values ('secret')"}]})).await;
+    let (names, values) = pair.heard.take(&keys);
+    let masked = text("create table t (a); insert into t values (?)");
+    assert_eq!(
+        (names, values),
+        (
+            vec!["d1.batch".to_owned()],
+            vec![masked, int(0), int(1), None]
+        )
+    );
+
+    pair.query(json!({"queries": [{"sql": "selec 'secret'"}]}))
+        .await;
+    let (names, values) = pair.heard.take(&keys);
+    let failed = vec![text("selec ?"), None, None, text("SQLITE_ERROR")];
+    assert_eq!((names, values), (vec!["d1.query".to_owned()], failed));
 }
