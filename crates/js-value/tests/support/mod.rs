@@ -10,10 +10,11 @@ pub fn to_hex(bytes: &[u8]) -> String {
 }
 
 pub fn from_hex(hex: &str) -> Vec<u8> {
-    let digits: Vec<char> = hex.chars().filter(|c| !c.is_whitespace()).collect();
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).expect("hex") as u8;
+    let digits: Vec<u8> = hex.bytes().filter(|byte| *byte != b' ').collect();
     digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(&String::from_iter(pair), 16).unwrap())
+        .chunks_exact(2)
+        .map(|pair| digit(&pair[0]) << 4 | digit(&pair[1]))
         .collect()
 }
 
