@@ -97,13 +97,14 @@ async fn a_read_that_nobody_waits_for_is_interrupted() {
 async fn a_write_that_has_begun_is_committed_though_nobody_waits() {
     let db = database();
     db.run("create table t (a)").await.unwrap();
+    let other = rusqlite::Connection::open(&db.path).unwrap();
+    other.busy_timeout(Duration::ZERO).unwrap();
+    let writer = db.database.clone();
     let slow = "insert into t with recursive n(i) as (select 1 union all select i + 1 from n where i < 300000) select i from n";
-    let call = db.database.query(Query::new(slow).into());
-    assert!(
-        tokio::time::timeout(Duration::from_millis(20), call)
-            .await
-            .is_err()
-    );
+    let call = tokio::spawn(async move { writer.query(Query::new(slow).into()).await });
+    // The write lock is taken: it has begun.
+    until(async || other.execute_batch("begin immediate; rollback").is_err()).await;
+    call.abort();
     until(async || count(&db.database).await == Cell::Integer(300_000)).await;
 }
 
