@@ -13,7 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{LazyLock, mpsc};
 use std::time::Duration;
 
-use other_project::target_dir;
+use other_project::{build_dir, target_dir};
 
 /// The folder of the Python programs.
 fn folder() -> PathBuf {
@@ -68,7 +68,7 @@ fn example(program: &str) -> PathBuf {
     let mut build = other_project::cargo("build", "../../examples/your-own-service");
     let output = build.arg("--bins").output().expect("cargo runs");
     assert!(output.status.success(), "{}", text(&output.stderr));
-    target_dir().join("your-own-service/debug").join(program)
+    build_dir().join("debug").join(program)
 }
 
 fn python(script: &str) -> Command {
@@ -135,10 +135,10 @@ fn a_callee_in_python_names_and_tags_the_span_of_a_rust_caller() {
 
 #[test]
 fn a_caller_in_python_reads_what_a_rust_callee_said() {
+    let mut client = python("client.py");
     let mut server = Command::new(example("inventory-server"));
     server.arg("127.0.0.1:0");
     let server = Server::start(server);
-    let mut client = python("client.py");
     client.args([&server.address, "nut", "no such thing"]);
     let lines = text(&run(client).stdout);
     let expected = concat!(

@@ -12,8 +12,9 @@ pub enum OtelSide {
     /// built without its feature `opentelemetry`.
     #[default]
     NotAsked,
-    /// No OpenTelemetry span was found. Either there is no OpenTelemetry layer, or it is inside a
-    /// `reload::Layer`, or it is of another version of `tracing-opentelemetry` than this library's.
+    /// No OpenTelemetry span was found. Either there is no OpenTelemetry layer, or its filter does not
+    /// want the span, or it is inside a `reload::Layer`, or it is of another version of
+    /// `tracing-opentelemetry` than this library's.
     /// For the last case implement [`SpanSink`](crate::SpanSink) on your version.
     Unreachable,
     /// The trace is not sampled: nothing is exported, and nothing was done.
@@ -34,6 +35,7 @@ pub enum OtelSide {
 /// }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 #[must_use = "an enrichment can be lost silently when OpenTelemetry versions do not match"]
 pub struct Applied {
     /// Whether the OpenTelemetry side of the span was reached.
@@ -79,7 +81,7 @@ impl fmt::Display for Applied {
             }
             OtelSide::NotSampled => f.write_str("not exported: the trace is not sampled")?,
             OtelSide::Unreachable => f.write_str(
-                "not exported: no OpenTelemetry layer of this library's version was found",
+                "not exported: no OpenTelemetry span of this library's version was found",
             )?,
             OtelSide::NotAsked => f.write_str("nothing exported")?,
         }

@@ -2,6 +2,7 @@
 //! itself. They are reported to the sinks of the process; nothing of them travels to the caller.
 
 use std::fmt;
+use std::thread::panicking;
 use std::time::SystemTime;
 
 use crate::sink::{ErrorInfo, SpanClose, SpanOpen};
@@ -9,7 +10,7 @@ use crate::{
     Attribute, IntoAttributeValue, Outcome, Sinks, SpanContext, SpanKind, SpanRef, SpanSink,
 };
 
-/// A span of the callee's own; closed when dropped. Inert where nobody records spans. Made by
+/// A span of the callee's own; closed when dropped, as failed if by a panic. Inert where nobody records spans. Made by
 /// [`CallScope::child_span`](crate::CallScope::child_span).
 #[derive(Debug)]
 pub struct ChildSpan(Option<OpenSpan>);
@@ -18,6 +19,8 @@ struct OpenSpan {
     span: SpanRef,
     sinks: Sinks,
     error: Option<(String, String)>,
+    /// Whether a panic was under way when it began, which is then not its own.
+    in_panic: bool,
 }
 
 impl ChildSpan {
@@ -46,6 +49,7 @@ impl ChildSpan {
             span,
             sinks: sinks.clone(),
             error: None,
+            in_panic: panicking(),
         }))
     }
 
@@ -78,15 +82,24 @@ impl fmt::Debug for OpenSpan {
 
 impl Drop for OpenSpan {
     fn drop(&mut self) {
-        let error = self.error.as_ref();
+        let said = self.error.as_ref();
+        let error = match said.map(|(kind, message)| ErrorInfo { kind, message }) {
+            None if panicking() && !self.in_panic => Some(PANIC),
+            error => error,
+        };
         self.sinks.close(&SpanClose {
             span: self.span,
             outcome: match error {
                 Some(_) => Outcome::Exception,
                 None => Outcome::Ok,
             },
-            error: error.map(|(kind, message)| ErrorInfo { kind, message }),
+            error,
             time: SystemTime::now(),
         });
     }
 }
+
+const PANIC: ErrorInfo<'static> = ErrorInfo {
+    kind: "panic",
+    message: "the work panicked",
+};

@@ -31,8 +31,8 @@ pub fn is_enrichment_event(metadata: &Metadata<'_>) -> bool {
     metadata.target() == EVENT_TARGET
 }
 
-/// Applies enrichments to a `tracing` span.
-pub trait ApplyEnrichment {
+/// Applies enrichments to a `tracing` span. Nothing else implements it.
+pub trait ApplyEnrichment: sealed::Sealed {
     /// Renames and tags the span. Attributes come in order after the rename, and what was dropped as
     /// the attribute `binding_span.dropped`.
     ///
@@ -45,6 +45,11 @@ pub trait ApplyEnrichment {
     /// assert!(!applied.seen(), "no subscriber is installed in this example");
     /// ```
     fn apply_enrichment(&self, enrichment: &Enrichment) -> Applied;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for tracing::Span {}
 }
 
 impl ApplyEnrichment for Span {
@@ -138,15 +143,16 @@ mod otel {
             span.update_name(name.to_owned());
             applied.renamed = true;
         }
+        // First, because the SDK cuts a span's last attributes: this one should say so.
+        let dropped = enrichment.dropped().total();
+        if dropped > 0 {
+            span.set_attribute(KeyValue::new(DROPPED_KEY, dropped as i64));
+        }
         for attribute in enrichment {
             let key = attribute.key.clone();
             span.set_attribute(KeyValue::new(key, value(&attribute.value)));
         }
         applied.attributes = enrichment.attributes().len();
-        let dropped = enrichment.dropped().total();
-        if dropped > 0 {
-            span.set_attribute(KeyValue::new(DROPPED_KEY, dropped as i64));
-        }
     }
 
     fn value(value: &AttributeValue) -> Value {

@@ -73,6 +73,7 @@ impl AttributeValue {
     }
 }
 
+/// For people; text comes as it is, not escaped.
 impl std::fmt::Display for AttributeValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -166,5 +167,13 @@ impl IntoAttributeValue for &serde_json::Value {
                 .or_else(|| number.as_f64().map(AttributeValue::from_number)),
             Value::Null | Value::Array(_) | Value::Object(_) => None,
         }
+    }
+}
+
+/// As for a reference to one.
+#[cfg(feature = "json")]
+impl IntoAttributeValue for serde_json::Value {
+    fn into_attribute_value(self) -> Option<AttributeValue> {
+        (&self).into_attribute_value()
     }
 }

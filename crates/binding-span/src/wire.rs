@@ -142,11 +142,15 @@ struct Effort {
 }
 
 impl Effort {
+    /// At least what the protocol's own limits need, so that narrower ones still see the count of an
+    /// honest callee's drops, which it writes last.
     fn new(limits: &Limits) -> Self {
+        let attributes = limits.attributes.max(Limits::DEFAULT.attributes);
+        let text = limits.total_bytes.max(Limits::DEFAULT.total_bytes);
         Self {
-            entries: limits.attributes.saturating_mul(4),
-            bytes: limits.total_bytes.saturating_mul(4),
-            text: limits.total_bytes,
+            entries: attributes.saturating_mul(4),
+            bytes: text.saturating_mul(4),
+            text,
         }
     }
 

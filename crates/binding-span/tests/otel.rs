@@ -139,6 +139,34 @@ fn without_an_opentelemetry_layer_the_other_side_is_unreachable() {
 }
 
 #[test]
+fn a_span_that_only_another_layer_wants_is_unreachable_and_does_not_panic() {
+    let provider = SdkTracerProvider::builder().build();
+    let otel = OpenTelemetryLayer::new(provider.tracer("test")).with_filter(LevelFilter::WARN);
+    let other = tracing_subscriber::fmt::layer().with_writer(std::io::sink);
+    let subscriber = Registry::default().with(otel).with(other);
+    tracing::subscriber::with_default(subscriber, || {
+        let applied = tracing::info_span!("call").apply_enrichment(&said());
+        assert_eq!(applied.opentelemetry, OtelSide::Unreachable);
+        assert!(applied.event && applied.seen() && !applied.exported());
+    });
+}
+
+#[test]
+fn the_count_of_drops_survives_the_sdks_own_limit() {
+    let spans = exported(Sampler::AlwaysOn, || {
+        let mut said = Enrichment::new().attribute("", 1);
+        for i in 0..256 {
+            said.set_attribute(format!("k{i}"), i);
+        }
+        let applied = tracing::info_span!("call").apply_enrichment(&said);
+        assert_eq!(applied.attributes, 256);
+    });
+    assert_eq!(spans[0].attributes.len(), 128);
+    let dropped = KeyValue::new("binding_span.dropped", 1);
+    assert!(spans[0].attributes.contains(&dropped));
+}
+
+#[test]
 fn nothing_said_does_nothing() {
     let spans = exported(Sampler::AlwaysOn, || {
         let applied = tracing::info_span!("call").apply_enrichment(&Enrichment::new());

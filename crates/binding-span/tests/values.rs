@@ -85,5 +85,6 @@ fn json_scalars_are_values_and_the_rest_is_skipped() {
     ];
     for (value, expected) in cases {
         assert_eq!((&value).into_attribute_value(), expected, "{value}");
+        assert_eq!(value.into_attribute_value(), expected);
     }
 }

@@ -120,6 +120,24 @@ fn several_counts_add_up() {
 }
 
 #[test]
+fn a_reader_with_narrow_limits_of_its_own_still_sees_the_callees_drops() {
+    let mut said = Enrichment::new().name("n").attribute("", 1);
+    for i in 0..256 {
+        said.set_attribute(format!("k{i}"), "v".repeat(900));
+    }
+    let mut message = Builder::new_default();
+    binding_span::write(&said, || message.init_root());
+    let narrow = Limits {
+        attributes: 2,
+        total_bytes: 1000,
+        ..Limits::DEFAULT
+    };
+    let read = binding_span::read(message.get_root_as_reader().unwrap(), narrow);
+    assert_eq!(read.attributes().len(), 1);
+    assert_eq!(read.dropped().to_string(), "total_bytes=255 callee=1");
+}
+
+#[test]
 fn nothing_said_opens_nothing() {
     for said in [Enrichment::new(), CallScope::detached().drain()] {
         binding_span::write(&said, || panic!("the field is not opened"));

@@ -110,3 +110,14 @@ fn at_most_fifteen_lines_are_not_those_of_an_ordinary_service() {
         }
     }
 }
+
+#[test]
+fn the_readme_shows_the_lines_that_are_marked() {
+    let readme = include_str!("../README.md");
+    let shown = |line: &str| readme.contains(line.trim_end_matches("// +").trim());
+    let of_the_service = [SOURCES[2], SOURCES[4], SOURCES[5]].map(str::lines);
+    for line in of_the_service.into_iter().flatten() {
+        let marked = line.ends_with(" +") && !line.starts_with("use ");
+        assert!(!marked || shown(line.trim_end_matches("# +")), "{line}");
+    }
+}

@@ -11,6 +11,9 @@ use capnp::message::{Reader, ReaderOptions, SegmentArray};
 
 use words::{BYTES, STRUCTS, Words};
 
+/// What takes longer is not bounded. Far above what is measured, for slow machines in debug builds.
+const SOON: Duration = Duration::from_secs(5);
+
 /// Reads a message, checks what must hold for every one, and that the rest of it can still be read.
 fn read(bytes: &[u8]) -> Enrichment {
     let segments = [bytes];
@@ -71,7 +74,7 @@ fn values_that_replace_each_other_for_ever_are_not_copied_for_ever() {
     let said = read(&aliased(100_000, 1, 100 * 1024).bytes());
     assert_eq!(said.attributes().len(), 1);
     assert!(said.dropped().total() > 99_000);
-    assert!(started.elapsed() < Duration::from_millis(500));
+    assert!(started.elapsed() < SOON);
 }
 
 #[test]
@@ -98,7 +101,7 @@ fn eight_million_attributes_without_a_size_take_no_time() {
     words.point(2, tag, STRUCTS, 0);
     let started = Instant::now();
     let said = read(&words.bytes());
-    assert!(started.elapsed() < Duration::from_millis(100));
+    assert!(started.elapsed() < SOON);
     assert!(said.is_empty());
     assert_eq!(
         said.dropped().count(DropReason::TooManyAttributes),
@@ -120,11 +123,7 @@ fn the_longest_search_for_a_key_is_bounded() {
     }
     let started = Instant::now();
     let said = read(&words.bytes());
-    assert!(
-        started.elapsed() < Duration::from_millis(500),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
     assert_eq!(said.attributes().len(), 256);
 }
 

@@ -9,16 +9,20 @@ pub fn target_dir() -> PathBuf {
     tmp.parent().expect("it is in the target folder").into()
 }
 
+/// Where those projects are built: one folder, since they have most dependencies in common.
+pub fn build_dir() -> PathBuf {
+    target_dir().join("other-projects")
+}
+
 /// `cargo VERB` for the project in `folder`, which is relative to this crate.
 pub fn cargo(verb: &str, folder: &str) -> Command {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let name = folder.file_name().expect("a folder has a name");
     let mut command = Command::new(env!("CARGO"));
     command.arg(verb).arg("--locked");
     command
         .arg("--manifest-path")
         .arg(folder.join("Cargo.toml"));
-    command.arg("--target-dir").arg(target_dir().join(name));
+    command.arg("--target-dir").arg(build_dir());
     // Coverage, sanitizers and the like are for the outer project.
     for variable in [
         "CARGO_TARGET_DIR",

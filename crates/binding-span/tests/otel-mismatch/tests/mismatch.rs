@@ -39,7 +39,7 @@ fn apply_says_that_nothing_was_reached() {
     assert!(!applied.seen() && !applied.renamed && applied.attributes == 0);
     assert_eq!(
         applied.to_string(),
-        "not exported: no OpenTelemetry layer of this library's version was found"
+        "not exported: no OpenTelemetry span of this library's version was found"
     );
 }
 

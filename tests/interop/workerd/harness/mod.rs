@@ -1,0 +1,25 @@
+//! What these tests stand on: the installed binary, a running workerd, HTTP, services of ours, and a
+//! time limit for everything.
+
+mod http;
+mod install;
+mod recording;
+mod rust;
+mod workerd;
+
+pub use http::{get, request};
+pub use recording::{Recording, attributes_of, renamed};
+pub use rust::Ours;
+pub use workerd::{Builder, Workerd};
+
+use std::time::Duration;
+
+/// The longest that one test may take; most take less than a second. The first one may install workerd.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Runs a test under the time limit.
+pub async fn within<T>(test: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, test)
+        .await
+        .unwrap_or_else(|_| panic!("the test took longer than {LIMIT:?}"))
+}

@@ -1,0 +1,8 @@
+//! Real Workers on both ends: the released workerd, pinned in `package-lock.json`, calls us, is called by
+//! us, and its tail Worker is the judge of our tail.
+//!
+//! Each test has a workerd of its own with a configuration from `workers/`, sockets in a temporary
+//! folder, and a time limit. Without npm or its registry these tests fail and say so.
+
+mod calls_rust;
+mod harness;
