@@ -32,3 +32,10 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::DemoCallee { folder } => demo::callee::run(&folder).await,
     }
 }
+
+/// Whether an attribute says what everybody knows who made the call; trees for people leave it out.
+fn is_protocol(key: &str) -> bool {
+    ["rpc.", "jsrpc."]
+        .iter()
+        .any(|prefix| key.starts_with(prefix))
+}

@@ -30,9 +30,18 @@ pub(super) async fn from_command_line(args: CallArgs) -> Result<(), Failure> {
     let outcome = outcome.map_err(Failure::from).and_then(output::result);
     close(connection).await;
     telemetry.finish();
-    let tree: Tree = recorder.spans().iter().collect();
-    output::tree(&tree, args.verbose);
+    output::tree(&spans(&recorder, args.verbose), args.verbose);
     outcome
+}
+
+/// The spans of the call; what only repeats the command line is for those who want everything.
+fn spans(recorder: &Recorder, verbose: bool) -> Tree {
+    let mut spans = recorder.take();
+    for span in &mut spans {
+        span.attributes
+            .retain(|a| verbose || !super::is_protocol(&a.key));
+    }
+    spans.iter().collect()
 }
 
 async fn connect(args: &CallArgs, telemetry: &Telemetry) -> Result<Connection, CallError> {
