@@ -19,6 +19,9 @@ pub fn context_of(span: &Span) -> Option<SpanContext> {
 }
 
 /// Makes a new span the child of a span elsewhere. Returns whether an OpenTelemetry layer took it.
+///
+/// OpenTelemetry has no "not decided": a parent without flags is given to samplers as a sampled one,
+/// and marked (see [`is_undecided`]) for samplers that want to decide by themselves.
 pub fn set_parent(span: &Span, parent: SpanContext) -> bool {
     #[cfg(feature = "opentelemetry")]
     if !span.is_disabled() && parent.trace_id.is_valid() {
@@ -26,6 +29,37 @@ pub fn set_parent(span: &Span, parent: SpanContext) -> bool {
     }
     let _ = (span, parent);
     false
+}
+
+/// Whether a parent that [`set_parent`] made had no flags: nobody has decided about this trace. A
+/// sampler that finds so can treat the span as the first one of its trace.
+///
+/// ```
+/// use binding_span::link::is_undecided;
+/// use opentelemetry::{Context, KeyValue, trace::{Link, SpanKind, TraceId}};
+/// use opentelemetry_sdk::trace::{SamplingResult, ShouldSample};
+///
+/// #[derive(Debug, Clone)]
+/// struct OwnDecision<S>(S); // around `Sampler::ParentBased(..)`
+///
+/// impl<S: ShouldSample + Clone + 'static> ShouldSample for OwnDecision<S> {
+///     fn should_sample(
+///         &self,
+///         parent: Option<&Context>,
+///         trace_id: TraceId,
+///         name: &str,
+///         kind: &SpanKind,
+///         attributes: &[KeyValue],
+///         links: &[Link],
+///     ) -> SamplingResult {
+///         let parent = parent.filter(|parent| !is_undecided(parent));
+///         self.0.should_sample(parent, trace_id, name, kind, attributes, links)
+///     }
+/// }
+/// ```
+#[cfg(feature = "opentelemetry")]
+pub fn is_undecided(parent: &opentelemetry::Context) -> bool {
+    parent.get::<otel::Undecided>().is_some()
 }
 
 /// Marks a span as failed: its status, and `error.type`, which should be of low cardinality.
@@ -48,6 +82,9 @@ mod otel {
 
     use crate::{SpanContext, SpanId, TraceId};
 
+    /// Marks a context whose flags are made up.
+    pub(super) struct Undecided;
+
     pub(super) fn context_of(span: &Span) -> Option<SpanContext> {
         let context = span.context();
         let context = context.span().span_context().clone();
@@ -59,8 +96,6 @@ mod otel {
     }
 
     pub(super) fn set_parent(span: &Span, parent: SpanContext) -> bool {
-        // OpenTelemetry has no "not decided"; a parent that says "sampled" lets parent-based samplers
-        // record, which is what a root without a decision does by default.
         let flags = TraceFlags::new(parent.flags.unwrap_or(SpanContext::SAMPLED));
         let remote = OtelContext::new(
             parent.trace_id.0.into(),
@@ -69,8 +104,11 @@ mod otel {
             true,
             TraceState::default(),
         );
-        span.set_parent(Context::new().with_remote_span_context(remote))
-            .is_ok()
+        let mut context = Context::new().with_remote_span_context(remote);
+        if parent.flags.is_none() {
+            context = context.with_value(Undecided);
+        }
+        span.set_parent(context).is_ok()
     }
 
     pub(super) fn set_error(span: &Span, kind: &str, message: &str) {

@@ -152,6 +152,17 @@ fn a_span_that_only_another_layer_wants_is_unreachable_and_does_not_panic() {
 }
 
 #[test]
+fn a_layer_inside_of_a_reload_layer_is_unreachable() {
+    let provider = SdkTracerProvider::builder().build();
+    let otel = OpenTelemetryLayer::new(provider.tracer("test"));
+    let (layer, _handle) = tracing_subscriber::reload::Layer::new(otel);
+    tracing::subscriber::with_default(Registry::default().with(layer), || {
+        let applied = tracing::info_span!("call").apply_enrichment(&said());
+        assert_eq!(applied.opentelemetry, OtelSide::Unreachable);
+    });
+}
+
+#[test]
 fn the_count_of_drops_survives_the_sdks_own_limit() {
     let spans = exported(Sampler::AlwaysOn, || {
         let mut said = Enrichment::new().attribute("", 1);

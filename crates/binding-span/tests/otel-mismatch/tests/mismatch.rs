@@ -5,20 +5,23 @@ use opentelemetry::Value;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use otel_mismatch::Older;
-use tracing::{Span, field};
+use tracing::{Metadata, Span, field};
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
 
-/// The span that is exported when `work` is done with it under the older layer.
+/// The span that is exported when `work` is done with it under the older layer, without our event.
 fn exported(work: impl FnOnce(&Span)) -> SpanData {
+    exported_with(|event| !is_enrichment_event(event), work)
+}
+
+fn exported_with(filter: fn(&Metadata<'_>) -> bool, work: impl FnOnce(&Span)) -> SpanData {
     let exporter = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder()
         .with_simple_exporter(exporter.clone())
         .build();
-    let layer = OpenTelemetryLayer::new(provider.tracer("test"))
-        .with_filter(FilterFn::new(|metadata| !is_enrichment_event(metadata)));
+    let layer = OpenTelemetryLayer::new(provider.tracer("test")).with_filter(FilterFn::new(filter));
     tracing::subscriber::with_default(Registry::default().with(layer), || {
         work(&tracing::info_span!("call", otel.name = field::Empty));
     });
@@ -41,6 +44,14 @@ fn apply_says_that_nothing_was_reached() {
         applied.to_string(),
         "not exported: no OpenTelemetry span of this library's version was found"
     );
+}
+
+#[test]
+fn where_the_event_is_let_through_it_becomes_a_span_event_and_is_not_taken_for_more() {
+    let mut applied = Applied::default();
+    let span = exported_with(|_| true, |span| applied = span.apply_enrichment(&said()));
+    assert_eq!((span.name.as_ref(), span.events.len()), ("call", 1));
+    assert!(applied.event && !applied.exported());
 }
 
 #[test]
