@@ -27,6 +27,7 @@ mod client;
 mod error;
 mod handle;
 mod limits;
+mod network;
 mod opening;
 mod payload;
 mod proxy;
@@ -36,7 +37,7 @@ mod shared;
 mod stream;
 mod stub;
 mod telemetry;
-mod transport;
+
 mod wire;
 
 pub use address::{Address, InvalidAddress};

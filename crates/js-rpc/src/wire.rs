@@ -3,7 +3,7 @@
 use binding_span_schema::js_rpc_capnp::js_rpc_target::{self, call_params};
 use binding_span_schema::js_rpc_capnp::js_value::{self as wire_value, external};
 use capnp::Error;
-use js_value::{DecodeLimits, Value};
+use js_value::{DecodeLimits, EncodeError, EncodeOptions, Encoded, Value};
 
 use crate::payload::{Args, Payload};
 
@@ -141,10 +141,9 @@ pub(crate) fn write_args(
         params.init_operation();
         return Ok(());
     }
-    let bytes = js_value::encode_args(&args.values).map_err(|error| error.to_string())?;
+    let encoded = js_value::encode_args_with(&args.values, EncodeOptions::default());
     let value = params.init_operation().init_call_with_args();
-    write_value(&bytes, &args.stubs, value, export);
-    Ok(())
+    write_value(encoded, &args.stubs, value, export)
 }
 
 /// Writes a result.
@@ -153,31 +152,34 @@ pub(crate) fn write_result(
     mut results: js_rpc_target::call_results::Builder<'_>,
     export: impl Fn(&crate::Stub) -> js_rpc_target::Client,
 ) -> Result<(), String> {
-    let bytes = js_value::encode(&payload.value).map_err(|error| error.to_string())?;
-    write_value(
-        &bytes,
-        &payload.stubs,
-        results.reborrow().init_result(),
-        export,
-    );
-    Ok(())
+    let encoded = js_value::encode_with(&payload.value, EncodeOptions::default());
+    let value = results.reborrow().init_result();
+    write_value(encoded, &payload.stubs, value, export)
 }
 
+/// Writes the bytes, and the stubs in the order in which the bytes take them.
 fn write_value(
-    bytes: &[u8],
+    encoded: Result<Encoded, EncodeError>,
     stubs: &[crate::Stub],
     mut value: wire_value::Builder<'_>,
     export: impl Fn(&crate::Stub) -> js_rpc_target::Client,
-) {
-    value.set_v8_serialized(bytes);
-    if stubs.is_empty() {
-        return;
+) -> Result<(), String> {
+    let Encoded {
+        bytes,
+        stubs: order,
+    } = encoded.map_err(|error| error.to_string())?;
+    value.set_v8_serialized(&bytes);
+    if order.is_empty() {
+        return Ok(());
     }
-    let mut externals = value.init_externals(stubs.len() as u32);
-    for (i, stub) in stubs.iter().enumerate() {
+    let mut externals = value.init_externals(order.len() as u32);
+    for (i, number) in order.into_iter().enumerate() {
+        let stub = stubs.get(number as usize);
+        let stub = stub.ok_or_else(|| format!("stub {number} is not among the stubs given"))?;
         let mut target = externals.reborrow().get(i as u32).init_rpc_target();
         target.set_cap(export(stub));
     }
+    Ok(())
 }
 
 /// The exception for a peer that sent what cannot be served.

@@ -19,7 +19,7 @@ pub struct JsError {
     /// JavaScript's `stack`, if there is one.
     pub stack: Option<String>,
     /// JavaScript's `cause`, if there is one.
-    pub cause: Option<Value>,
+    pub cause: Option<Box<Value>>,
     /// Other own properties, such as `code`. The plain V8 form has no place for them: they travel
     /// only in workerd's native form ([`ErrorForm::Native`](crate::ErrorForm::Native)).
     pub properties: Object,
@@ -54,7 +54,7 @@ impl JsError {
 
     /// The same error with a `cause`.
     pub fn with_cause(mut self, cause: impl Into<Value>) -> Self {
-        self.cause = Some(cause.into());
+        self.cause = Some(Box::new(cause.into()));
         self
     }
 

@@ -112,7 +112,7 @@ pub(crate) fn for_each_child<'a>(value: &'a Value, f: &mut dyn FnMut(&'a Value))
             array.properties.values().for_each(f);
         }
         Value::Error(error) => {
-            error.cause.iter().for_each(&mut *f);
+            error.cause.as_deref().into_iter().for_each(&mut *f);
             error.properties.values().for_each(f);
         }
         _ => {}
@@ -260,7 +260,7 @@ impl<'a> Copier<'a> {
             }
             Value::Error(error) => {
                 let cause = match &error.cause {
-                    Some(cause) => Some(self.copy(cause, at)?),
+                    Some(cause) => Some(Box::new(self.copy(cause, at)?)),
                     None => None,
                 };
                 Value::from(JsError {

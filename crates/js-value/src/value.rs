@@ -155,7 +155,7 @@ impl Value {
                 Some(index) => array.get(index),
                 None => array.properties.get(name),
             },
-            Value::Error(error) if name == "cause" => error.cause.as_ref(),
+            Value::Error(error) if name == "cause" => error.cause.as_deref(),
             Value::Error(error) => error.properties.get(name),
             _ => None,
         }

@@ -21,7 +21,7 @@ use crate::payload::{Args, IntoArgs};
 use crate::shared::Shared;
 use crate::stream::{Stream, explain_connect};
 use crate::wire::Operation;
-use crate::{Address, CallError, RpcLimits, opening, transport};
+use crate::{Address, CallError, RpcLimits, network, opening};
 
 /// How to connect.
 #[derive(Clone)]
@@ -91,7 +91,7 @@ impl Connection {
             let stream = Stream::connect(address)
                 .await
                 .map_err(|error| explain_connect(&error))?;
-            let (mut read, mut write) = transport::split(stream);
+            let (mut read, mut write) = network::split(stream);
             if let Some(name) = &options.connect {
                 opening::connect(&mut read, &mut write, name)
                     .await
@@ -103,7 +103,7 @@ impl Connection {
             .await
             .map_err(|_| failed(format!("no answer within {limit:?}")))?
             .map_err(failed)?;
-        let mut system = transport::system(read, write, Side::Client, None, &options.limits);
+        let mut system = network::system(read, write, Side::Client, None, &options.limits);
         let bootstrap = match options.connect {
             Some(_) => Bootstrap::Fixed(system.bootstrap(Side::Server)),
             None => Bootstrap::ByName {

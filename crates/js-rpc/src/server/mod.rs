@@ -21,7 +21,7 @@ use crate::proxy::Proxy;
 use crate::service::Service;
 use crate::shared::Shared;
 use crate::stream::{Listener, Stream};
-use crate::{RpcLimits, transport};
+use crate::{RpcLimits, network};
 
 pub(crate) use session::SessionGuard;
 
@@ -170,7 +170,7 @@ async fn accept_all(
 }
 
 async fn connection(stream: Stream, fixed: Option<String>, running: Rc<Running>) -> io::Result<()> {
-    let (mut read, mut write) = transport::split(stream);
+    let (mut read, mut write) = network::split(stream);
     let limit = running.shared.limits.connect;
     let opening = tokio::select! {
         opening = tokio::time::timeout(limit, opening::accept(&mut read, &mut write)) => opening,
@@ -181,15 +181,15 @@ async fn connection(stream: Stream, fixed: Option<String>, running: Rc<Running>)
         Opening::Connect(name) => {
             let name = fixed.unwrap_or(name);
             let entry = entry::Entrypoint::find(&running, &name);
-            transport::untyped::<workerd_bootstrap::Client>(entry)
+            network::untyped::<workerd_bootstrap::Client>(entry)
         }
         Opening::Bare => {
             let port = entry::DebugPort(Rc::clone(&running));
-            transport::untyped::<workerd_debug_port::Client>(capnp_rpc::new_client(port))
+            network::untyped::<workerd_debug_port::Client>(capnp_rpc::new_client(port))
         }
     };
     let limits = &running.shared.limits;
-    let system = transport::system(read, write, Side::Server, Some(bootstrap), limits);
+    let system = network::system(read, write, Side::Server, Some(bootstrap), limits);
     let disconnector = system.get_disconnector();
     let mut system = std::pin::pin!(system);
     tokio::select! {

@@ -255,7 +255,7 @@ fn error(mut content: Json, depth: usize) -> Read<Option<Value>> {
     let mut error = JsError::new(name, message);
     error.stack = field("stack");
     if let Some(cause) = content.get_mut("cause") {
-        error.cause = Some(read(cause.take(), depth)?);
+        error.cause = Some(Box::new(read(cause.take(), depth)?));
     }
     error.properties = optional_properties(&mut content, depth)?;
     Ok(Some(error.into()))

@@ -168,7 +168,7 @@ fn error_properties(error: JsError) -> Object {
         object.insert("stack", stack);
     }
     if let Some(cause) = error.cause {
-        object.insert("cause", cause);
+        object.insert("cause", *cause);
     }
     object
 }

@@ -13,7 +13,7 @@ impl Decoder<'_> {
                 tag::error::STACK => error.stack = Some(self.string()?.into_string_lossy()),
                 tag::error::CAUSE => {
                     self.reordered |= error.cause.is_some();
-                    error.cause = Some(self.value()?);
+                    error.cause = Some(Box::new(self.value()?));
                 }
                 tag::error::END => return Ok(error.into()),
                 class => {
@@ -82,7 +82,7 @@ impl Decoder<'_> {
                 }
                 (Some("cause"), cause) => {
                     self.reordered |= !error.properties.is_empty();
-                    error.cause = Some(cause);
+                    error.cause = Some(Box::new(cause));
                 }
                 (_, value) => _ = error.properties.insert(name, value),
             }
