@@ -21,7 +21,7 @@ pub fn context_of(span: &Span) -> Option<SpanContext> {
 /// Makes a new span the child of a span elsewhere. Returns whether an OpenTelemetry layer took it.
 ///
 /// OpenTelemetry has no "not decided": a parent without flags is given to samplers as a sampled one,
-/// and marked (see [`is_undecided`]) for samplers that want to decide by themselves.
+/// and marked (see `is_undecided`) for samplers that want to decide by themselves.
 pub fn set_parent(span: &Span, parent: SpanContext) -> bool {
     #[cfg(feature = "opentelemetry")]
     if !span.is_disabled() && parent.trace_id.is_valid() {
