@@ -3,7 +3,7 @@
 use binding_span_schema::js_rpc_capnp::js_rpc_target::{self, call_params};
 use binding_span_schema::js_rpc_capnp::js_value::{self as wire_value, external};
 use capnp::Error;
-use js_value::{DecodeLimits, EncodeError, EncodeOptions, Encoded, Value};
+use js_value::{DecodeLimits, EncodeError, EncodeOptions, Encoded, ErrorForm, Value};
 
 use crate::payload::{Args, Payload};
 
@@ -130,6 +130,12 @@ fn external_name(external: Result<external::WhichReader<'_>, capnp::NotInSchema>
     }
 }
 
+/// Errors as values go in workerd's form: it keeps their properties, and workerd cannot read a cause in
+/// V8's own form.
+const ENCODING: EncodeOptions = EncodeOptions {
+    errors: ErrorForm::Native,
+};
+
 /// Writes arguments; `export` makes a capability of a stub.
 pub(crate) fn write_args(
     args: &Args,
@@ -141,7 +147,7 @@ pub(crate) fn write_args(
         params.init_operation();
         return Ok(());
     }
-    let encoded = js_value::encode_args_with(&args.values, EncodeOptions::default());
+    let encoded = js_value::encode_args_with(&args.values, ENCODING);
     let value = params.init_operation().init_call_with_args();
     write_value(encoded, &args.stubs, value, export)
 }
@@ -152,7 +158,7 @@ pub(crate) fn write_result(
     mut results: js_rpc_target::call_results::Builder<'_>,
     export: impl Fn(&crate::Stub) -> js_rpc_target::Client,
 ) -> Result<(), String> {
-    let encoded = js_value::encode_with(&payload.value, EncodeOptions::default());
+    let encoded = js_value::encode_with(&payload.value, ENCODING);
     let value = results.reborrow().init_result();
     write_value(encoded, &payload.stubs, value, export)
 }

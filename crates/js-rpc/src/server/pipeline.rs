@@ -16,14 +16,16 @@ use crate::wire::Operation;
 pub(crate) struct ResultTarget(Rc<Payload>);
 
 impl ResultTarget {
-    /// The target of a result; `None` for a value that has nothing to call or to read.
-    pub(crate) fn of(payload: &Rc<Payload>, home: &Home) -> Option<js_rpc_target::Client> {
-        match &payload.value {
-            Value::Stub(n) => Some(payload.stubs.get(*n as usize)?.export(home)),
-            Value::Object(_) | Value::Array(_) | Value::SparseArray(_) => Some(
-                ServiceTarget::stub(Rc::new(Self(Rc::clone(payload))), home.clone()),
-            ),
+    /// The target of a result. A value that has nothing to call or to read has one, too, which says so:
+    /// a call of a null capability would reach JavaScript as an internal error.
+    pub(crate) fn of(payload: &Rc<Payload>, home: &Home) -> js_rpc_target::Client {
+        let stub = match &payload.value {
+            Value::Stub(n) => payload.stubs.get(*n as usize),
             _ => None,
+        };
+        match stub {
+            Some(stub) => stub.export(home),
+            None => ServiceTarget::stub(Rc::new(Self(Rc::clone(payload))), home.clone()),
         }
     }
 

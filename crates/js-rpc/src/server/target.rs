@@ -210,9 +210,7 @@ fn write(
     let payload = Rc::new(payload);
     wire::write_result(&payload, results.reborrow(), |stub| stub.export(home))
         .map_err(|error| JsError::type_error(format!("the result cannot be sent: {error}")))?;
-    if let Some(target) = ResultTarget::of(&payload, home) {
-        results.set_call_pipeline(target);
-    }
+    results.set_call_pipeline(ResultTarget::of(&payload, home));
     binding_span::write(said, || results.init_binding_span_enrichment());
     Ok(())
 }
