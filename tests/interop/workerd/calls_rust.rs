@@ -24,6 +24,16 @@ impl Service for Probe {
                 stubs: args.stubs,
             }),
             "count" => reply(&args.values.len()),
+            "swap" => {
+                let mut stubs = args.stubs;
+                let values = [1, 0, 1].map(Value::Stub).to_vec();
+                // One that the value does not name must not shift the others.
+                stubs.push(counter(0));
+                Ok(Payload {
+                    value: Value::Array(values),
+                    stubs,
+                })
+            }
             "throw" => {
                 let (class, message): (String, String) = args.parse()?;
                 Err(JsError::new(class, message))
@@ -135,34 +145,131 @@ async fn start() -> (Ours, Workerd) {
 }
 
 #[tokio::test(flavor = "local")]
-async fn dump() {
+async fn every_value_comes_back_as_it_went() {
+    within(async {
+        let (_ours, workerd) = start().await;
+        let outcome = workerd.run("values").await;
+        assert_eq!(outcome["failed"], json!([]));
+        assert!(outcome["cases"].as_u64() > Some(100));
+        workerd.run("large").await;
+        assert_eq!(workerd.run("no_arguments").await, json!([0, 1, 3]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn errors_keep_their_class_and_message() {
+    within(async {
+        let (_ours, workerd) = start().await;
+        let thrown = workerd.run("errors").await;
+        for class in [
+            "Error",
+            "TypeError",
+            "RangeError",
+            "ReferenceError",
+            "SyntaxError",
+            "EvalError",
+            "URIError",
+        ] {
+            assert_eq!(thrown[class], error(class, &format!("a {class}: of ours")));
+        }
+        // A class that the other side cannot know becomes part of the message.
+        let custom = error("Error", "QuotaError: a QuotaError: of ours");
+        assert_eq!(thrown["QuotaError"], custom);
+        assert_eq!(thrown["empty"], error("TypeError", ""));
+        let unknown = "The RPC receiver does not implement the method \"nothing_of_that_name\".";
+        assert_eq!(thrown["unknown"], error("TypeError", unknown));
+        let panicked = "internal error: the method panicked";
+        assert_eq!(thrown["panic"], error("Error", panicked));
+        let unknown = "there is no binding \"NOBODY\" here; there is: SVC";
+        assert_eq!(
+            workerd.run("unknown_binding").await,
+            error("Error", unknown)
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn stubs_go_both_ways_and_are_called_again() {
     within(async {
         let (_ours, workerd) = start().await;
         for case in [
-            "values",
-            "errors",
             "stub_from_rust",
             "stubs_from_js",
             "stub_there_and_back",
             "stub_is_kept",
-            "pipelining",
-            "properties",
-            "many",
-            "no_arguments",
-            "large",
-            "streams",
-            "fetch",
-            "unknown_binding",
         ] {
-            let (s, b) = tokio::time::timeout(
-                std::time::Duration::from_secs(8),
-                get(&workerd.http(), &format!("/{case}")),
-            )
-            .await
-            .unwrap_or((0, "HANG".into()));
-            println!("{case}: {s} {b}");
+            workerd.run(case).await;
         }
-        let _ = json!(1);
     })
     .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn calls_are_pipelined_on_a_result() {
+    within(async {
+        let (_ours, workerd) = start().await;
+        let thrown = workerd.run("pipelining").await;
+        assert_eq!(thrown["of_what_throws"], error("RangeError", "no"));
+        for case in ["of_a_number", "of_a_text", "of_nothing"] {
+            assert_eq!(thrown[case]["class"], "TypeError", "{thrown}");
+        }
+        workerd.run("many").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn properties_are_read_and_paths_are_called() {
+    within(async {
+        let (_ours, workerd) = start().await;
+        let missing = error("TypeError", "there is no such property");
+        assert_eq!(workerd.run("properties").await, missing);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn what_is_not_served_says_so() {
+    within(async {
+        let (_ours, workerd) = start().await;
+        let thrown = workerd.run("streams").await;
+        for (case, named) in [
+            ("readable", "ReadableStream"),
+            ("writable", "WritableStream"),
+            ("response", "Response"),
+            ("request", "Request"),
+            ("headers", "Headers"),
+            ("blob", "Blob"),
+        ] {
+            let message = thrown[case]["message"].as_str().unwrap_or_default();
+            assert_eq!(thrown[case]["class"], "TypeError", "{thrown}");
+            assert!(message.contains(named), "{case}: {thrown}");
+            assert!(message.ends_with("is not supported"), "{case}: {thrown}");
+        }
+        // workerd refuses to send these itself.
+        for case in ["signal", "service"] {
+            assert_eq!(thrown[case]["name"], "DataCloneError", "{thrown}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_plain_http_request_is_answered_with_what_the_port_is() {
+    within(async {
+        let (ours, workerd) = start().await;
+        let answer = workerd.run("fetch").await;
+        assert_eq!(answer["status"], 421);
+        let text = answer["text"].as_str().unwrap_or_default();
+        assert!(text.contains("Cap'n Proto RPC, not HTTP"), "{answer}");
+        let (status, body) = get(ours.address(), "/").await;
+        assert_eq!((status, body.as_str()), (421, text));
+    })
+    .await;
+}
+
+fn error(class: &str, message: &str) -> serde_json::Value {
+    json!({"name": class, "class": class, "message": message})
 }

@@ -14,6 +14,7 @@ const config :Workerd.Config = (
       compatibilityFlags = ["nodejs_compat"],
       bindings = [
         (name = "SVC", service = "rust"),
+        (name = "WORKER", service = (name = "main", entrypoint = "Echo")),
         (name = "NONE", service = "nobody"),
       ],
       streamingTails = ["tail"],
