@@ -390,15 +390,17 @@ impl Onward {
     ) -> Result<(), CallError> {
         let from = answer.get()?;
         let mut to = results.get();
+        // The result first: how much of a message may be read is limited, and a hostile enrichment must
+        // not use that up.
+        if from.has_result() {
+            let value = to.reborrow().init_result();
+            self.copy_value(from.get_result()?, value, self.direction)?;
+        }
         if from.has_binding_span_enrichment() {
             let accepted = span.enrich(&self.session, from);
             if self.session.forward == Forward::Accepted {
                 binding_span::write(&accepted, || to.reborrow().init_binding_span_enrichment());
             }
-        }
-        if from.has_result() {
-            let value = to.reborrow().init_result();
-            self.copy_value(from.get_result()?, value, self.direction)?;
         }
         to.set_has_disposer(from.get_has_disposer());
         Ok(())

@@ -415,29 +415,39 @@ async fn receive(
     outcome
 }
 
-/// Applies the enrichment, then reads the result: a result that cannot be read is enriched as well.
+/// Reads the result, then applies the enrichment, also if the result cannot be read. In this order: how
+/// much of a message may be read is limited, and a hostile enrichment must not use that up.
 fn read(owner: &mut Owner, answer: &Answer) -> Result<Reply, CallError> {
     let results = answer.get()?;
-    owner.with_span(|span, policy| {
-        if results.has_binding_span_enrichment() && span.is_watched() {
-            span.enrich_from(results.get_binding_span_enrichment(), policy);
-        }
-    });
-    let shared = Rc::clone(owner.shared());
+    let reply = read_reply(owner, results);
+    if results.has_binding_span_enrichment() {
+        owner.with_span(|span, policy| {
+            if span.is_watched() {
+                span.enrich_from(results.get_binding_span_enrichment(), policy);
+            }
+        });
+    }
+    reply
+}
+
+fn read_reply(
+    owner: &Owner,
+    results: js_rpc_target::call_results::Reader<'_>,
+) -> Result<Reply, CallError> {
     let unreadable = |error: capnp::Error| CallError::Result(error.extra);
     let result = results.get_result().map_err(unreadable)?;
-    let (value, targets) = wire::read_value(result, &shared.limits.decode).map_err(unreadable)?;
-    let stubs = targets
-        .into_iter()
-        .map(|target| Stub::imported(target, owner.via()))
-        .collect();
-    let disposer = results
-        .get_has_disposer()
-        .then(|| results.get_call_pipeline().ok())
-        .flatten()
-        .map(|target| Stub::imported(target, owner.via()));
+    let limits = &owner.shared().limits.decode;
+    let (value, targets) = wire::read_value(result, limits).map_err(unreadable)?;
+    let import = |target| Stub::imported(target, owner.via());
+    let disposer = match results.get_has_disposer() {
+        true => results.get_call_pipeline().ok().map(import),
+        false => None,
+    };
     Ok(Reply {
-        payload: Payload { value, stubs },
+        payload: Payload {
+            value,
+            stubs: targets.into_iter().map(import).collect(),
+        },
         disposer,
     })
 }
