@@ -140,9 +140,9 @@ impl capnp_rpc::Connection<Side> for Connection {
         self.0.side
     }
 
-    fn new_outgoing_message(&mut self, words: u32) -> Box<dyn capnp_rpc::OutgoingMessage> {
-        let words = words.clamp(FIRST_SEGMENT_WORDS, 8 * FIRST_SEGMENT_WORDS);
-        let allocator = HeapAllocator::new().first_segment_words(words);
+    /// The hint is not taken: capnp-rpc gives the same generous one for every call.
+    fn new_outgoing_message(&mut self, _words: u32) -> Box<dyn capnp_rpc::OutgoingMessage> {
+        let allocator = HeapAllocator::new().first_segment_words(FIRST_SEGMENT_WORDS);
         Box::new(Outgoing {
             message: message::Builder::new(allocator),
             outbox: Rc::clone(&self.0.outbox),
