@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::harness::{Builder, Ours, Workerd, get, within};
 
 /// What the Worker in `workers/calls_rust.js` calls.
-struct Probe;
+pub struct Probe;
 
 #[async_trait(?Send)]
 impl Service for Probe {

@@ -10,11 +10,6 @@ pub async fn get(address: &Address, path: &str) -> (u16, String) {
     request_raw(address, request.as_bytes()).await
 }
 
-/// Sends a request as it is; status and body.
-pub async fn request(address: &Address, text: &str) -> (u16, String) {
-    request_raw(address, text.as_bytes()).await
-}
-
 async fn request_raw(address: &Address, bytes: &[u8]) -> (u16, String) {
     match address {
         Address::Unix(path) => exchange(UnixStream::connect(path).await.unwrap(), bytes).await,

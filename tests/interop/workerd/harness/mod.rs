@@ -1,13 +1,15 @@
 //! What these tests stand on: the installed binary, a running workerd, HTTP, services of ours, and a
 //! time limit for everything.
 
+mod daemon;
 mod http;
 mod install;
 mod recording;
 mod rust;
 mod workerd;
 
-pub use http::{get, request};
+pub use daemon::Daemon;
+pub use http::get;
 pub use recording::{Recording, attributes_of, renamed};
 pub use rust::Ours;
 pub use workerd::{Builder, Workerd};

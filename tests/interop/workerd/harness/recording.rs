@@ -1,5 +1,6 @@
 //! What a tail Worker printed: the events of each invocation, as JSON, in the order in which they came.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde_json::Value;
@@ -11,6 +12,9 @@ pub struct Recording {
     pub streams: Vec<Vec<Value>>,
     /// Lines that are not events.
     pub other: Vec<String>,
+    /// How many streams have ended.
+    pub ended: usize,
+    places: HashMap<String, usize>,
 }
 
 impl Recording {
@@ -20,25 +24,22 @@ impl Recording {
             return;
         };
         let event: Value = serde_json::from_str(json).unwrap();
-        let same = |stream: &&mut Vec<Value>| stream[0]["invocationId"] == event["invocationId"];
-        match self.streams.iter_mut().find(same) {
-            Some(stream) => stream.push(event),
-            None => self.streams.push(vec![event]),
+        let id = event["invocationId"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let place = *self.places.entry(id).or_insert(self.streams.len());
+        if place == self.streams.len() {
+            self.streams.push(Vec::new());
         }
-    }
-
-    /// The streams that have ended.
-    pub fn ended(&self) -> impl Iterator<Item = &Vec<Value>> {
-        let over = |stream: &&Vec<Value>| stream.iter().any(|e| e["event"]["type"] == "outcome");
-        self.streams.iter().filter(over)
+        self.ended += usize::from(event["event"]["type"] == "outcome");
+        self.streams[place].push(event);
     }
 
     /// The outcomes of the streams that have ended.
     pub fn outcomes(&self) -> Vec<&str> {
-        let outcome = |event: &'_ Value| event["event"]["type"] == "outcome";
-        self.ended()
-            .filter_map(|stream| stream.iter().find(|e| outcome(e)))
-            .filter_map(|event| event["event"]["outcome"].as_str())
+        let last = self.streams.iter().filter_map(|stream| stream.last());
+        last.filter_map(|event| event["event"]["outcome"].as_str())
             .collect()
     }
 }

@@ -1,0 +1,122 @@
+//! A Worker's D1 database is a SQLite file that `callee` serves.
+
+use serde_json::json;
+
+use crate::harness::{Builder, Daemon, Workerd, within};
+
+async fn start() -> (Daemon, Workerd) {
+    let callee = Daemon::callee().await;
+    let workerd = Builder::new("d1")
+        .experimental()
+        .external("database", &callee.address())
+        .start()
+        .await;
+    (callee, workerd)
+}
+
+#[tokio::test(flavor = "local")]
+async fn statements_are_prepared_bound_and_run_in_every_way() {
+    within(async {
+        let (_callee, workerd) = start().await;
+        workerd.run("statements").await;
+        let syntax = "near \"SELEC\": syntax error at offset 0: SQLITE_ERROR";
+        assert_eq!(workerd.run("query").await, json!(syntax));
+        assert_eq!(workerd.run("many").await, json!(64));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_batch_is_one_transaction() {
+    within(async {
+        let (_callee, workerd) = start().await;
+        let failed = workerd.run("batch").await;
+        let unique = "D1_ERROR: UNIQUE constraint failed: t.a: SQLITE_CONSTRAINT";
+        assert!(
+            failed.as_str().unwrap_or_default().starts_with(unique),
+            "{failed}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn every_column_type_goes_there_and_back() {
+    within(async {
+        let (_callee, workerd) = start().await;
+        workerd.run("types").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn errors_are_d1s() {
+    within(async {
+        let (_callee, workerd) = start().await;
+        let count = "D1_ERROR: Wrong number of parameter bindings for SQL query.";
+        let errors = workerd.run("errors").await;
+        for (case, begins) in [
+            (
+                "syntax",
+                "D1_ERROR: near \"SELEC\": syntax error at offset 0: SQLITE_ERROR",
+            ),
+            ("table", "D1_ERROR: no such table: nowhere: SQLITE_ERROR"),
+            (
+                "column",
+                "D1_ERROR: no such column: b at offset 7: SQLITE_ERROR",
+            ),
+            (
+                "unique",
+                "D1_ERROR: UNIQUE constraint failed: u.a: SQLITE_CONSTRAINT",
+            ),
+            (
+                "not_null",
+                "D1_ERROR: NOT NULL constraint failed: u.a: SQLITE_CONSTRAINT",
+            ),
+            ("few", count),
+            ("many", count),
+            ("nothing", "D1_ERROR: SQL code did not contain a statement."),
+            (
+                "transaction",
+                "D1_ERROR: BEGIN, COMMIT or ROLLBACK is not allowed",
+            ),
+            // Deprecated, and a plain HTTP request of the binding.
+            ("dump", "D1_DUMP_ERROR: Status + 421"),
+        ] {
+            let message = errors[case].as_str().unwrap_or_default();
+            assert!(message.starts_with(begins), "{case}: {errors:#}");
+        }
+        let exec = "D1_EXEC_ERROR: near \"INVALID\": syntax error at offset 0: SQLITE_ERROR";
+        assert_eq!(workerd.run("exec").await, json!(exec));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_session_has_bookmarks_that_grow() {
+    within(async {
+        let (_callee, workerd) = start().await;
+        workerd.run("sessions").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_database_is_a_file_that_others_open_while_it_is_served() {
+    within(async {
+        let (callee, workerd) = start().await;
+        workerd.run("write").await;
+        let file = rusqlite::Connection::open(callee.file("db.sqlite")).unwrap();
+        let who: String = file
+            .query_row("select who from seen", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(who, "the Worker");
+        file.execute("insert into seen values ('somebody else')", [])
+            .unwrap();
+        assert_eq!(
+            workerd.run("read").await,
+            json!([["somebody else"], ["the Worker"]])
+        );
+    })
+    .await;
+}

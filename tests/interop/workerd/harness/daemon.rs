@@ -1,0 +1,71 @@
+//! The two programs, as processes that a test starts and that end with it.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use js_rpc::Address;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// A running `callee` or `caller serve`, on a unix socket in a folder of its own.
+pub struct Daemon {
+    dir: tempfile::TempDir,
+    _child: Child,
+}
+
+impl Daemon {
+    /// Starts `callee` with a new database DB.
+    pub async fn callee() -> Self {
+        let args = ["--d1", "DB=./db.sqlite", "--d1-create"].map(str::to_owned);
+        Self::start(env!("CARGO_BIN_EXE_callee"), &args).await
+    }
+
+    /// Starts `caller serve`, whose tail goes to a file.
+    pub async fn caller(args: &[String]) -> Self {
+        let tail = ["serve", "--tail", "./tail.jsonl"].map(str::to_owned);
+        let args: Vec<_> = tail.iter().chain(args).cloned().collect();
+        Self::start(env!("CARGO_BIN_EXE_caller"), &args).await
+    }
+
+    async fn start(program: &str, args: &[String]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new(program)
+            .current_dir(dir.path())
+            .args(args)
+            .arg("--listen")
+            .arg(format!("unix:{}/socket", dir.path().display()))
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+        let ready = async {
+            while let Some(line) = stderr.next_line().await.unwrap() {
+                eprintln!("{line}");
+                if line.contains("listening on") {
+                    return;
+                }
+            }
+            panic!("{program} ended before it listened");
+        };
+        let ready = tokio::time::timeout(Duration::from_secs(15), ready).await;
+        ready.expect("it does not listen");
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = stderr.next_line().await {
+                eprintln!("{line}");
+            }
+        });
+        Self { dir, _child: child }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> Address {
+        Address::Unix(self.dir.path().join("socket"))
+    }
+
+    /// A file in its working folder.
+    pub fn file(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+}
