@@ -55,3 +55,8 @@ pub use service::{Context, Service, ServiceResult, nothing, reply, unknown_metho
 pub use stream::{BindError, Listener};
 pub use stub::Stub;
 pub use wire::Operation;
+
+/// The README's code is compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

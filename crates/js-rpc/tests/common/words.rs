@@ -2,7 +2,7 @@
 //! (<https://capnproto.org/encoding.html>), so that pointers can alias, lie and be missing.
 
 use std::io::Write;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use capnp::message::ReaderOptions;
 use js_rpc::Address;
@@ -15,6 +15,12 @@ const STRUCTS: u64 = 7;
 /// appended; pointers may name any of them, any number of times.
 #[derive(Clone)]
 pub struct Words(pub Vec<u64>);
+
+/// A result of some size, so that reading it is noticed.
+pub const RESULT: &str = match std::str::from_utf8(&[b'r'; 16 * 1024]) {
+    Ok(text) => text,
+    Err(_) => unreachable!(),
+};
 
 /// Where the results struct's pointers begin.
 const RESULTS: usize = 9;
@@ -37,15 +43,24 @@ impl Words {
         words.push(&vec![0; pointers as usize]);
         let value = words.push(&[0, 0]);
         words.point_struct(RESULTS, value, 0, 2);
-        let data = words.bytes_object(&[0xff, 0x0f, 0x49, 0x06]);
-        words.point(value, data, BYTES, 4);
+        words.set_value(&[0xff, 0x0f, 0x49, 0x06]);
         words
     }
 
-    /// Results with an enrichment of two null pointers; where those are: the name's, then the
-    /// attributes'.
+    /// The result's value, as V8 serializes it.
+    fn set_value(&mut self, bytes: &[u8]) {
+        let value = RESULTS + (self.0[6] >> 48) as usize;
+        let data = self.bytes_object(bytes);
+        self.point(value, data, BYTES, bytes.len() as u64);
+    }
+
+    /// Results with the value [`RESULT`] and an enrichment of two null pointers; where those are: the
+    /// name's, then the attributes'.
     pub fn enriched() -> (Self, usize, usize) {
         let mut words = Self::results(4);
+        // A string of one byte a character, its length in groups of 7 bits.
+        let text = [&[0xff, 0x0f, b'"', 0x80, 0x80, 0x01], RESULT.as_bytes()].concat();
+        words.set_value(&text);
         let at = words.push(&[0, 0]);
         words.point_struct(RESULTS + 3, at, 0, 2);
         (words, at, at + 1)
@@ -131,23 +146,27 @@ fn offset(from: usize, to: usize) -> u64 {
     ((to as i64 - from as i64 - 1) as u64 & 0x3fff_ffff) << 2
 }
 
-/// Answers each call of a target with `reply`, and nothing else, on a thread of its own.
+/// Answers each call of a target with `reply`, and nothing else, on threads of their own.
 pub fn answer_with(reply: Words, dir: &tempfile::TempDir) -> Address {
     let path = dir.path().join("words");
     let listener = UnixListener::bind(&path).unwrap();
     std::thread::spawn(move || {
         while let Ok((stream, _)) = listener.accept() {
-            let (mut from, mut to) = (&stream, &stream);
-            while let Ok(message) = capnp::serialize::read_message(&mut from, ReaderOptions::new())
-            {
-                let root = message.get_root().unwrap();
-                if let Some(question) = super::relay::question_of(root)
-                    && to.write_all(&reply.frame(question)).is_err()
-                {
-                    break;
-                }
-            }
+            let reply = reply.clone();
+            std::thread::spawn(move || answer(&stream, &reply));
         }
     });
     Address::Unix(path)
+}
+
+fn answer(stream: &UnixStream, reply: &Words) {
+    let (mut from, mut to) = (stream, stream);
+    while let Ok(message) = capnp::serialize::read_message(&mut from, ReaderOptions::new()) {
+        let question = super::relay::question_of(message.get_root().unwrap());
+        if let Some(question) = question
+            && to.write_all(&reply.frame(question)).is_err()
+        {
+            return;
+        }
+    }
 }
