@@ -4,7 +4,8 @@
 //! every target that crosses, in either direction, is wrapped so that its calls have spans too, and a
 //! result's enrichment is applied to the span and forwarded only as the policy accepted it.
 //!
-//! Streams and other externals that are not targets pass as they came.
+//! Streams and other externals that are not targets are refused: they are pushed to the receiver ahead of
+//! the call, and whoever received them here could not read them.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -320,7 +321,11 @@ impl Onward {
         mut results: js_rpc_target::CallResults,
     ) -> Result<(), Error> {
         let mut request = self.target.call_request();
-        self.copy_params(&span, incoming, params.get()?, request.get())?;
+        if let Err(error) = self.copy_params(&span, incoming, params.get()?, request.get()) {
+            let failed = CallError::from(error.clone());
+            span.with(&self.session, |span| span.failed(&failed));
+            return Err(error);
+        }
         drop(params);
         let sent = request.send();
         // Calls that do not wait for the result go on at once.
@@ -421,14 +426,9 @@ impl Onward {
         wire::check_externals(externals.len())?;
         let mut copies = to.init_externals(externals.len());
         for (i, external) in externals.iter().enumerate() {
+            let wrapped = self.wrap(wire::read_stub(external)?, direction);
             let copy = copies.reborrow().get(i as u32);
-            match external.which() {
-                Ok(wire_value::external::RpcTarget(target)) => {
-                    let wrapped = self.wrap(target.get_cap()?, direction);
-                    copy.init_rpc_target().set_cap(wrapped);
-                }
-                _ => copies.set_with_caveats(i as u32, external)?,
-            }
+            copy.init_rpc_target().set_cap(wrapped);
         }
         Ok(())
     }

@@ -106,7 +106,8 @@ fn read_stubs(value: wire_value::Reader<'_>) -> Result<Vec<js_rpc_target::Client
     externals.iter().map(read_stub).collect()
 }
 
-fn read_stub(external: external::Reader<'_>) -> Result<js_rpc_target::Client, Error> {
+/// The target of an external. Those of other kinds mean something only to who made them.
+pub(crate) fn read_stub(external: external::Reader<'_>) -> Result<js_rpc_target::Client, Error> {
     match external.which() {
         Ok(external::RpcTarget(target)) => target.get_cap(),
         other => Err(refused(&format!(
