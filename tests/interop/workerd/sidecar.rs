@@ -1,16 +1,18 @@
 //! Our caller between Workers: it owns the spans of calls that it passes on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use binding_span::{AttributeValue, Policy, PolicyConfig, Rename, Sinks, SpanSink};
+use binding_span::{Policy, PolicyConfig, Rename, Sinks, SpanSink};
 use js_rpc::{
     Args, ConnectOptions, Context, Enrichment, Forward, Proxy, Server, Service, ServiceResult,
     async_trait, reply, unknown_method,
 };
+use serde_json::json;
 use tail::{FinishedSpan, Recorder};
 
 use crate::calls_rust::Probe;
-use crate::harness::{Builder, Ours, within};
+use crate::harness::{Builder, Ours, renamed, within};
 
 /// A service that enriches.
 struct Gateway;
@@ -74,12 +76,60 @@ async fn what_a_worker_does_with_a_rust_service_it_does_through_the_caller_too()
             "many",
             "no_arguments",
             "large",
-            "streams",
             "fetch",
             "unknown_binding",
         ] {
             assert_eq!(passed.run(case).await, direct.run(case).await, "{case}");
         }
+    })
+    .await;
+}
+
+/// What `Gateway` says of a call that came through two callers, of which the first has this policy and
+/// forwards so.
+async fn told_to_the_second(policy: PolicyConfig, forward: Forward) -> FinishedSpan {
+    let callee = Ours::serve(Server::new().service("AI", Gateway)).await;
+    let near = proxy(&callee, "AI")
+        .policy(Arc::new(Policy::new(policy)))
+        .forward(forward);
+    let near = Ours::serve(Server::new().proxy("AI", near)).await;
+    let (spans, sinks) = recorder();
+    let far = Server::new()
+        .sinks(sinks)
+        .proxy("GATEWAY", proxy(&near, "AI"));
+    let far = Ours::serve(far).await;
+    let workerd = Builder::new("sidecar")
+        .external("gateway-through-caller", far.address())
+        .start()
+        .await;
+    assert_eq!(workerd.run("gateway").await, "A PROMPT");
+    finished(&spans, 1).await.remove(0)
+}
+
+/// The first `n` finished spans.
+async fn finished(spans: &Arc<Recorder>, n: usize) -> Vec<FinishedSpan> {
+    let spans = Arc::clone(spans);
+    let waiting = move || spans.wait_for(n, Duration::from_secs(5));
+    tokio::task::spawn_blocking(waiting).await.unwrap()
+}
+
+#[tokio::test(flavor = "local")]
+async fn what_a_policy_accepted_is_forwarded_and_nothing_else() {
+    within(async {
+        let default = PolicyConfig::default;
+        let all = told_to_the_second(default(), Forward::Accepted).await;
+        assert_eq!(all.name, "ai_gateway.run");
+        assert_eq!(all.get("gen_ai.request.model"), Some(&"model-1".into()));
+        let nothing = told_to_the_second(default(), Forward::Nothing).await;
+        assert_eq!(nothing.name, "jsRpcSession");
+        assert_eq!(nothing.get("gen_ai.request.model"), None);
+        let unnamed = PolicyConfig {
+            rename: Rename::Off,
+            ..default()
+        };
+        let unnamed = told_to_the_second(unnamed, Forward::Accepted).await;
+        assert_eq!(unnamed.name, "jsRpcSession");
+        assert_eq!(unnamed.get("gen_ai.request.model"), Some(&"model-1".into()));
     })
     .await;
 }
@@ -97,8 +147,33 @@ async fn a_worker_calls_another_worker_through_the_caller() {
             .start()
             .await;
         workerd.run("worker").await;
-        println!("{:#}", workerd.run("streams").await);
-        for span in spans.spans() { println!("{} {:?} {:?}", span.name, span.parent, span.attributes); }
+        let opened = finished(&spans, 15).await;
+        let count = |name: &str| opened.iter().filter(|span| span.name == name).count();
+        // One span a call: every call of a stub, in either direction, has its own.
+        assert_eq!(
+            (count("jsRpcSession"), count("jsRpcCall")),
+            (9, 6),
+            "{opened:#?}"
+        );
+        assert!(opened.iter().all(|span| span.parent.is_some()));
+        let passed_on = workerd.run("streams").await;
+        for (case, named) in [
+            ("readable", "a ReadableStream"),
+            ("writable", "a WritableStream"),
+            ("response", "a ReadableStream"),
+            ("returned", "a ReadableStream"),
+        ] {
+            let message = format!("{named}, which is not supported: pass stubs and plain values");
+            let refused = json!({"name": "TypeError", "message": message});
+            assert_eq!(passed_on[case], refused, "{case}: {passed_on:#}");
+        }
+        // Without a body they are plain values to us.
+        for case in ["plain_response", "request", "headers"] {
+            assert!(
+                passed_on[case]["value"].is_string(),
+                "{case}: {passed_on:#}"
+            );
+        }
     })
     .await;
 }
@@ -108,7 +183,9 @@ async fn a_workers_call_has_a_named_and_tagged_span_below_the_workers_own() {
     within(async {
         let callee = Ours::serve(Server::new().service("AI", Gateway)).await;
         let (spans, sinks) = recorder();
-        let server = Server::new().sinks(sinks).proxy("GATEWAY", proxy(&callee, "AI"));
+        let server = Server::new()
+            .sinks(sinks)
+            .proxy("GATEWAY", proxy(&callee, "AI"));
         let caller = Ours::serve(server).await;
         let mut workerd = Builder::new("sidecar")
             .external("gateway-through-caller", caller.address())
@@ -116,8 +193,24 @@ async fn a_workers_call_has_a_named_and_tagged_span_below_the_workers_own() {
             .await;
         assert_eq!(workerd.run("gateway").await, "A PROMPT");
         let recording = workerd.tail(|tail| tail.ended == 1).await;
-        println!("{recording}");
-        for span in spans.spans() { println!("{} {:?} {:?} {:?}", span.name, span.context, span.parent, span.attributes); }
+        // The Worker's own tail knows nothing of it.
+        let stream = &recording.streams[0];
+        let opened = |name| stream.iter().find(|e| e["event"]["name"] == name).unwrap();
+        let session = &opened("jsRpcSession")["event"]["spanId"];
+        assert_eq!(renamed(stream, session), None, "{recording}");
+        // The caller's view: a child of the call's span, with the callee's name, under the caller's policy.
+        let span = finished(&spans, 1).await.remove(0);
+        assert_eq!(span.name, "ai_gateway.run");
+        assert_eq!(span.original_name, "jsRpcSession");
+        let call = opened("jsRpcCall");
+        let parent = json!(span.parent.unwrap().to_string());
+        assert_eq!(parent, call["event"]["spanId"]);
+        let trace = json!(span.context.trace_id.to_string());
+        assert_eq!(trace, call["spanContext"]["traceId"]);
+        assert_eq!(span.get("gen_ai.request.model"), Some(&"model-1".into()));
+        assert_eq!(span.get("gen_ai.usage.input_tokens"), Some(&8_i64.into()));
+        assert_eq!(span.get("service.name"), None);
+        assert_eq!(span.dropped.total(), 1);
     })
     .await;
 }
