@@ -1,1 +1,456 @@
-//! cli
+//! `caller call` as scripts see it: its result, its exit codes, and what it says when something is wrong.
+
+mod util;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
+use std::thread;
+
+use serde_json::json;
+use util::{World, caller, finish, request};
+
+#[test]
+fn stdout_is_the_result_as_one_line_of_json_and_nothing_else() {
+    let world = World::new();
+    world.database();
+    let _callee = world.callee(&[]);
+    let at = world.unix("callee.sock");
+    for more in [
+        &[][..],
+        &["--no-tree"],
+        &["--verbose"],
+        &["--tail", "tail.jsonl"],
+    ] {
+        let sql = "select 'a', 1.5, null, x'00ff'";
+        let done = world.query(&at, sql, more);
+        assert_eq!(done.rows(), json!([["a", 1.5, null, [0, 255]]]), "{more:?}");
+        let quiet = more.contains(&"--no-tree");
+        assert_eq!(done.stderr.is_empty(), quiet, "{more:?}: {}", done.stderr);
+        assert!(
+            !done.stderr.contains('\u{1b}'),
+            "no colours where no terminal is"
+        );
+    }
+}
+
+#[test]
+fn an_argument_may_come_from_a_file_or_from_stdin() {
+    let world = World::new();
+    world.database();
+    let _callee = world.callee(&[]);
+    let at = world.unix("callee.sock");
+    std::fs::write(world.path("request.json"), request("select 7")).unwrap();
+    assert_eq!(
+        world.call(&at, &["DB.query", "@request.json"]).rows(),
+        json!([[7]])
+    );
+    let mut command = caller();
+    command.args(["call", "--connect", &at, "DB.query", "@-"]);
+    assert_eq!(
+        finish(&mut command, Some(&request("select 8"))).rows(),
+        json!([[8]])
+    );
+}
+
+#[test]
+fn what_the_callee_throws_is_printed_as_javascript_prints_it() {
+    let world = World::new();
+    world.database();
+    let (_callee, _caller) = (world.callee(&[]), world.caller(&[]));
+    let cases: [(&[&str], &str); 5] = [
+        (
+            &["DB.nope"],
+            "TypeError: The RPC receiver does not implement the method \"nope\".",
+        ),
+        (
+            &["DB.a.b.c"],
+            "TypeError: The RPC receiver does not implement the method \"a.b.c\".",
+        ),
+        (
+            &["--get", "DB.x"],
+            "TypeError: The RPC receiver does not implement the property \"x\".",
+        ),
+        (
+            &["DB.query", "7"],
+            "TypeError: query: the argument must be an object, not number",
+        ),
+        (
+            &["X.query"],
+            "Error: there is no binding \"X\" here; there is: DB",
+        ),
+    ];
+    for socket in ["callee.sock", "caller.sock"] {
+        for (args, says) in cases {
+            let done = world.call(&world.unix(socket), args);
+            assert_eq!(
+                (done.code, done.stdout.as_str()),
+                (Some(1), ""),
+                "{args:?}: {done:?}"
+            );
+            assert!(
+                done.last_line().starts_with(says),
+                "{socket} {args:?}: {done:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_said_to_be_wrong_with_its_place() {
+    let world = World::new();
+    let at = world.unix("callee.sock");
+    let cases: [(&[&str], &str); 11] = [
+        (
+            &["DB.query", "{\"a\":}"],
+            "argument 1 is not JSON: expected value at line 1 column 6",
+        ),
+        (
+            &["DB.query", "1", "Ada"],
+            "argument 2 is not JSON: expected value at line 1 column 1; for a string",
+        ),
+        (
+            &["DB.query", "@nowhere.json"],
+            "argument 1 cannot be read: @nowhere.json: No such file",
+        ),
+        (&["DB"], "write BINDING.METHOD"),
+        (&[], "<BINDING.METHOD>"),
+        (
+            &["DB.query", "--deadline", "5"],
+            "write a time such as 500ms, 5s or 2m",
+        ),
+        (
+            &["DB.query", "--deadline", "0s"],
+            "nothing is done in no time",
+        ),
+        (&["DB.query", "--traceparent", "x"], "not a W3C traceparent"),
+        (&["DB.query", "--tail", ""], "--tail"),
+        (&["--get", "DB.x", "1"], "cannot be used with"),
+        (&["DB.query", "--nonsense"], "unexpected argument"),
+    ];
+    for (args, says) in cases {
+        let done = world.call(&at, args);
+        assert_eq!(
+            (done.code, done.stdout.as_str()),
+            (Some(2), ""),
+            "{args:?}: {done:?}"
+        );
+        assert!(done.stderr.contains(says), "{args:?}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn what_cannot_be_reached_is_said_in_one_line() {
+    let world = World::new();
+    let long = format!("unix:/{}", "x".repeat(120));
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    std::fs::write(world.path("file"), "").unwrap();
+    let cases = [
+        (
+            world.unix("nothing.sock"),
+            69,
+            "there is no socket; is the callee running?",
+        ),
+        (world.unix("file"), 69, "cannot connect to unix:"),
+        (closed, 69, "is the callee running there?"),
+        (long, 2, "longer than the 107 bytes"),
+        ("nowhere".into(), 2, "there is no port"),
+        ("unix:".into(), 2, "there is no path"),
+    ];
+    for (address, code, says) in cases {
+        let done = world.call(&address, &["DB.query"]);
+        assert_eq!(done.code, Some(code), "{address}: {done:?}");
+        assert!(done.stderr.contains(says), "{address}: {}", done.stderr);
+        if code == 69 {
+            assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+        }
+    }
+}
+
+/// Accepts connections and treats each like this, on a thread of its own.
+fn stranger(treat: impl Fn(TcpStream) + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || listener.incoming().flatten().for_each(treat));
+    address
+}
+
+#[test]
+fn a_peer_that_speaks_something_else_costs_one_line() {
+    let says = |answer: &'static [u8]| {
+        stranger(move |mut peer| {
+            let _ = peer.read(&mut [0; 64]);
+            let _ = peer.write_all(answer);
+        })
+    };
+    let http = says(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let noise = says(&[0xa5; 4096]);
+    let gone = stranger(drop);
+    let world = World::new();
+    for address in [&http, &noise, &gone] {
+        for opening in [&[][..], &["--connect-name", "DB"]] {
+            let done = world.call(
+                address,
+                &[&["DB.query", "--deadline", "20s", "--no-tree"], opening].concat(),
+            );
+            assert_eq!(done.code, Some(69), "{opening:?}: {done:?}");
+            assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+        }
+    }
+}
+
+#[test]
+fn nothing_waits_longer_than_its_deadline() {
+    let silent = stranger(|peer| {
+        thread::spawn(move || std::io::copy(&mut &peer, &mut std::io::sink()));
+    });
+    let world = World::new();
+    let database = world.database();
+    let _callee = world.callee(&[]);
+    let callee = world.unix("callee.sock");
+    // The call would wait for this lock.
+    database.execute_batch("begin immediate").unwrap();
+    for (address, opening) in [(&callee, &[][..]), (&silent, &[])] {
+        let args = [&["--deadline", "300ms", "--no-tree"], opening].concat();
+        let done = world.query(address, "insert into t values (4)", &args);
+        assert_eq!(
+            (done.code, done.stdout.as_str()),
+            (Some(124), ""),
+            "{done:?}"
+        );
+        assert_eq!(
+            done.stderr,
+            "caller: deadline of 300ms passed without an answer\n"
+        );
+    }
+    // An opening that is not answered is a connection that was never made.
+    let done = world.query(
+        &silent,
+        "select 1",
+        &["--deadline", "300ms", "--connect-name", "DB"],
+    );
+    assert_eq!(done.code, Some(69), "{done:?}");
+    assert!(
+        done.last_line().contains("no answer within 300ms"),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_no_success_and_a_reader_that_left_is_no_failure() {
+    let world = World::new();
+    world.database();
+    let _callee = world.callee(&[]);
+    let args = [
+        "call",
+        "--connect",
+        &world.unix("callee.sock"),
+        "DB.query",
+        &request("select 1"),
+    ];
+
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = caller()
+        .args(args)
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(74));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains("caller: cannot write the result: No space left"),
+        "{stderr}"
+    );
+
+    // Both streams lead to readers that left.
+    let gone = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    let status = caller()
+        .args(args)
+        .stdout(gone())
+        .stderr(gone())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+    let status = caller()
+        .args(["demo"])
+        .stdout(gone())
+        .stderr(gone())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn what_a_daemon_cannot_use_is_said_in_one_line() {
+    let world = World::new();
+    world.database();
+    std::fs::write(
+        world.path("text"),
+        "this is no database, whatever its name says",
+    )
+    .unwrap();
+    std::fs::write(world.path("file"), "").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let (at, db) = (world.unix("a.sock"), world.db());
+    let _port = TcpListener::bind(&taken);
+    let (in_use, is_file) = (taken.as_str(), world.unix("file"));
+    let no_folder = world.unix("nowhere/a.sock");
+    let cases: [(&[&str], i32, &str); 14] = [
+        (
+            &["--listen", &at, "--d1", "DB=nowhere.sqlite"],
+            78,
+            "nowhere.sqlite",
+        ),
+        (
+            &[
+                "--listen",
+                &at,
+                "--d1",
+                "DB=nowhere/x.sqlite",
+                "--d1-create",
+            ],
+            78,
+            "mkdir -p nowhere",
+        ),
+        (
+            &["--listen", &at, "--d1", "DB=text"],
+            78,
+            "text is not a SQLite database",
+        ),
+        (&["--listen", &at, "--d1", "DB=."], 78, "is not a file"),
+        (
+            &["--listen", in_use, "--d1", &db],
+            78,
+            "choose another port",
+        ),
+        (
+            &["--listen", &is_file, "--d1", &db],
+            78,
+            "not a socket; choose another path",
+        ),
+        (
+            &["--listen", &no_folder, "--d1", &db],
+            78,
+            "the directory does not exist",
+        ),
+        (
+            &["--listen", "*:0", "--d1", &db],
+            78,
+            "refusing to listen on 0.0.0.0:0",
+        ),
+        (
+            &["--listen", "[::]:0", "--d1", &db],
+            78,
+            "or say --insecure",
+        ),
+        (
+            &["--listen", "127.0.0.1:0,binding=X", "--d1", &db],
+            78,
+            "there is: DB",
+        ),
+        (
+            &["--listen", &at, "--d1", &db, "--tail", "nowhere/t.jsonl"],
+            78,
+            "nowhere/t.jsonl",
+        ),
+        (
+            &["--listen", &at, "--d1", &db, "--d1", &db],
+            2,
+            "\"DB\" twice",
+        ),
+        (&["--listen", &at, "--d1", "shop.sqlite"], 2, "NAME=PATH"),
+        (
+            &["--listen", "localhost:http", "--d1", &db],
+            2,
+            "not a number",
+        ),
+    ];
+    for (args, code, says) in cases {
+        let done = world.run(util::callee(), args);
+        assert_eq!(done.code, Some(code), "{args:?}: {done:?}");
+        assert!(done.stderr.contains(says), "{args:?}: {}", done.stderr);
+        if code == 78 {
+            assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+            assert!(done.stderr.starts_with("callee: "), "{}", done.stderr);
+        }
+    }
+    assert!(!world.path("a.sock").exists(), "nothing is left of them");
+
+    let bind = format!("DB={}", world.unix("callee.sock"));
+    let cases: [(&[&str], i32, &str); 5] = [
+        (
+            &["--listen", "*:0", "--bind", &bind],
+            78,
+            "or say --insecure",
+        ),
+        (&["--listen", &at, "--bind", "DB"], 2, "NAME=ADDR"),
+        (
+            &["--listen", &at, "--bind", &format!("{bind}#")],
+            2,
+            "behind # there is no name",
+        ),
+        (
+            &["--listen", &at, "--bind", &bind, "--bind", &bind],
+            2,
+            "\"DB\" twice",
+        ),
+        (
+            &["--listen", &at, "--bind", &bind, "--rename", "a,,b"],
+            2,
+            "an empty pattern",
+        ),
+    ];
+    for (args, code, says) in cases {
+        let done = world.run(caller(), &[&["serve"], args].concat());
+        assert_eq!(done.code, Some(code), "{args:?}: {done:?}");
+        assert!(done.stderr.contains(says), "{args:?}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn insecure_is_said_by_option_or_by_variable() {
+    let world = World::new();
+    world.database();
+    let db = world.db();
+    let args = ["--listen", "0.0.0.0:0", "--d1", &db];
+    let daemon = world
+        .start(util::callee(), &[&args[..], &["--insecure"]].concat())
+        .ready();
+    assert!(daemon.stop().success());
+    let mut by_variable = util::callee();
+    by_variable.env("BINDING_SPAN_INSECURE", "1");
+    assert!(world.start(by_variable, &args).ready().stop().success());
+    let mut not = util::callee();
+    not.env("BINDING_SPAN_INSECURE", "0");
+    assert_eq!(world.run(not, &args).code, Some(78));
+}
+
+#[test]
+fn variables_stand_for_options() {
+    let world = World::new();
+    world.database();
+    let listen = format!("{};127.0.0.1:0", world.unix("callee.sock"));
+    let mut program = util::callee();
+    program
+        .env("BINDING_SPAN_LISTEN", listen)
+        .env("BINDING_SPAN_D1", world.db());
+    let mut callee = world.start(program, &[]).ready();
+    callee.line("listening on 127.0.0.1:");
+    let mut program = caller();
+    program.env("BINDING_SPAN_CONNECT", world.unix("callee.sock"));
+    let done = world.run(program, &["call", "DB.query", &request("select 1")]);
+    assert_eq!(done.rows(), json!([[1]]));
+}

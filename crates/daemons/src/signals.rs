@@ -1,7 +1,5 @@
 //! SIGTERM and SIGINT: the first ends a program in order, the second at once.
 
-use std::future::Future;
-
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Failure;
@@ -38,14 +36,12 @@ impl Signals {
     }
 
     /// Completes at the first signal. A second one, later, ends the program at once.
-    pub fn shutdown(mut self) -> impl Future<Output = ()> {
-        async move {
-            self.next().await;
-            tracing::info!("finishing the calls in flight; a second signal ends at once");
-            tokio::task::spawn_local(async move {
-                let number = self.next().await;
-                std::process::exit(128 + i32::from(number));
-            });
-        }
+    pub async fn shutdown(mut self) {
+        self.next().await;
+        tracing::info!("finishing the calls in flight; a second signal ends at once");
+        tokio::task::spawn_local(async move {
+            let number = self.next().await;
+            std::process::exit(128 + i32::from(number));
+        });
     }
 }

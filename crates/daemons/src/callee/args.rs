@@ -13,6 +13,7 @@ use crate::telemetry::TailTo;
 /// Serve bindings over Cap'n Proto RPC, and name and tag the spans of those who call them.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "callee", version, styles = cli::STYLES, after_help = EXAMPLES, after_long_help = LONG)]
+#[command(mut_args(|arg| arg.hide_env_values(true)))]
 pub struct CalleeArgs {
     /// Where to listen: unix:/path, host:port; may be repeated
     ///
@@ -105,8 +106,9 @@ Examples:
   Call it:
     caller call --connect unix:/run/callee.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
 
-A ready callee says so on stderr, in a line for each listener. SIGTERM and SIGINT let the calls in flight
-finish within --drain and remove the sockets; a second signal ends it at once. RUST_LOG sets what is logged.
+A ready callee says so on stderr, in a line for each listener. SIGTERM and SIGINT let the calls in
+flight finish within --drain and remove the sockets; a second signal ends it at once. RUST_LOG sets
+what is logged.
 
 ",
     exit_codes!()

@@ -19,6 +19,7 @@ use crate::telemetry::{TailTo, Telemetry};
 /// The command line of `caller serve`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
+#[command(mut_args(|arg| arg.hide_env_values(true)))]
 pub struct ServeArgs {
     /// Where to listen: unix:/path, host:port; may be repeated
     ///
@@ -275,7 +276,7 @@ impl Bound {
 const EXAMPLES: &str = "\
 Examples:
   caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock --tail stderr
-  caller serve --listen 127.0.0.1:7401 --bind DB=127.0.0.1:7400#shop --rename 'd1.*' --deny cloudflare.
+  caller serve --listen unix:/run/caller.sock --bind DB=127.0.0.1:7400 --rename 'd1.*' --deny db.
 
 Then: caller call --connect unix:/run/caller.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
 More with --help.";
@@ -286,16 +287,17 @@ Examples:
   Pass one binding on, and write down its spans:
     caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock --tail ./tail.jsonl
 
-  The callee calls it `shop`; only names that begin with `d1.` count, and no `cloudflare.` attributes:
-    caller serve --listen 127.0.0.1:7401 --bind DB=127.0.0.1:7400#shop --rename 'd1.*' --deny cloudflare.
+  The callee calls it `shop`; only names that begin with `d1.` count, and no `db.` attributes:
+    caller serve --listen 127.0.0.1:7401 --bind DB=127.0.0.1:7400#shop --rename 'd1.*' --deny db.
 
   Trust a callee with nothing, and tell those who call here nothing:
     caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock \\
                  --rename off --attributes off --forward none
 
-A ready caller says so on stderr, in a line for each listener. It connects to a callee when a call needs it,
-and again after the connection was lost; it never sends a call twice. SIGTERM and SIGINT let the calls in
-flight finish within --drain and remove the sockets; a second signal ends it at once.
+A ready caller says so on stderr, in a line for each listener. It connects to a callee when a call
+needs it, and again after the connection was lost; it never sends a call twice. SIGTERM and SIGINT
+let the calls in flight finish within --drain and remove the sockets; a second signal ends it at once.
+RUST_LOG sets what is logged.
 
 ",
     exit_codes!()

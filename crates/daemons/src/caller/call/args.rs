@@ -13,6 +13,7 @@ use crate::telemetry::TailTo;
 /// What `caller call` calls, and how.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
+#[command(mut_args(|arg| arg.hide_env_values(true)))]
 pub struct CallArgs {
     /// Where the callee is: unix:/path or host:port
     #[arg(long, value_name = "ADDR", env = "BINDING_SPAN_CONNECT")]
@@ -126,19 +127,19 @@ const LONG: &str = concat!(
     caller call --connect unix:/run/callee.sock --no-tree DB.query @statements.json | jq .results
     caller call --connect unix:/run/callee.sock DB.query @statements.json >/dev/null
 
-  Several arguments, a path, a deadline, a property:
-    caller call --connect 127.0.0.1:7400 --deadline 5s USERS.admin.rename 7 '"Ada"' '{"notify":true}'
+  Several arguments, a deadline; a property:
+    caller call --connect 127.0.0.1:7400 --deadline 5s USERS.rename 7 '"Ada"' '{"notify":true}'
     caller call --connect 127.0.0.1:7400 --get USERS.count
 
   A named entrypoint behind a workerd's debug port, as part of a trace:
     TRACEPARENT=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 \
     caller call --connect 127.0.0.1:7500 'shop#Admin.report'
 
-The result is JSON on stdout and nothing else: indented on a terminal, one line otherwise. What JSON lacks
-is an object with one word: {"$undefined":true}, {"$bigint":"1"}, {"$date":"..."}, {"$bytes":"..."}; the
-same words are understood in arguments. An object that could be called is {"$stub":0}; it is let go of when
-the command ends. The spans go to stderr, in colour on a terminal. An error that the callee threw is printed
-there as JavaScript does: TypeError: ...
+The result is JSON on stdout and nothing else: indented on a terminal, one line otherwise. What JSON
+lacks is an object with one word: {"$undefined":true}, {"$bigint":"1"}, {"$date":"..."},
+{"$bytes":"..."}; the same words are understood in arguments. An object that could be called is
+{"$stub":0}; it is let go of when the command ends. The spans go to stderr, in colour on a terminal.
+An error that the callee threw is printed there as JavaScript does: TypeError: ...
 
 "#,
     exit_codes!()

@@ -11,12 +11,14 @@ use std::time::Duration;
 use js_rpc::{CallError, ConnectOptions, Connection, PendingCall, Reply, RpcLimits};
 use tail::{Recorder, Tree};
 
+use self::output::Output;
 use crate::exit::Failure;
 use crate::telemetry::Telemetry;
 
 pub use args::{CallArgs, Target};
 
 pub(super) async fn from_command_line(args: CallArgs) -> Result<(), Failure> {
+    let mut output = Output::take()?;
     let arguments = arguments::read(&args.arguments, std::io::stdin())?;
     let recorder = Arc::new(Recorder::new());
     let telemetry = Telemetry::new().tail(args.tail.as_ref())?;
@@ -27,7 +29,9 @@ pub(super) async fn from_command_line(args: CallArgs) -> Result<(), Failure> {
     };
     let connection = connect(&args, &telemetry).await?;
     let outcome = send(&connection, &args, arguments).await;
-    let outcome = outcome.map_err(Failure::from).and_then(output::result);
+    let outcome = outcome
+        .map_err(Failure::from)
+        .and_then(|reply| output.result(&reply));
     close(connection).await;
     telemetry.finish();
     output::tree(&spans(&recorder, args.verbose), args.verbose);

@@ -1,6 +1,7 @@
 //! What a call prints: the result for programs and people, the spans for people.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use js_rpc::Reply;
@@ -9,23 +10,39 @@ use tail::{Tree, TreeStyle};
 use super::json;
 use crate::exit::Failure;
 
-/// Writes the result to the standard output stream. A reader that went away had enough.
-pub(super) fn result(reply: Reply) -> Result<(), Failure> {
-    let json = json(&reply)?;
-    let out = io::stdout();
-    let text = match out.is_terminal() {
-        true => serde_json::to_string_pretty(&json),
-        false => serde_json::to_string(&json),
-    };
-    let text =
-        text.map_err(|error| Failure::Output(format!("cannot write the result: {error}")))?;
-    let mut out = out.lock();
-    match writeln!(out, "{}", plain(&text)).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::Output(format!("cannot write the result: {error}")))
+/// The standard output stream, ours alone: what a library prints there meanwhile goes to the standard
+/// error stream, so that the result is the only thing that a script reads. (capnp-rpc prints a line when
+/// a peer breaks its protocol.)
+pub(super) struct Output(File);
+
+impl Output {
+    /// Takes the stream.
+    pub(super) fn take() -> Result<Self, Failure> {
+        let taken = rustix::io::dup(io::stdout())
+            .and_then(|own| rustix::stdio::dup2_stdout(io::stderr()).map(|()| own));
+        match taken {
+            Ok(own) => Ok(Self(own.into())),
+            Err(error) => Err(cannot_write(&error.into())),
         }
-        _ => Ok(()),
     }
+
+    /// Writes the result. A reader that went away had enough.
+    pub(super) fn result(&mut self, reply: &Reply) -> Result<(), Failure> {
+        let json = json(reply)?;
+        let text = match self.0.is_terminal() {
+            true => serde_json::to_string_pretty(&json),
+            false => serde_json::to_string(&json),
+        };
+        let text = text.map_err(|error| cannot_write(&error.into()))?;
+        match self.0.write_all(format!("{}\n", plain(&text)).as_bytes()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(cannot_write(&error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn cannot_write(error: &io::Error) -> Failure {
+    Failure::Output(format!("cannot write the result: {error}"))
 }
 
 /// Writes the spans to the standard error stream, in colour if that is a terminal.
