@@ -47,14 +47,15 @@ impl Outbox {
     /// Lets what is queued be written, then closes the stream. Completes with `result` or with what
     /// kept it from being written.
     pub(super) async fn close(self: Rc<Self>, result: Result<(), Error>) -> Result<(), Error> {
-        let (closing, closed) = oneshot::channel();
-        {
+        let closed = {
             let mut state = self.0.borrow_mut();
+            let (closing, closed) = oneshot::channel();
             if state.ended.is_none() {
                 state.closing = Some(closing);
                 wake(&mut state.writer);
             }
-        }
+            closed
+        };
         // Told, or dropped because there is nobody to write any more.
         let _ = closed.await;
         match &self.0.borrow().ended {
