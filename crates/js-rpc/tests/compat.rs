@@ -66,7 +66,9 @@ macro_rules! callee {
                 _: $schema::js_rpc_target::CallParams,
                 mut results: $schema::js_rpc_target::CallResults,
             ) -> Result<(), Error> {
-                results.get().init_result().set_v8_serialized(&THREE);
+                let mut results = results.get();
+                results.reborrow().init_result().set_v8_serialized(&THREE);
+                results.set_call_pipeline(capnp_rpc::new_client(Self));
                 Ok(())
             }
         }

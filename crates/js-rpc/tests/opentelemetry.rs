@@ -12,7 +12,7 @@ use common::{BINDING, Spans, Way, World, serve, service, socket_dir, unix};
 use js_rpc::{
     Args, Client, ConnectOptions, Connection, Context, JsError, Proxy, Server, Stub, reply,
 };
-use opentelemetry::trace::{SpanId, SpanKind, Status, TraceFlags, TracerProvider as _};
+use opentelemetry::trace::{SpanId, SpanKind, Status, TracerProvider as _};
 use opentelemetry::{KeyValue, Value};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
 use tracing::Instrument;
@@ -252,11 +252,7 @@ async fn a_callers_flags_decide_for_the_callees_sampler_and_unset_ones_leave_it_
         for span in spans {
             let trace = span.span_context.trace_id().to_bytes();
             assert_eq!(u128::from_be_bytes(trace), parent.trace_id.0);
-            assert!(
-                span.span_context
-                    .trace_flags()
-                    .contains(TraceFlags::SAMPLED)
-            );
+            assert!(span.span_context.is_sampled());
         }
     }
 }
