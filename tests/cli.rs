@@ -7,6 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 use std::thread;
 
+use js_rpc::{Args, Context, JsError, Listener, Server, Service, ServiceResult, Stub, reply};
 use serde_json::json;
 use util::{World, caller, finish, request};
 
@@ -94,6 +95,73 @@ fn what_the_callee_throws_is_printed_as_javascript_prints_it() {
             );
         }
     }
+}
+
+/// A service that answers with what D1 never does.
+struct Odd;
+
+#[js_rpc::async_trait(?Send)]
+impl Service for Odd {
+    async fn call(&self, method: &str, args: Args, _cx: &Context) -> ServiceResult {
+        match method {
+            "open" => reply(&("here", Stub::new(Odd))),
+            "a.b.count" => reply(&args.values.len()),
+            "nothing" => js_rpc::nothing(),
+            "controls" => reply("\u{9b}31m"),
+            _ => Err(JsError::range_error("two\nlines \u{1b}[31m")),
+        }
+    }
+
+    async fn get(&self, property: &str, _cx: &Context) -> ServiceResult {
+        reply(&format!("the {property}"))
+    }
+}
+
+/// Serves it until the process of the tests ends.
+fn odd(world: &World) -> String {
+    let address = world.unix("odd.sock");
+    let at = address.parse().unwrap();
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(tokio::runtime::LocalOptions::default());
+        runtime.unwrap().block_on(async {
+            let listener = Listener::bind(&at).await.unwrap();
+            ready.send(()).unwrap();
+            let server = Server::new().service("ODD", Odd).service("ODD#Entry", Odd);
+            server.serve([listener], std::future::pending()).await;
+        });
+    });
+    is_ready.recv_timeout(util::LIMIT).unwrap();
+    address
+}
+
+#[test]
+fn what_json_lacks_is_printed_as_the_help_says() {
+    let world = World::new();
+    let at = odd(&world);
+    let cases: [(&[&str], &str); 7] = [
+        (&["ODD.open"], r#"["here",{"$stub":0}]"#),
+        (&["ODD#Entry.open"], r#"["here",{"$stub":0}]"#),
+        (&["ODD.nothing"], r#"{"$undefined":true}"#),
+        (&["ODD.a.b.count", "-1", "null", "[]"], "3"),
+        (&["ODD.controls"], r#""\u009b31m""#),
+        (&["--get", "ODD.x"], r#""the x""#),
+        (&["--get", "ODD.x.y"], r#""the x.y""#),
+    ];
+    for (args, printed) in cases {
+        let done = world.call(&at, &[args, &["--no-tree"]].concat());
+        assert_eq!(
+            (done.stdout.trim_end(), done.code),
+            (printed, Some(0)),
+            "{done:?}"
+        );
+        assert_eq!(done.stderr, "", "{args:?}");
+    }
+    let done = world.call(&at, &["ODD.throw", "--no-tree"]);
+    assert_eq!((done.stdout.as_str(), done.code), ("", Some(1)));
+    assert_eq!(done.stderr, "RangeError: two\\nlines \\u{1b}[31m\n");
 }
 
 #[test]
