@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use binding_span::{AttributeValue::Int64, DropReason::*, Outcome};
-use common::words::{RESULT, Words, answer_with};
+use common::words::{Attribute, RESULT, Words, answer_with};
 use common::{BINDING, Spans, said, socket_dir, unix};
 use js_rpc::{ConnectOptions, Connection, Proxy, Server, Value};
 use tail::FinishedSpan;
@@ -186,7 +186,7 @@ async fn one_large_text_named_many_times_is_taken_as_often_as_the_caps_allow() {
 #[tokio::test(flavor = "local")]
 async fn a_thousand_attributes_are_256() {
     let keys: Vec<String> = (0..1000).map(|i| format!("k{i}")).collect();
-    let attributes: Vec<(&[u8], &[(u64, u64)])> = keys
+    let attributes: Vec<Attribute<'_>> = keys
         .iter()
         .map(|key| (key.as_bytes(), &[(INT64, 1)][..]))
         .collect();

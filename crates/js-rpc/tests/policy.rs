@@ -185,6 +185,27 @@ async fn names_are_counted_for_each_policy_not_for_each_connection() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn asking_for_a_binding_again_does_not_forget_its_names() {
+    let world = World::of(Way::Unix, callee()).await;
+    let client = js_rpc::Client::connect(
+        world.address.clone(),
+        js_rpc::ConnectOptions {
+            sinks: world.proxy.sinks(), // there is no proxy here
+            ..js_rpc::ConnectOptions::default()
+        },
+    );
+    let client = client.await.unwrap();
+    for i in 0..=200 {
+        let name = format!("n{i}");
+        let (_, span) = world.one(world.binding().call("run", (&name,))).await;
+        assert_eq!(span.name == name, i < 200, "{name}");
+        client.call(common::BINDING, "run", (&name,)).await.unwrap();
+        let span = world.proxy.last();
+        assert_eq!(span.name == name, i < 200, "{name}, of a client");
+    }
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_proxy_can_keep_enrichment_to_itself() {
     let server = Server::new().service(common::BINDING, callee());
     let quiet = |proxy: js_rpc::Proxy| proxy.forward(Forward::Nothing);

@@ -56,6 +56,8 @@ pub struct Connection(Rc<Inner>);
 struct Inner {
     shared: Rc<Shared>,
     bootstrap: Bootstrap,
+    /// The default policies of the bindings asked for so far, with the names that each has seen.
+    policies: RefCell<HashMap<Rc<str>, Arc<Policy>>>,
     /// Futures that the connection's task drives besides the RPC system.
     background: mpsc::UnboundedSender<LocalBoxFuture<'static, ()>>,
     lost: Rc<Cell<bool>>,
@@ -73,7 +75,7 @@ enum Bootstrap {
     Fixed(workerd_bootstrap::Client),
 }
 
-/// Entrypoints that a connection remembers; asking again costs a message, no more.
+/// Bindings that a connection remembers; asking for an entrypoint again costs a message, no more.
 const MAX_KNOWN: usize = 256;
 
 impl Connection {
@@ -123,6 +125,7 @@ impl Connection {
         Ok(Self(Rc::new(Inner {
             shared: Shared::new(options.sinks, options.limits),
             bootstrap,
+            policies: RefCell::default(),
             background,
             lost,
             ended,
@@ -133,11 +136,22 @@ impl Connection {
     /// A binding behind this connection: the service's name, or `service#Entrypoint` for a named
     /// entrypoint of a workerd. Whether it exists shows in the first call.
     pub fn binding(&self, name: &str) -> Binding {
+        let name: Rc<str> = name.into();
         Binding {
             connection: self.clone(),
-            name: name.into(),
-            policy: Arc::default(),
+            policy: self.default_policy(&name),
+            name,
         }
+    }
+
+    /// The policy of a binding for which nobody gives one: the same one each time it is asked for, so
+    /// that its distinct names are counted and not forgotten.
+    fn default_policy(&self, name: &Rc<str>) -> Arc<Policy> {
+        let mut policies = self.0.policies.borrow_mut();
+        if policies.len() >= MAX_KNOWN && !policies.contains_key(name) {
+            policies.clear();
+        }
+        Arc::clone(policies.entry(Rc::clone(name)).or_default())
     }
 
     /// Whether the connection was lost. Calls on it fail; connect again.

@@ -16,6 +16,9 @@ const STRUCTS: u64 = 7;
 #[derive(Clone)]
 pub struct Words(pub Vec<u64>);
 
+/// An attribute: its key, and its values as [`Words::values`] takes them.
+pub type Attribute<'a> = (&'a [u8], &'a [(u64, u64)]);
+
 /// A result of some size, so that reading it is noticed.
 pub const RESULT: &str = match std::str::from_utf8(&[b'r'; 16 * 1024]) {
     Ok(text) => text,
@@ -122,7 +125,7 @@ impl Words {
     }
 
     /// Results with these attributes: each a key and its values.
-    pub fn with_attributes(attributes: &[(&[u8], &[(u64, u64)])]) -> Self {
+    pub fn with_attributes(attributes: &[Attribute<'_>]) -> Self {
         let (mut words, _, list) = Self::enriched();
         let first = words.structs(list, attributes.len() as u64, 0, 2);
         for (i, (key, values)) in attributes.iter().enumerate() {
