@@ -1,7 +1,8 @@
 //! What is to be written: a queue, and the one future that empties it.
 //!
-//! Whatever is queued when the socket is free goes out in one write. Nothing is held back for that, so a
-//! single message leaves at once, and under load replies gather by themselves.
+//! Whatever is queued when the socket is free goes out in one write. Before that, everything else that is
+//! ready to run has its turn, for as long as it queues more: the replies to messages that came together
+//! leave together. Nothing waits for a peer or for a timer, so a single message leaves at once.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -16,6 +17,9 @@ use super::Message;
 
 /// Bytes that one write gathers before it begins.
 const GATHER: usize = 64 * 1024;
+
+/// Messages that are not held back for more.
+const MANY: usize = 64;
 
 /// The queue of one connection.
 pub(super) struct Outbox(RefCell<State>);
@@ -108,23 +112,30 @@ impl Outbox {
 
     /// Waits for messages and serializes what there is, up to [`GATHER`]. False: closed, and empty.
     async fn gather(&self, buffer: &mut Vec<u8>) -> Result<bool, Error> {
+        let mut seen = 0;
         poll_fn(|cx| {
             let mut state = self.0.borrow_mut();
-            if state.queue.is_empty() {
-                if state.closing.is_some() {
-                    return Poll::Ready(Ok(false));
-                }
+            if state.queue.is_empty() && state.closing.is_none() {
                 state.writer = Some(cx.waker().clone());
                 return Poll::Pending;
             }
-            while buffer.len() < GATHER
-                && let Some(message) = state.queue.pop_front()
-            {
-                serialize::write_message(&mut *buffer, &message)?;
+            // Somebody queued more since the last turn: perhaps others are about to.
+            if state.queue.len() > seen && state.queue.len() < MANY {
+                seen = state.queue.len();
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
-            Poll::Ready(Ok(true))
+            Poll::Ready(())
         })
-        .await
+        .await;
+        let mut state = self.0.borrow_mut();
+        let some = !state.queue.is_empty();
+        while buffer.len() < GATHER
+            && let Some(message) = state.queue.pop_front()
+        {
+            serialize::write_message(&mut *buffer, &message)?;
+        }
+        Ok(some)
     }
 }
 
