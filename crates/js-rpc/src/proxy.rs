@@ -261,7 +261,7 @@ impl js_rpc_target::Server for Wrapped {
                     parent: Some(caller),
                     invocation: Some(invocation),
                 };
-                CallSpan::client(Parent::Called(Some(place)), &info, session.shared.sinks())
+                CallSpan::client(Parent::Called(place), &info, session.shared.sinks())
             }
             None => {
                 let parent = session.client.span();

@@ -1,10 +1,11 @@
 //! Objects that can be called: one of ours that a peer may hold, or one of a peer's that we hold.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use binding_span::Policy;
+use binding_span::{Policy, SpanRef};
 use binding_span_schema::js_rpc_capnp::js_rpc_target;
 
 use crate::client::{CallBuilder, ClientSession, Method};
@@ -71,6 +72,8 @@ pub(crate) struct Argument {
     pub(crate) policy: Arc<Policy>,
     #[allow(dead_code, reason = "held for its drop")]
     pub(crate) session: KeepAlive,
+    /// The first span of the session in this process, for calls that are made when nothing is current.
+    pub(crate) root: Rc<Cell<Option<SpanRef>>>,
 }
 
 impl Stub {

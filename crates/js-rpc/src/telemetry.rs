@@ -65,6 +65,14 @@ impl Place {
         }
     }
 
+    /// This place, or below `root` if this is none.
+    fn or_below(self, root: Option<SpanRef>) -> Self {
+        match root {
+            Some(root) if self.parent.is_none() => Self::below(root),
+            _ => self,
+        }
+    }
+
     /// Below a span of another process, or below none.
     pub(crate) fn remote(parent: Option<SpanContext>) -> Self {
         Self {
@@ -82,8 +90,11 @@ pub(crate) enum Parent<'a> {
     Given(Place),
     /// A later call in a session.
     Session(&'a CallSpan),
-    /// A later call in a place, or below whatever is current.
-    Called(Option<Place>),
+    /// A later call in a place.
+    Called(Place),
+    /// A call of what came in an argument: below whatever is current, which is the call that brought it
+    /// until that returned; later below the first span of its session.
+    CalledBack(Option<SpanRef>),
 }
 
 /// Tells OpenTelemetry of a parent that `tracing` does not know.
@@ -115,8 +126,11 @@ impl CallSpan {
             Parent::Current => (SESSION, Place::current(), tracing::Span::current().id()),
             Parent::Given(place) => (SESSION, place, None),
             Parent::Session(session) => (CALL, Place::below(session.reference), session.span.id()),
-            Parent::Called(Some(place)) => (CALL, place, None),
-            Parent::Called(None) => (CALL, Place::current(), tracing::Span::current().id()),
+            Parent::Called(place) => (CALL, place, None),
+            Parent::CalledBack(root) => {
+                let place = Place::current().or_below(root);
+                (CALL, place, tracing::Span::current().id())
+            }
         };
         macro_rules! client_span {
             ($name:literal) => {

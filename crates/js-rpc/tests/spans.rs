@@ -224,6 +224,33 @@ async fn a_call_of_a_callers_stub_has_its_spans_the_other_way_round() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_callers_stub_that_is_called_after_the_return_is_still_in_the_trace_of_its_session() {
+    let kept: Rc<RefCell<Option<Stub>>> = Rc::default();
+    let keeping = || {
+        let kept = Rc::clone(&kept);
+        service(async move |_: &str, args: Args, _: &Context| {
+            *kept.borrow_mut() = Some(args.first()?);
+            nothing()
+        })
+    };
+    every_way(keeping, async |world: &World| {
+        let call = world.binding().call("keep", (Stub::new(tree()),));
+        call.await.unwrap();
+        let stub = kept.take().unwrap();
+        stub.call("back", ()).await.unwrap();
+        drop(stub);
+        let callees = world.callee.ended(2).await;
+        let (server, client) = (&callees[0], &callees[1]);
+        assert_eq!(client.original_name, "jsRpcCall");
+        assert_child(client, server);
+        assert_eq!(client.invocation, server.invocation);
+        let session = world.caller.ended(2).await.remove(1);
+        assert_eq!(session.context.trace_id, client.context.trace_id);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
 async fn spans_of_the_callees_own_are_below_its_call() {
     let working = || {
         service(async |_: &str, _, cx: &Context| {

@@ -184,7 +184,7 @@ impl Route {
         let span = match (&via, remote) {
             (via, Some(place)) => {
                 let info = method.info(via.binding());
-                CallSpan::client(Parent::Called(Some(place)), &info, via.shared().sinks())
+                CallSpan::client(Parent::Called(place), &info, via.shared().sinks())
             }
             (Via::Result(session), None) => {
                 let info = method.info(&session.binding);
@@ -196,7 +196,8 @@ impl Route {
             }
             (Via::Argument(argument), None) => {
                 let info = method.info(&argument.binding);
-                CallSpan::client(Parent::Called(None), &info, argument.shared.sinks())
+                let parent = Parent::CalledBack(argument.root.get());
+                CallSpan::client(parent, &info, argument.shared.sinks())
             }
         };
         Self {

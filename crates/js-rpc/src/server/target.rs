@@ -54,6 +54,7 @@ impl Home {
             binding: Rc::clone(&self.binding),
             policy: Arc::clone(&self.shared.policy),
             session: Rc::clone(&self.session),
+            root: Rc::clone(&self.root),
         };
         Stub::imported(target, Via::Argument(argument))
     }
