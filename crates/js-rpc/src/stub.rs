@@ -61,11 +61,10 @@ pub(crate) enum Via {
     /// In a result, or ahead of one, in a session that we opened.
     Result(Rc<ClientSession>),
     /// In an argument, in a session that we serve.
-    Argument(Argument),
+    Argument(Rc<Argument>),
 }
 
 /// What a call of an object needs that came in an argument.
-#[derive(Clone)]
 pub(crate) struct Argument {
     pub(crate) shared: Rc<Shared>,
     pub(crate) binding: Rc<str>,

@@ -179,8 +179,8 @@ async fn stubs_given_as_arguments_are_called_in_their_order_and_let_go_of() {
         let call = world.binding().call("each", (vec![b.clone(), a, b],));
         let sums: Vec<i64> = call.await.unwrap().parse().unwrap();
         assert_eq!(sums, [201, 101, 202]);
-        for object in mine.borrow().iter() {
-            released(object).await;
+        for object in mine.take() {
+            released(&object).await;
         }
         world.caller.ended(4).await;
     })
@@ -203,7 +203,7 @@ async fn a_stub_given_and_returned_is_still_the_callers_object() {
         assert_eq!(count(&back).await, 1);
         assert_eq!(counter.count.get(), 1);
         drop((back, counter));
-        released(&mine.borrow()[0]).await;
+        released(&mine.take()[0]).await;
         world.caller.ended(3).await;
     })
     .await;

@@ -56,7 +56,7 @@ impl Home {
             session: Rc::clone(&self.session),
             root: Rc::clone(&self.root),
         };
-        Stub::imported(target, Via::Argument(argument))
+        Stub::imported(target, Via::Argument(Rc::new(argument)))
     }
 }
 
