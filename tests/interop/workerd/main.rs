@@ -9,3 +9,4 @@ mod calls_rust;
 mod d1;
 mod harness;
 mod sidecar;
+mod tail_events;

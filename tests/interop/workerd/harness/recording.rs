@@ -18,7 +18,8 @@ pub struct Recording {
 }
 
 impl Recording {
-    pub(super) fn add(&mut self, line: &str) {
+    /// Adds a line of a tail Worker.
+    pub fn add(&mut self, line: &str) {
         let Some(json) = line.strip_prefix("TAIL ") else {
             self.other.push(line.to_owned());
             return;

@@ -1,0 +1,332 @@
+//! A real streaming tail Worker judges our tail: the three scenarios of the enrichment proposal, order,
+//! types, losses. And we are a tail ourselves.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use binding_span::{
+    Attribute, InvocationId, Outcome, Sinks, SpanClose, SpanContext, SpanKind, SpanOpen, SpanRef,
+    SpanSink,
+};
+use daemons::tail_from::TailToSink;
+use daemons::tail_to::TailSender;
+use js_rpc::{
+    Address, Args, Binding, ConnectOptions, Connection, Context, Enrichment, JsError, Server,
+    Service, ServiceResult, async_trait, reply, unknown_method,
+};
+use serde_json::{Value, json};
+use tail::{Feed, QueueLimits};
+use tokio::sync::mpsc;
+
+use crate::harness::{Builder, Ours, Recording, Workerd, attributes_of, renamed, within};
+
+/// A service that enriches as the proposal's own scenarios do.
+struct Scenarios;
+
+#[async_trait(?Send)]
+impl Service for Scenarios {
+    async fn call(&self, method: &str, _args: Args, cx: &Context) -> ServiceResult {
+        let said = Enrichment::new;
+        match method {
+            "name_and_attributes" => {
+                let said = said().name("kv.get").attribute("kv.key", "user:7");
+                cx.enrich(
+                    said.attribute("kv.bytes", 1024_i64)
+                        .attribute("kv.hit", true),
+                );
+            }
+            "merging" => {
+                cx.enrich(said().name("first").attribute("a", 1_i64));
+                cx.enrich(
+                    said()
+                        .name("second")
+                        .attribute("a", 2_i64)
+                        .attribute("b", "x"),
+                );
+                cx.enrich(said().attribute("c", 0.5));
+            }
+            "not_finite" => {
+                let said = said().attribute("inf", f64::INFINITY);
+                let said = said.attribute("minus_inf", f64::NEG_INFINITY);
+                cx.enrich(said.attribute("nan", f64::NAN).attribute("marker", "here"));
+            }
+            "fails" => return Err(JsError::range_error("too far")),
+            _ => return unknown_method(method),
+        }
+        reply(&"done")
+    }
+}
+
+/// Calls of `Scenarios` whose tail goes to the tail Worker of a workerd.
+struct Tailed {
+    workerd: Workerd,
+    binding: Binding,
+    _callee: Ours,
+    _sender: TailSender,
+}
+
+impl Tailed {
+    async fn start() -> Self {
+        let workerd = Builder::new("called").start().await;
+        let callee = Ours::serve(Server::new().service("SVC", Scenarios)).await;
+        let (feed, sender) = feed_to(&workerd.debug_port(), "tail", QueueLimits::default());
+        let sinks: Sinks = Arc::new([feed as Arc<dyn SpanSink>]);
+        let options = ConnectOptions {
+            sinks,
+            ..ConnectOptions::default()
+        };
+        let connection = Connection::connect(callee.address(), options).await;
+        Self {
+            workerd,
+            binding: connection.unwrap().binding("SVC"),
+            _callee: callee,
+            _sender: sender,
+        }
+    }
+
+    async fn stream_of(&mut self, method: &str) -> Vec<Value> {
+        // A failure is as good as a result here.
+        let _ = self.binding.call(method, ()).await;
+        let recording = self.workerd.tail(|tail| tail.ended == 1).await;
+        recording.streams[0].clone()
+    }
+}
+
+fn feed_to(address: &Address, name: &str, limits: QueueLimits) -> (Arc<Feed>, TailSender) {
+    let feed = Arc::new(Feed::new());
+    let sender = TailSender::start(&feed, address.clone(), name.to_owned(), limits).unwrap();
+    (feed, sender)
+}
+
+/// The id of the span that an event opened.
+fn session(stream: &[Value]) -> &Value {
+    let opened = |event: &&Value| event["event"]["name"] == "jsRpcSession";
+    &stream.iter().find(opened).unwrap()["event"]["spanId"]
+}
+
+fn kinds(stream: &[Value]) -> Vec<&str> {
+    let kinds = stream.iter().map(|event| event["event"]["type"].as_str());
+    kinds.flatten().collect()
+}
+
+/// What the callee said, of all attributes of the session's span.
+fn said(stream: &[Value]) -> Value {
+    let own = ["rpc.", "jsrpc.", "span.name"];
+    let all = attributes_of(stream, session(stream)).into_iter();
+    let said = all.filter(|(name, _)| !own.iter().any(|own| name.starts_with(own)));
+    said.map(|(name, value)| json!([name, value])).collect()
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_name_and_three_attributes_of_mixed_types_arrive() {
+    within(async {
+        let stream = Tailed::start().await.stream_of("name_and_attributes").await;
+        assert_eq!(renamed(&stream, session(&stream)), Some("kv.get"));
+        let expected =
+            json!([["kv.key", "user:7"], ["kv.bytes", {"int64": "1024"}], ["kv.hit", true]]);
+        assert_eq!(said(&stream), expected);
+        assert_eq!(
+            kinds(&stream),
+            [
+                "onset",
+                "spanOpen",
+                "attributes",
+                "attributes",
+                "attributes",
+                "spanClose",
+                "return",
+                "outcome"
+            ]
+        );
+        for (i, event) in stream.iter().enumerate() {
+            assert_eq!(event["sequence"], json!(i));
+            assert_eq!(event["invocationId"], stream[0]["invocationId"]);
+            assert_eq!(
+                event["spanContext"]["traceId"],
+                stream[0]["spanContext"]["traceId"]
+            );
+        }
+        assert_eq!(stream[0]["event"]["info"], json!({"type": "jsrpc"}));
+        assert_eq!(stream[0]["event"]["entrypoint"], "SVC");
+        assert_eq!(stream.last().unwrap()["event"]["outcome"], "ok");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn three_calls_merge_and_the_last_has_no_name() {
+    within(async {
+        let stream = Tailed::start().await.stream_of("merging").await;
+        assert_eq!(renamed(&stream, session(&stream)), Some("second"));
+        let expected = json!([["a", {"int64": "2"}], ["b", "x"], ["c", 0.5]]);
+        assert_eq!(said(&stream), expected);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn infinity_and_nan_arrive_next_to_a_marker() {
+    within(async {
+        let stream = Tailed::start().await.stream_of("not_finite").await;
+        assert_eq!(renamed(&stream, session(&stream)), None);
+        let expected = json!([
+            ["inf", {"float64": "Infinity"}],
+            ["minus_inf", {"float64": "-Infinity"}],
+            ["nan", {"float64": "NaN"}],
+            ["marker", "here"]
+        ]);
+        assert_eq!(said(&stream), expected);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_failed_call_ends_as_an_exception() {
+    within(async {
+        let stream = Tailed::start().await.stream_of("fails").await;
+        let thrown = stream
+            .iter()
+            .find(|e| e["event"]["type"] == "exception")
+            .unwrap();
+        assert_eq!(thrown["event"]["name"], "RangeError");
+        assert_eq!(thrown["event"]["message"], "too far");
+        assert_eq!(said(&stream), json!([["error.type", "RangeError"]]));
+        assert_eq!(stream.last().unwrap()["event"]["outcome"], "exception");
+    })
+    .await;
+}
+
+/// Reports a span with so many attributes, in one go.
+fn burst(feed: &Feed, attributes: usize) {
+    let span = SpanRef {
+        context: SpanContext::root(),
+        invocation: InvocationId::random(),
+    };
+    let time = SystemTime::now();
+    feed.open(&SpanOpen {
+        span,
+        parent: None,
+        name: "jsRpcSession",
+        kind: SpanKind::Client,
+        root: true,
+        time,
+        attributes: &[],
+    });
+    for n in 0..attributes {
+        feed.attributes(span, &[Attribute::new(format!("a{n}"), n)]);
+    }
+    feed.close(&SpanClose {
+        span,
+        outcome: Outcome::Ok,
+        error: None,
+        time,
+    });
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_receiver_that_is_too_slow_is_told_how_much_it_lost() {
+    within(async {
+        let mut workerd = Builder::new("called").start().await;
+        let limits = QueueLimits {
+            events: 16,
+            ..QueueLimits::default()
+        };
+        let (feed, _sender) = feed_to(&workerd.debug_port(), "tail", limits);
+        burst(&feed, 20_000);
+        let recording = workerd.tail(|tail| tail.ended == 1).await;
+        let stream = &recording.streams[0];
+        let arrived = stream
+            .iter()
+            .filter(|e| e["event"]["type"] == "attributes")
+            .count();
+        let told = stream
+            .iter()
+            .find(|e| e["event"]["type"] == "streamDiagnostic");
+        let told = &told.unwrap_or_else(|| panic!("nothing was lost"))["event"]["diagnostic"];
+        assert_eq!(told["diagnosticsType"], "droppedEvents");
+        let lost = told["count"].as_u64().unwrap() as usize;
+        // Besides the attributes, `spanClose` may be lost; `return` and `outcome` never are.
+        assert!(
+            (20_000..=20_002).contains(&(arrived + lost)),
+            "{arrived} + {lost}"
+        );
+        assert_eq!(kinds(stream).last(), Some(&"outcome"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn calls_are_neither_slowed_nor_failed_by_a_tail_that_hangs_or_is_not_there() {
+    within(async {
+        let dir = tempfile::tempdir().unwrap();
+        let hangs = Address::Unix(dir.path().join("hangs.sock"));
+        let _silent = tokio::net::UnixListener::bind(dir.path().join("hangs.sock")).unwrap();
+        let missing = Address::Unix(dir.path().join("missing.sock"));
+        for address in [hangs, missing] {
+            let callee = Ours::serve(Server::new().service("SVC", Scenarios)).await;
+            let (feed, sender) = feed_to(&address, "tail", QueueLimits::default());
+            let options = ConnectOptions {
+                sinks: Arc::new([feed as Arc<dyn SpanSink>]),
+                ..ConnectOptions::default()
+            };
+            let connection = Connection::connect(callee.address(), options)
+                .await
+                .unwrap();
+            let binding = connection.binding("SVC");
+            let started = std::time::Instant::now();
+            for _call in 0..500 {
+                let done = binding.call("merging", ()).await.unwrap();
+                assert_eq!(done.parse::<String>().unwrap(), "done");
+            }
+            // Ten seconds is how long the tail itself waits for its receiver.
+            assert!(started.elapsed() < Duration::from_secs(8));
+            drop(sender);
+        }
+    })
+    .await;
+}
+
+/// A sink that hands lines to the test.
+struct Lines(mpsc::UnboundedSender<String>);
+
+impl tail::EventSink for Lines {
+    fn event(&self, event: &Arc<tail::Event>) -> bool {
+        self.0.send(event.to_line()).is_ok()
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn we_are_a_tail_and_see_what_a_tail_worker_sees() {
+    within(async {
+        let (sender, mut lines) = mpsc::unbounded_channel();
+        let receiver = TailToSink(Arc::new(Lines(sender)));
+        let ours = Ours::serve(Server::new().tail("TAIL", receiver)).await;
+        let mut workerd = Builder::new("tailed")
+            .external("ours", ours.address())
+            .start()
+            .await;
+        let port = workerd.debug_port();
+        let connection = Connection::connect(&port, ConnectOptions::default()).await;
+        let main = connection.unwrap().binding("main");
+        let _ = main.call("throw", ("RangeError", "no")).await;
+        drop(main.call("object", ()).await.unwrap());
+        let mut seen = Recording::default();
+        while seen.ended < 2 {
+            let line = tokio::time::timeout(Duration::from_secs(10), lines.recv()).await;
+            seen.add(&format!(
+                "TAIL {}",
+                line.expect("no event").expect("no sink")
+            ));
+        }
+        let judge = workerd.tail(|tail| tail.ended == 2).await;
+        for stream in &mut seen.streams {
+            let id = &stream[0]["invocationId"];
+            let same = judge
+                .streams
+                .iter()
+                .find(|other| other[0]["invocationId"] == *id);
+            assert_eq!(stream, same.unwrap());
+        }
+    })
+    .await;
+}
