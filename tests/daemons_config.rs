@@ -169,3 +169,39 @@ fn variables_stand_for_options() {
     let done = world.run(program, &["call", "DB.query", &request("select 1")]);
     assert_eq!(done.rows(), json!([[1]]));
 }
+
+#[test]
+fn the_log_is_as_loud_as_rust_log_says() {
+    let cases = [
+        (None, true, false),
+        (Some(""), true, false),
+        (Some("warn"), false, false),
+        (Some("warn,daemons=info"), true, false),
+        (Some("daemons=shouting"), true, true),
+    ];
+    let world = World::new();
+    world.database();
+    for (value, told, warned) in cases {
+        let mut program = util::callee();
+        if let Some(value) = value {
+            program.env("RUST_LOG", value);
+        }
+        let (at, db) = (world.unix("callee.sock"), world.db());
+        let mut callee = world
+            .start(program, &["--listen", &at, "--d1", &db])
+            .ready();
+        callee.signal(rustix::process::Signal::TERM);
+        let said = callee.rest();
+        assert_eq!(
+            said.contains("finishing the calls"),
+            told,
+            "{value:?}: {said}"
+        );
+        assert_eq!(
+            said.contains("RUST_LOG cannot be read"),
+            warned,
+            "{value:?}: {said}"
+        );
+        assert!(callee.end().success());
+    }
+}

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use binding_span::{Sinks, SpanSink};
 use tail::{Feed, JsonLines, Recorder};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::exit::Failure;
 
@@ -106,23 +109,30 @@ pub(crate) const DAEMON_LOG: &str = "info,binding_span=warn";
 pub(crate) const COMMAND_LOG: &str = "warn";
 
 /// Sends log lines to the standard error stream, filtered by `RUST_LOG` or else by `default`.
+///
+/// `RUST_LOG` is a level, or a list such as `warn,js_rpc=debug`. Directives for spans and fields are not
+/// understood: they would bring an engine for regular expressions with them.
 pub(crate) fn start_log(default: &str) {
-    let (filter, wrong) = match std::env::var("RUST_LOG") {
-        Ok(directives) if !directives.is_empty() => match EnvFilter::try_new(&directives) {
-            Ok(filter) => (filter, None),
-            Err(error) => (EnvFilter::new(default), Some(error)),
-        },
-        _ => (EnvFilter::new(default), None),
+    let asked = std::env::var("RUST_LOG").unwrap_or_default();
+    let asked = Some(asked).filter(|text| !text.is_empty());
+    let (filter, wrong) = match asked.map(|text| text.parse::<Targets>()) {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(error)) => (default_filter(default), Some(error)),
+        None => (default_filter(default), None),
     };
-    let log = tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
-        .with_env_filter(filter)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         // It would panic when nobody reads the stream any more.
-        .log_internal_errors(false);
+        .log_internal_errors(false)
+        .with_filter(filter);
     // Tests run several programs' code in one process; the first one's log stays.
-    let _ = log.try_init();
+    let _ = tracing_subscriber::registry().with(log).try_init();
     if let Some(error) = wrong {
-        tracing::warn!(%error, "RUST_LOG cannot be read and is ignored");
+        tracing::warn!(%error, "RUST_LOG cannot be read and is ignored; write for instance warn,js_rpc=debug");
     }
+}
+
+fn default_filter(text: &str) -> Targets {
+    text.parse().unwrap_or_default()
 }
