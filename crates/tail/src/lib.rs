@@ -51,6 +51,7 @@ mod queue;
 mod recorder;
 mod text;
 mod tree;
+pub mod wire;
 
 pub use event::{Diagnostic, Event, EventKind, Onset, OnsetInfo, StreamContext};
 pub use feed::{EventSink, Feed, FeedStats};

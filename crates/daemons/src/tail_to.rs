@@ -1,0 +1,281 @@
+//! Tail events to a peer: a Worker's `tailStream()` handler behind a workerd's debug port, or another
+//! caller. A thread of its own sends them; the feed's bounded queue stands between, so that a receiver that
+//! is slow, hangs or is not there costs events and nothing else.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc as blocking;
+use std::time::{Duration, Instant};
+
+use binding_span::InvocationId;
+use js_rpc::{Address, CallError, ConnectOptions, Connection, RpcLimits, TailStream};
+use tail::{Event, EventKind, EventSink, Feed, QueueLimits, Subscription};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// Events that were taken from the queue and not reported yet.
+const BUFFERED: usize = 1024;
+/// Invocations that are reported at a time; each is a session at the receiver.
+const STREAMS: usize = 1024;
+/// Events of one report.
+const BATCH: usize = 64;
+/// How long a report may take before its stream is given up.
+const REPORT: Duration = Duration::from_secs(10);
+/// How long after a failed attempt to connect the next one is made.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Sends a feed's events to a peer, from a thread of its own, until it is dropped.
+pub struct TailSender {
+    commands: mpsc::UnboundedSender<Command>,
+    lost: Arc<AtomicU64>,
+}
+
+enum Command {
+    /// Report what is there, then say so.
+    Flush(blocking::Sender<()>),
+}
+
+impl TailSender {
+    /// Starts sending to the service `name` at an address; `name` may be `service#Entrypoint`. It connects
+    /// when there is something to send, and again after the connection was lost.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(
+        feed: &Feed,
+        address: Address,
+        name: String,
+        limits: QueueLimits,
+    ) -> std::io::Result<Self> {
+        let events = feed.queue(limits);
+        // After the queue: who is woken finds the event there.
+        let waker = Arc::new(Waker(Notify::new()));
+        feed.subscribe(waker.clone());
+        let (commands, queue) = mpsc::unbounded_channel();
+        let lost = Arc::new(AtomicU64::new(0));
+        let sender = Sending {
+            events,
+            lost: Arc::clone(&lost),
+            room: Arc::new(Semaphore::new(BUFFERED)),
+        };
+        let run = move || {
+            let link = Link::new(address, name);
+            let running = crate::runtime::block_on(async {
+                sender.run(link, &waker, queue).await;
+                Ok(())
+            });
+            if let Err(error) = running {
+                tracing::error!(%error, "no tail events are delivered");
+            }
+        };
+        let thread = std::thread::Builder::new().name("tail-to".into());
+        thread.spawn(run)?;
+        Ok(Self { commands, lost })
+    }
+
+    /// Waits until what was there is reported; whether that was in time.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        let (done, is_done) = blocking::channel();
+        let sent = self.commands.send(Command::Flush(done));
+        sent.is_ok() && is_done.recv_timeout(timeout).is_ok()
+    }
+
+    /// Events that were taken from the queue and could not be delivered. What the queue had no room for is
+    /// told to the receiver, in its stream.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+/// Wakes the thread when there is an event.
+struct Waker(Notify);
+
+impl EventSink for Waker {
+    fn event(&self, _event: &Arc<Event>) -> bool {
+        self.0.notify_one();
+        true
+    }
+}
+
+/// An event on its way, and the room that it takes until it is reported.
+type Held = (Arc<Event>, OwnedSemaphorePermit);
+
+struct Sending {
+    events: Subscription,
+    lost: Arc<AtomicU64>,
+    room: Arc<Semaphore>,
+}
+
+impl Sending {
+    async fn run(self, link: Link, waker: &Waker, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let link = Rc::new(link);
+        let mut streams = HashMap::new();
+        loop {
+            tokio::select! {
+                () = waker.0.notified() => self.forward(&mut streams, &link).await,
+                command = commands.recv() => match command {
+                    None => return,
+                    Some(Command::Flush(done)) => {
+                        self.forward(&mut streams, &link).await;
+                        self.reported().await;
+                        // Who asked may have given up.
+                        let _ = done.send(());
+                    }
+                },
+            }
+        }
+    }
+
+    /// Gives every event that is there to its stream. Waits for room: meanwhile the queue fills, and what
+    /// does not fit there is counted for its invocation.
+    async fn forward(
+        &self,
+        streams: &mut HashMap<InvocationId, mpsc::UnboundedSender<Held>>,
+        link: &Rc<Link>,
+    ) {
+        while let Some(event) = self.events.try_recv() {
+            let Ok(room) = Arc::clone(&self.room).acquire_owned().await else {
+                return;
+            };
+            let id = event.invocation_id;
+            if matches!(event.event, EventKind::Onset(_)) {
+                streams.retain(|_, stream| !stream.is_closed());
+                if streams.len() < STREAMS {
+                    let (stream, events) = mpsc::unbounded_channel();
+                    let reporting = report(Rc::clone(link), events, Arc::clone(&self.lost));
+                    tokio::task::spawn_local(reporting);
+                    streams.insert(id, stream);
+                }
+            }
+            let last = matches!(event.event, EventKind::Outcome { .. });
+            let sent = streams.get(&id).map(|stream| stream.send((event, room)));
+            if !matches!(sent, Some(Ok(()))) {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+            }
+            if last {
+                streams.remove(&id);
+            }
+        }
+    }
+
+    /// Completes when nothing that was taken from the queue is on its way.
+    async fn reported(&self) {
+        drop(self.room.acquire_many(BUFFERED as u32).await);
+    }
+}
+
+/// Reports one invocation.
+async fn report(link: Rc<Link>, mut events: mpsc::UnboundedReceiver<Held>, lost: Arc<AtomicU64>) {
+    if let Err(error) = link.report_all(&mut events, &lost).await {
+        link.complain(&error);
+    }
+    // Of a stream that was given up the rest is lost.
+    events.close();
+    while events.try_recv().is_ok() {
+        lost.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The connection to the receiver, made when it is needed.
+struct Link {
+    address: Address,
+    name: String,
+    connection: RefCell<Option<Connection>>,
+    connecting: Mutex<()>,
+    failed: Cell<Option<Instant>>,
+    complained: Cell<bool>,
+}
+
+impl Link {
+    fn new(address: Address, name: String) -> Self {
+        Self {
+            address,
+            name,
+            connection: RefCell::default(),
+            connecting: Mutex::default(),
+            failed: Cell::default(),
+            complained: Cell::default(),
+        }
+    }
+
+    async fn report_all(
+        &self,
+        events: &mut mpsc::UnboundedReceiver<Held>,
+        lost: &AtomicU64,
+    ) -> Result<(), CallError> {
+        let mut batch: Vec<Held> = Vec::new();
+        // The onset goes alone.
+        let mut most = 1;
+        let mut stream = None;
+        while events.recv_many(&mut batch, most).await > 0 {
+            most = BATCH;
+            let sent = match &stream {
+                Some(stream) => send(stream, &batch).await,
+                None => match self.open().await {
+                    Ok(opened) => send(stream.insert(opened), &batch).await,
+                    Err(error) => Err(error),
+                },
+            };
+            if sent.is_err() {
+                lost.fetch_add(batch.len() as u64, Ordering::Relaxed);
+            }
+            batch.clear();
+            if !sent? {
+                return Ok(());
+            }
+            self.complained.set(false);
+        }
+        Ok(())
+    }
+
+    async fn open(&self) -> Result<TailStream, CallError> {
+        // One attempt at a time; whoever waited finds its result.
+        let _turn = self.connecting.lock().await;
+        let current = self.connection.borrow().clone();
+        if let Some(connection) = current.filter(|connection| !connection.is_lost()) {
+            return Ok(connection.tail_stream(&self.name));
+        }
+        if self.failed.get().is_some_and(|at| at.elapsed() < RETRY) {
+            return Err(CallError::Disconnected("it could not be reached".into()));
+        }
+        let limits = RpcLimits {
+            call: REPORT,
+            ..RpcLimits::default()
+        };
+        let options = ConnectOptions {
+            limits,
+            ..ConnectOptions::default()
+        };
+        let connected = Connection::connect(&self.address, options).await;
+        let failed = connected.is_err().then(Instant::now);
+        self.failed.set(failed);
+        let connection = connected?;
+        let stream = connection.tail_stream(&self.name);
+        self.connection.replace(Some(connection));
+        Ok(stream)
+    }
+
+    /// Warns, once until it works again.
+    fn complain(&self, error: &CallError) {
+        if !self.complained.replace(true) {
+            tracing::warn!(%error, address = %self.address, "cannot deliver tail events to {}; they are lost until it works again", self.name);
+        }
+    }
+}
+
+async fn send(stream: &TailStream, batch: &[Held]) -> Result<bool, CallError> {
+    let known: Vec<&Event> = batch
+        .iter()
+        .map(|(event, _)| &**event)
+        .filter(|event| event.event != EventKind::Unknown)
+        .collect();
+    let count = known.len() as u32;
+    let sent = stream.report(count, |mut list| {
+        for (i, event) in known.iter().enumerate() {
+            tail::wire::write_event(event, list.reborrow().get(i as u32));
+        }
+    });
+    sent.await
+}
