@@ -33,6 +33,7 @@ mod payload;
 mod proxy;
 mod server;
 mod service;
+mod session;
 mod shared;
 mod stream;
 mod stub;
@@ -43,14 +44,16 @@ mod wire;
 pub use address::{Address, InvalidAddress};
 pub use async_trait::async_trait;
 pub use binding_span::{CallScope, Enrichment, Policy, PolicyConfig, Rename, current, enrich};
-pub use client::{Binding, CallBuilder, ConnectOptions, Connection, PendingCall, Reply};
+pub use client::{
+    Binding, CallBuilder, ConnectOptions, Connection, PendingCall, Reply, TailStream,
+};
 pub use error::CallError;
 pub use handle::{CallOptions, Client, RemoteReply, RemoteStub};
 pub use js_value::{JsError, Value};
 pub use limits::RpcLimits;
 pub use payload::{Args, Arguments, ConvertError, IntoArgs, Payload};
 pub use proxy::{Forward, Proxy};
-pub use server::Server;
+pub use server::{Server, TailReceiver};
 pub use service::{Context, Service, ServiceResult, nothing, reply, unknown_method};
 pub use stream::{BindError, Listener};
 pub use stub::Stub;

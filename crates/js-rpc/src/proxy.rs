@@ -18,9 +18,9 @@ use binding_span_schema::js_rpc_capnp::{external_pusher, js_value as wire_value}
 use capnp::Error;
 use capnp::capability::Response;
 
-use crate::client::{Binding, ClientSession, ConnectOptions, Connection, Upstream};
+use crate::client::{ClientSession, ConnectOptions, Connection, Destination, Upstream};
 use crate::error::pass_on;
-use crate::server::SessionGuard;
+use crate::session::SessionGuard;
 use crate::shared::Shared;
 use crate::telemetry::{CallInfo, CallSpan, Parent, Place};
 use crate::wire::{self, Operation};
@@ -160,9 +160,11 @@ impl js_rpc_target::Server for TopLevel {
                 return Err(pass_on(&error));
             }
         };
-        let remote = connection
-            .binding(&self.proxy.remote)
-            .with_policy(Arc::clone(&self.proxy.policy));
+        let remote = Destination {
+            connection,
+            name: self.proxy.remote.as_str().into(),
+            policy: Arc::clone(&self.proxy.policy),
+        };
         let (session, target) = Session::open(&self, &remote, span, guard);
         let onward = Onward {
             target,
@@ -190,7 +192,7 @@ struct Session {
 impl Session {
     fn open(
         top: &TopLevel,
-        remote: &Binding,
+        remote: &Destination,
         span: CallSpan,
         guard: SessionGuard,
     ) -> (Rc<Self>, js_rpc_target::Client) {

@@ -16,11 +16,8 @@ use futures::channel::mpsc;
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
 
-use crate::client::call::{CallBuilder, Method};
-use crate::payload::{Args, IntoArgs};
 use crate::shared::Shared;
 use crate::stream::{Stream, explain_connect};
-use crate::wire::Operation;
 use crate::{Address, CallError, RpcLimits, network, opening};
 
 /// How to connect.
@@ -133,20 +130,9 @@ impl Connection {
         })))
     }
 
-    /// A binding behind this connection: the service's name, or `service#Entrypoint` for a named
-    /// entrypoint of a workerd. Whether it exists shows in the first call.
-    pub fn binding(&self, name: &str) -> Binding {
-        let name: Rc<str> = name.into();
-        Binding {
-            connection: self.clone(),
-            policy: self.default_policy(&name),
-            name,
-        }
-    }
-
     /// The policy of a binding for which nobody gives one: the same one each time it is asked for, so
     /// that its distinct names are counted and not forgotten.
-    fn default_policy(&self, name: &Rc<str>) -> Arc<Policy> {
+    pub(crate) fn default_policy(&self, name: &Rc<str>) -> Arc<Policy> {
         let mut policies = self.0.policies.borrow_mut();
         if policies.len() >= MAX_KNOWN && !policies.contains_key(name) {
             policies.clear();
@@ -237,51 +223,10 @@ async fn drive(
     system.abort();
 }
 
-/// A service behind a connection, and how far its enrichment is trusted. Cheap to clone.
+/// Where a session goes: a service behind a connection, and how far its enrichment is trusted.
 #[derive(Clone)]
-pub struct Binding {
-    connection: Connection,
-    name: Rc<str>,
-    policy: Arc<Policy>,
-}
-
-impl Binding {
-    /// The same under a policy. Clones share the names that it has seen.
-    #[must_use]
-    pub fn with_policy(self, policy: Arc<Policy>) -> Self {
-        Self { policy, ..self }
-    }
-
-    /// The name it was asked for by.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Calls a method in a session of its own; a path of several elements is written with dots.
-    /// Nothing is sent before the builder is awaited or [sent](CallBuilder::send).
-    ///
-    /// The session's span is opened as `jsRpcSession` below the current `tracing` span, enriched by
-    /// the callee, and closed when the last stub of the result is dropped.
-    pub fn call(&self, method: &str, args: impl IntoArgs) -> CallBuilder {
-        let method = Method::of(method, Operation::Call);
-        CallBuilder::on_binding(self.clone(), method, args.into_args())
-    }
-
-    /// Reads a property; a path of several elements is written with dots.
-    pub fn get(&self, property: &str) -> CallBuilder {
-        let method = Method::of(property, Operation::Get);
-        CallBuilder::on_binding(self.clone(), method, Ok(Args::none()))
-    }
-
-    pub(crate) fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
-    pub(crate) fn policy(&self) -> &Arc<Policy> {
-        &self.policy
-    }
-
-    pub(crate) fn shared_name(&self) -> &Rc<str> {
-        &self.name
-    }
+pub(crate) struct Destination {
+    pub(crate) connection: Connection,
+    pub(crate) name: Rc<str>,
+    pub(crate) policy: Arc<Policy>,
 }

@@ -1,10 +1,20 @@
 //! The caller: connections, bindings, calls, and the sessions that they open.
 
+mod binding;
 mod call;
 mod connection;
+mod pending;
+mod reply;
+mod route;
 mod session;
+mod tail;
 
+pub use binding::Binding;
+pub use call::CallBuilder;
 pub(crate) use call::Method;
-pub use call::{CallBuilder, PendingCall, Reply};
-pub use connection::{Binding, ConnectOptions, Connection};
+pub(crate) use connection::Destination;
+pub use connection::{ConnectOptions, Connection};
+pub use pending::PendingCall;
+pub use reply::Reply;
 pub(crate) use session::{ClientSession, Upstream};
+pub use tail::TailStream;

@@ -14,7 +14,7 @@ use binding_span_schema::js_rpc_capnp::js_rpc_target;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 
-use crate::client::connection::{Binding, Connection};
+use crate::client::connection::{Connection, Destination};
 use crate::shared::Shared;
 use crate::telemetry::CallSpan;
 
@@ -34,9 +34,9 @@ enum Ending {
 
 impl Upstream {
     /// Opens a session. The top level takes one call; send it and drop the target.
-    pub(crate) fn open(binding: &Binding) -> (Self, js_rpc_target::Client) {
-        let connection = binding.connection().clone();
-        let entrypoint = connection.entrypoint(binding.name());
+    pub(crate) fn open(to: &Destination) -> (Self, js_rpc_target::Client) {
+        let connection = to.connection.clone();
+        let entrypoint = connection.entrypoint(&to.name);
         let start = entrypoint.start_event_request().send();
         let opened = start
             .pipeline
@@ -97,11 +97,11 @@ pub(crate) struct ClientSession {
 }
 
 impl ClientSession {
-    pub(crate) fn new(upstream: Upstream, binding: &Binding, span: CallSpan) -> Rc<Self> {
+    pub(crate) fn new(upstream: Upstream, to: &Destination, span: CallSpan) -> Rc<Self> {
         Rc::new(Self {
             upstream,
-            binding: Rc::clone(binding.shared_name()),
-            policy: Arc::clone(binding.policy()),
+            binding: Rc::clone(&to.name),
+            policy: Arc::clone(&to.policy),
             span: RefCell::new(span),
             answered: Cell::new(false),
         })

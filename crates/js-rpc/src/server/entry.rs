@@ -6,11 +6,13 @@ use std::rc::Rc;
 use binding_span_schema::js_rpc_capnp::{
     event_dispatcher, js_rpc_session, js_rpc_target, workerd_bootstrap, workerd_debug_port,
 };
+use binding_span_schema::tail_stream_capnp::outcome;
 use capnp::Error;
 
-use crate::server::session;
 use crate::server::target::{Home, ServiceTarget};
-use crate::server::{Entry, Running};
+use crate::server::{Entry, Running, tail};
+use crate::session;
+use crate::wire;
 
 /// Every binding by name: the bootstrap of a connection that names none.
 pub(crate) struct DebugPort(pub(crate) Rc<Running>);
@@ -99,16 +101,36 @@ impl event_dispatcher::Server for Dispatcher {
         if self.used.replace(true) {
             return Err(Error::failed("an event dispatcher takes one event".into()));
         }
-        let (top_level, session) = self.entrypoint.open_session();
+        let (top_level, session) = self.entrypoint.open_session()?;
         let mut results = results.get();
         results.set_top_level(top_level);
         results.set_session(session);
         Ok(())
     }
+
+    async fn tail_stream_session(
+        self: Rc<Self>,
+        _params: event_dispatcher::TailStreamSessionParams,
+        mut results: event_dispatcher::TailStreamSessionResults,
+    ) -> Result<(), Error> {
+        if self.used.replace(true) {
+            return Err(Error::failed("an event dispatcher takes one event".into()));
+        }
+        let Entry::Tail(receiver) = &self.entrypoint.entry else {
+            return Err(wire::refused("this binding takes no tail events"));
+        };
+        let (stream, over) = tail::open(Rc::clone(receiver));
+        results.get().set_top_level(stream);
+        results.set_pipeline()?;
+        // To return ends the stream, so that comes last.
+        let _ = over.await;
+        results.get().set_outcome(outcome::Kind::Ok);
+        Ok(())
+    }
 }
 
 impl Entrypoint {
-    fn open_session(&self) -> (js_rpc_target::Client, js_rpc_session::Client) {
+    fn open_session(&self) -> Result<(js_rpc_target::Client, js_rpc_session::Client), Error> {
         let (guard, session) = session::open();
         let shared = Rc::clone(&self.running.shared);
         let top_level = match &self.entry {
@@ -117,7 +139,12 @@ impl Entrypoint {
                 ServiceTarget::top_level(Rc::clone(service), home)
             }
             Entry::Proxy(proxy) => proxy.open_session(shared, Rc::clone(&self.name), guard),
+            Entry::Tail(_) => {
+                return Err(wire::refused(
+                    "there is nothing to call: this takes tail events",
+                ));
+            }
         };
-        (top_level, session)
+        Ok((top_level, session))
     }
 }

@@ -2,7 +2,8 @@
 
 mod entry;
 mod pipeline;
-mod session;
+
+mod tail;
 pub(crate) mod target;
 
 use std::collections::HashMap;
@@ -23,7 +24,7 @@ use crate::shared::Shared;
 use crate::stream::{Listener, Stream};
 use crate::{RpcLimits, network};
 
-pub(crate) use session::SessionGuard;
+pub use tail::TailReceiver;
 
 /// Serves bindings on listeners.
 ///
@@ -46,6 +47,7 @@ pub struct Server {
 pub(crate) enum Entry {
     Service(Rc<dyn Service>),
     Proxy(Rc<Proxy>),
+    Tail(Rc<dyn TailReceiver>),
 }
 
 impl Default for Server {
@@ -77,6 +79,14 @@ impl Server {
     pub fn proxy(mut self, name: &str, proxy: Proxy) -> Self {
         let proxy = Entry::Proxy(Rc::new(proxy));
         self.bindings.insert(name.to_owned(), proxy);
+        self
+    }
+
+    /// Takes tail events as the service `name`: a workerd's `streamingTails` can name it.
+    #[must_use]
+    pub fn tail(mut self, name: &str, receiver: impl TailReceiver) -> Self {
+        let receiver = Entry::Tail(Rc::new(receiver));
+        self.bindings.insert(name.to_owned(), receiver);
         self
     }
 

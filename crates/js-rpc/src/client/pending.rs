@@ -1,0 +1,151 @@
+//! A call on its way: its result, its deadline, and what does not wait for it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use binding_span::CallScope;
+use binding_span_schema::js_rpc_capnp::js_rpc_target;
+use capnp::capability::{RemotePromise, Response};
+use futures::future::LocalBoxFuture;
+
+use crate::client::call::Method;
+use crate::client::reply::Reply;
+use crate::client::route::Owner;
+use crate::payload::{Args, ConvertError, Payload};
+use crate::service::Service;
+use crate::stub::{Stub, Via};
+use crate::wire::{self, Operation};
+use crate::{CallError, service};
+
+type Answer = Response<js_rpc_target::call_results::Owned>;
+
+/// A call on its way. Await it for the result; drop it to cancel it.
+#[must_use = "dropping a pending call cancels it"]
+pub struct PendingCall {
+    future: LocalBoxFuture<'static, Result<Reply, CallError>>,
+    /// What pipelined calls go to. It holds the answer open, so it goes when the result is there.
+    pipeline: Option<(js_rpc_target::call_results::Pipeline, Via)>,
+}
+
+impl PendingCall {
+    pub(crate) fn remote(
+        owner: Owner,
+        sent: RemotePromise<js_rpc_target::call_results::Owned>,
+        limit: Duration,
+    ) -> Self {
+        let via = owner.via();
+        Self {
+            future: Box::pin(receive(owner, sent.promise, limit)),
+            pipeline: Some((sent.pipeline, via)),
+        }
+    }
+
+    pub(crate) fn failed(mut owner: Owner, error: CallError) -> Self {
+        owner.settle(Some(&error));
+        Self {
+            future: Box::pin(async { Err(error) }),
+            pipeline: None,
+        }
+    }
+
+    /// A call of an object in this process: no wire, no span, nobody to enrich.
+    pub(crate) fn local(
+        service: Rc<dyn Service>,
+        method: Method,
+        args: Result<Args, ConvertError>,
+    ) -> Self {
+        let future = async move {
+            let args = args.map_err(|error| CallError::Arguments(error.to_string()))?;
+            let cx = service::Context {
+                scope: CallScope::outside(),
+                binding: "".into(),
+                caller: None,
+            };
+            let outcome = match method.operation {
+                Operation::Call => service.call(&method.name, args, &cx).await,
+                Operation::Get => service.get(&method.name, &cx).await,
+            };
+            let payload = outcome.map_err(|error| CallError::Thrown(Box::new(error)))?;
+            Ok(Reply {
+                payload,
+                disposer: None,
+            })
+        };
+        Self {
+            future: Box::pin(future),
+            pipeline: None,
+        }
+    }
+
+    /// The result as an object, before it is there: calls of it are sent at once. Fails later, in
+    /// those calls, if the result is nothing that can be called. `None` if the call was never sent.
+    pub fn pipelined(&self) -> Option<Stub> {
+        let (pipeline, via) = self.pipeline.as_ref()?;
+        let target = pipeline.get_call_pipeline();
+        Some(Stub::imported(target, via.clone()))
+    }
+}
+
+impl Future for PendingCall {
+    type Output = Result<Reply, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = std::task::ready!(self.future.as_mut().poll(cx));
+        self.pipeline = None;
+        Poll::Ready(outcome)
+    }
+}
+
+async fn receive(
+    mut owner: Owner,
+    promise: capnp::capability::Promise<Answer, capnp::Error>,
+    limit: Duration,
+) -> Result<Reply, CallError> {
+    let outcome = match tokio::time::timeout(limit, promise).await {
+        Ok(Ok(answer)) => read(&mut owner, &answer),
+        Ok(Err(error)) => Err(CallError::from(error)),
+        Err(_) => Err(CallError::Deadline(limit)),
+    };
+    owner.settle(outcome.as_ref().err());
+    outcome
+}
+
+/// Reads the result, then applies the enrichment, also if the result cannot be read. In this order: how
+/// much of a message may be read is limited, and a hostile enrichment must not use that up.
+fn read(owner: &mut Owner, answer: &Answer) -> Result<Reply, CallError> {
+    let results = answer.get()?;
+    let reply = read_reply(owner, results);
+    if results.has_binding_span_enrichment() {
+        owner.with_span(|span, policy| {
+            if span.is_watched() {
+                span.enrich_from(results.get_binding_span_enrichment(), policy);
+            }
+        });
+    }
+    reply
+}
+
+fn read_reply(
+    owner: &Owner,
+    results: js_rpc_target::call_results::Reader<'_>,
+) -> Result<Reply, CallError> {
+    let unreadable = |error: capnp::Error| CallError::Result(error.extra);
+    let result = results.get_result().map_err(unreadable)?;
+    let limits = &owner.shared().limits.decode;
+    let (value, targets) = wire::read_value(result, limits).map_err(unreadable)?;
+    let import = |target| Stub::imported(target, owner.via());
+    let disposer = match results.get_has_disposer() {
+        true => results.get_call_pipeline().ok().map(import),
+        false => None,
+    };
+    Ok(Reply {
+        payload: Payload {
+            value,
+            stubs: targets.into_iter().map(import).collect(),
+        },
+        disposer,
+    })
+}

@@ -1,0 +1,53 @@
+//! The result of a call.
+
+use js_value::Value;
+use serde::de::DeserializeOwned;
+
+use crate::payload::{ConvertError, Payload};
+use crate::{CallError, Stub};
+
+/// The result of a call.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    pub(crate) payload: Payload,
+    /// Held until the reply is dropped: dropping it runs the disposer of the object at the callee.
+    #[allow(dead_code, reason = "held for its drop")]
+    pub(crate) disposer: Option<Stub>,
+}
+
+impl Reply {
+    /// The value; `Value::Stub(n)` in it is `stubs()[n]`.
+    pub fn value(&self) -> &Value {
+        &self.payload.value
+    }
+
+    /// The stubs in the value, in order of appearance.
+    pub fn stubs(&self) -> &[Stub] {
+        &self.payload.stubs
+    }
+
+    /// The result as a type of yours, which may contain [`Stub`]s.
+    pub fn parse<T: DeserializeOwned>(self) -> Result<T, ConvertError> {
+        self.payload.parse()
+    }
+
+    /// The value as JSON, in the mapping that `js_value` documents.
+    pub fn to_json(&self) -> Result<serde_json::Value, ConvertError> {
+        self.payload.to_json()
+    }
+
+    /// The value and its stubs.
+    pub fn into_payload(self) -> Payload {
+        self.payload
+    }
+}
+
+/// A failed call in a service is what that service throws, unless it does something else about it.
+impl From<CallError> for js_value::JsError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Thrown(error) => *error,
+            other => Self::error(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Where a call goes, and whose span it is.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use binding_span::{Policy, SpanContext};
+use binding_span_schema::js_rpc_capnp::js_rpc_target;
+use capnp::capability::RemotePromise;
+
+use crate::CallError;
+use crate::client::call::Method;
+use crate::client::connection::Destination;
+use crate::client::session::{ClientSession, Upstream};
+use crate::payload::Args;
+use crate::server::target::Home;
+use crate::shared::Shared;
+use crate::stub::{Stub, Via};
+use crate::telemetry::{CallSpan, Parent, Place};
+use crate::wire::{self, Operation};
+
+/// Where a call goes, and who owns its span.
+pub(crate) struct Route {
+    target: js_rpc_target::Client,
+    pub(crate) owner: Owner,
+}
+
+/// Who owns the span of a call.
+pub(crate) enum Owner {
+    /// The call opens the session; its span is the session's.
+    Session(Rc<ClientSession>),
+    /// A later call, with a span of its own.
+    Call { span: CallSpan, via: Via },
+}
+
+impl Route {
+    pub(crate) fn open(to: &Destination, method: &Method, remote: Option<Place>) -> Self {
+        let shared = to.connection.shared();
+        let parent = remote.map_or(Parent::Current, Parent::Given);
+        let info = method.info(&to.name);
+        let span = CallSpan::client(parent, &info, shared.sinks());
+        let (upstream, target) = Upstream::open(to);
+        let session = ClientSession::new(upstream, to, span);
+        Self {
+            target,
+            owner: Owner::Session(session),
+        }
+    }
+
+    pub(crate) fn through(
+        target: js_rpc_target::Client,
+        via: Via,
+        method: &Method,
+        remote: Option<Place>,
+    ) -> Self {
+        let span = match (&via, remote) {
+            (via, Some(place)) => {
+                let info = method.info(via.binding());
+                CallSpan::client(Parent::Called(place), &info, via.shared().sinks())
+            }
+            (Via::Result(session), None) => {
+                let info = method.info(&session.binding);
+                CallSpan::client(
+                    Parent::Session(&session.span()),
+                    &info,
+                    via.shared().sinks(),
+                )
+            }
+            (Via::Argument(argument), None) => {
+                let info = method.info(&argument.binding);
+                let parent = Parent::CalledBack(argument.root.get());
+                CallSpan::client(parent, &info, argument.shared.sinks())
+            }
+        };
+        Self {
+            target,
+            owner: Owner::Call { span, via },
+        }
+    }
+
+    pub(crate) fn send(
+        &self,
+        method: &Method,
+        args: &Args,
+    ) -> Result<RemotePromise<js_rpc_target::call_results::Owned>, CallError> {
+        let mut request = self.target.call_request();
+        let mut params = request.get();
+        wire::write_path(&method.path(), params.reborrow());
+        match method.operation {
+            Operation::Call => {
+                wire::write_args(args, params.reborrow(), |stub| self.owner.export(stub))
+                    .map_err(CallError::Arguments)?;
+            }
+            Operation::Get => params.reborrow().init_operation().set_get_property(()),
+        }
+        if let Some(context) = self.owner.span_context() {
+            binding_span::wire::write_span_context(&context, params.init_caller_span());
+        }
+        Ok(request.send())
+    }
+}
+
+impl Via {
+    fn shared(&self) -> &Rc<Shared> {
+        match self {
+            Self::Result(session) => session.shared(),
+            Self::Argument(argument) => &argument.shared,
+        }
+    }
+
+    fn binding(&self) -> &Rc<str> {
+        match self {
+            Self::Result(session) => &session.binding,
+            Self::Argument(argument) => &argument.binding,
+        }
+    }
+
+    fn policy(&self) -> &Arc<Policy> {
+        match self {
+            Self::Result(session) => &session.policy,
+            Self::Argument(argument) => &argument.policy,
+        }
+    }
+
+    /// A home for objects of ours that go out this way: they keep the session alive.
+    fn home(&self, root: &CallSpan) -> Home {
+        Home::new(
+            Rc::clone(self.shared()),
+            Rc::clone(self.binding()),
+            match self {
+                Self::Result(session) => Rc::clone(session) as _,
+                Self::Argument(argument) => Rc::clone(&argument.session),
+            },
+            Some(root.reference()),
+        )
+    }
+}
+
+impl Owner {
+    pub(crate) fn via(&self) -> Via {
+        match self {
+            Self::Session(session) => Via::Result(Rc::clone(session)),
+            Self::Call { via, .. } => via.clone(),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Rc<Shared> {
+        match self {
+            Self::Session(session) => session.shared(),
+            Self::Call { via, .. } => via.shared(),
+        }
+    }
+
+    fn span_context(&self) -> Option<SpanContext> {
+        match self {
+            Self::Session(session) => session.span().context(),
+            Self::Call { span, .. } => span.context(),
+        }
+    }
+
+    fn export(&self, stub: &Stub) -> js_rpc_target::Client {
+        let home = match self {
+            Self::Session(session) => self.via().home(&session.span()),
+            Self::Call { span, via } => via.home(span),
+        };
+        stub.export(&home)
+    }
+
+    pub(crate) fn with_span<R>(&mut self, change: impl FnOnce(&mut CallSpan, &Policy) -> R) -> R {
+        match self {
+            Self::Session(session) => session.with_span(|span| change(span, &session.policy)),
+            Self::Call { span, via } => change(span, via.policy()),
+        }
+    }
+
+    /// Settles the span with how the call ended.
+    pub(crate) fn settle(&mut self, error: Option<&CallError>) {
+        self.with_span(|span, _| match error {
+            None => span.succeeded(),
+            Some(error) => span.failed(error),
+        });
+        // A call that we gave up on is cancelled by dropping its session at once.
+        let given_up = matches!(error, Some(CallError::Deadline(_)));
+        if let Self::Session(session) = self
+            && !given_up
+        {
+            session.answered();
+        }
+    }
+}
