@@ -12,6 +12,8 @@ pub mod caller;
 pub mod exit;
 pub mod listen;
 pub mod signals;
+pub mod tail_from;
+pub mod tail_to;
 pub mod telemetry;
 
 mod cli;

@@ -1,5 +1,5 @@
 //! Tail events from a peer: a workerd whose `streamingTails` names us, or another caller. They go, as they
-//! are, to a sink of tail events, so that one file has the spans of both.
+//! are, to the readers of our own, so that one file has the spans of both.
 
 use std::sync::Arc;
 
@@ -8,16 +8,20 @@ use capnp::struct_list;
 use js_rpc::TailReceiver;
 use tail::{EventKind, EventSink, wire};
 
-/// Gives what peers report to a sink. Events of kinds that our lines do not have, such as log lines, are
+/// Gives what peers report to readers. Events of kinds that our lines do not have, such as log lines, are
 /// left out.
-pub struct TailToSink(pub Arc<dyn EventSink>);
+pub struct TailTaker(pub Vec<Arc<dyn EventSink>>);
 
-impl TailReceiver for TailToSink {
+impl TailReceiver for TailTaker {
     fn report(&self, events: struct_list::Reader<'_, tail_event::Owned>) -> capnp::Result<bool> {
         for event in events {
             let event = wire::read_event(event)?;
-            if event.event != EventKind::Unknown && !self.0.event(&Arc::new(event)) {
-                return Ok(false);
+            if event.event != EventKind::Unknown {
+                let event = Arc::new(event);
+                // One that wants no more does not speak for the others.
+                for reader in &self.0 {
+                    let _ = reader.event(&event);
+                }
             }
         }
         Ok(true)

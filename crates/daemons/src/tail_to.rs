@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use binding_span::InvocationId;
 use js_rpc::{Address, CallError, ConnectOptions, Connection, RpcLimits, TailStream};
-use tail::{Event, EventKind, EventSink, Feed, QueueLimits, Subscription};
+use tail::{Event, EventKind, EventSink, QueueLimits, Subscription};
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Events that were taken from the queue and not reported yet.
@@ -26,8 +26,9 @@ const REPORT: Duration = Duration::from_secs(10);
 /// How long after a failed attempt to connect the next one is made.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Sends a feed's events to a peer, from a thread of its own, until it is dropped.
+/// Sends tail events to a peer, from a thread of its own, until it is dropped.
 pub struct TailSender {
+    inlet: Arc<Inlet>,
     commands: mpsc::UnboundedSender<Command>,
     lost: Arc<AtomicU64>,
 }
@@ -38,32 +39,30 @@ enum Command {
 }
 
 impl TailSender {
-    /// Starts sending to the service `name` at an address; `name` may be `service#Entrypoint`. It connects
-    /// when there is something to send, and again after the connection was lost.
+    /// Starts a thread that sends to the service `name` at an address; `name` may be
+    /// `service#Entrypoint`. It connects when there is something to send, and again after the connection
+    /// was lost.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(
-        feed: &Feed,
-        address: Address,
-        name: String,
-        limits: QueueLimits,
-    ) -> std::io::Result<Self> {
-        let events = feed.queue(limits);
-        // After the queue: who is woken finds the event there.
-        let waker = Arc::new(Waker(Notify::new()));
-        feed.subscribe(waker.clone());
-        let (commands, queue) = mpsc::unbounded_channel();
+    pub fn start(address: Address, name: String, limits: QueueLimits) -> std::io::Result<Self> {
+        let (queue, events) = tail::queue(limits);
+        let inlet = Arc::new(Inlet {
+            queue,
+            filled: Notify::new(),
+        });
+        let (commands, orders) = mpsc::unbounded_channel();
         let lost = Arc::new(AtomicU64::new(0));
         let sender = Sending {
             events,
+            inlet: Arc::clone(&inlet),
             lost: Arc::clone(&lost),
             room: Arc::new(Semaphore::new(BUFFERED)),
         };
         let run = move || {
             let link = Link::new(address, name);
             let running = crate::runtime::block_on(async {
-                sender.run(link, &waker, queue).await;
+                sender.run(link, orders).await;
                 Ok(())
             });
             if let Err(error) = running {
@@ -72,7 +71,16 @@ impl TailSender {
         };
         let thread = std::thread::Builder::new().name("tail-to".into());
         thread.spawn(run)?;
-        Ok(Self { commands, lost })
+        Ok(Self {
+            inlet,
+            commands,
+            lost,
+        })
+    }
+
+    /// What takes the events.
+    pub fn sink(&self) -> Arc<dyn EventSink> {
+        self.inlet.clone()
     }
 
     /// Waits until what was there is reported; whether that was in time.
@@ -89,13 +97,17 @@ impl TailSender {
     }
 }
 
-/// Wakes the thread when there is an event.
-struct Waker(Notify);
+/// Where events come in: into the queue, and then the thread is woken.
+struct Inlet {
+    queue: Arc<dyn EventSink>,
+    filled: Notify,
+}
 
-impl EventSink for Waker {
-    fn event(&self, _event: &Arc<Event>) -> bool {
-        self.0.notify_one();
-        true
+impl EventSink for Inlet {
+    fn event(&self, event: &Arc<Event>) -> bool {
+        let more = self.queue.event(event);
+        self.filled.notify_one();
+        more
     }
 }
 
@@ -104,17 +116,18 @@ type Held = (Arc<Event>, OwnedSemaphorePermit);
 
 struct Sending {
     events: Subscription,
+    inlet: Arc<Inlet>,
     lost: Arc<AtomicU64>,
     room: Arc<Semaphore>,
 }
 
 impl Sending {
-    async fn run(self, link: Link, waker: &Waker, mut commands: mpsc::UnboundedReceiver<Command>) {
+    async fn run(self, link: Link, mut commands: mpsc::UnboundedReceiver<Command>) {
         let link = Rc::new(link);
         let mut streams = HashMap::new();
         loop {
             tokio::select! {
-                () = waker.0.notified() => self.forward(&mut streams, &link).await,
+                () = self.inlet.filled.notified() => self.forward(&mut streams, &link).await,
                 command = commands.recv() => match command {
                     None => return,
                     Some(Command::Flush(done)) => {

@@ -1,5 +1,5 @@
-//! Where spans and log lines go: tail events to a file or to the standard error stream, logs to the
-//! latter.
+//! Where spans and log lines go: tail events to a file, to the standard error stream or to a peer, logs to
+//! the standard error stream.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use binding_span::{Sinks, SpanSink};
-use tail::{Feed, JsonLines, Recorder};
+use js_rpc::Address;
+use tail::{EventSink, Feed, JsonLines, QueueLimits, Recorder};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::exit::Failure;
+use crate::tail_to::TailSender;
 
 /// Where tail events go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +39,40 @@ impl FromStr for TailTo {
     }
 }
 
+/// A peer that takes tail events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TailPeer {
+    /// Where it is: a workerd's debug port, or another caller.
+    pub address: Address,
+    /// The service there, or `service#Entrypoint`.
+    pub service: String,
+}
+
+impl FromStr for TailPeer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let shape = "write ADDR#SERVICE, for instance unix:/run/workerd.sock#tail";
+        let (address, service) = text.split_once('#').ok_or(shape)?;
+        if service.is_empty() {
+            return Err(shape.to_owned());
+        }
+        let address = address.parse();
+        Ok(Self {
+            address: address.map_err(|error: js_rpc::InvalidAddress| error.to_string())?,
+            service: service.to_owned(),
+        })
+    }
+}
+
 /// The sinks of a program, and what has to be finished when it ends.
 #[derive(Default)]
 pub struct Telemetry {
     sinks: Vec<Arc<dyn SpanSink>>,
+    feed: Option<Arc<Feed>>,
+    events: Vec<Arc<dyn EventSink>>,
     lines: Option<Arc<JsonLines>>,
+    sender: Option<TailSender>,
 }
 
 impl Telemetry {
@@ -73,11 +104,43 @@ impl Telemetry {
     /// Writes tail events as JSON lines.
     #[must_use]
     pub fn lines(mut self, lines: JsonLines) -> Self {
-        let (feed, lines) = (Feed::new(), Arc::new(lines));
-        feed.subscribe(lines.clone());
-        self.sinks.push(Arc::new(feed));
+        let lines = Arc::new(lines);
+        self.read(lines.clone());
         self.lines = Some(lines);
         self
+    }
+
+    /// Sends tail events to a peer, if somebody said to which.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] when there can be no thread for it.
+    pub fn tail_to(mut self, peer: Option<&TailPeer>) -> Result<Self, Failure> {
+        let Some(TailPeer { address, service }) = peer.cloned() else {
+            return Ok(self);
+        };
+        let sender = TailSender::start(address, service, QueueLimits::default());
+        let sender = sender.map_err(|error| {
+            Failure::Unavailable(format!("cannot start a thread for tail events: {error}"))
+        })?;
+        self.read(sender.sink());
+        self.sender = Some(sender);
+        Ok(self)
+    }
+
+    /// Adds a reader of tail events.
+    fn read(&mut self, reader: Arc<dyn EventSink>) {
+        let feed = self.feed.get_or_insert_with(|| {
+            let feed = Arc::new(Feed::new());
+            self.sinks.push(feed.clone());
+            feed
+        });
+        feed.subscribe(reader.clone());
+        self.events.push(reader);
+    }
+
+    /// What takes the tail events of other processes: everything that reads our own.
+    pub fn readers(&self) -> Vec<Arc<dyn EventSink>> {
+        self.events.clone()
     }
 
     /// Keeps finished spans in memory.
@@ -96,6 +159,9 @@ impl Telemetry {
     pub fn finish(&self) {
         if let Some(lines) = &self.lines {
             lines.flush(FLUSH);
+        }
+        if let Some(sender) = &self.sender {
+            sender.flush(FLUSH);
         }
     }
 }

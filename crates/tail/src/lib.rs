@@ -58,7 +58,7 @@ pub use feed::{EventSink, Feed, FeedStats};
 pub use invocation::FeedLimits;
 pub use json::{InvalidLine, MAX_LINE};
 pub use json_lines::JsonLines;
-pub use queue::{QueueLimits, Subscription};
+pub use queue::{QueueLimits, Subscription, queue};
 pub use recorder::{FinishedSpan, Recorder, SpanError};
 pub use text::{escape, human_duration};
 pub use tree::{LinesRead, Tree, TreeStyle};

@@ -250,6 +250,13 @@ impl EventSink for Queue {
 /// A reader's end of a bounded queue of events; dropping it ends the subscription.
 pub struct Subscription(Arc<Queue>);
 
+/// A bounded queue of events, for more than one feed or for events of other processes: give the sink to
+/// [`Feed::subscribe`](crate::Feed::subscribe), or call it.
+pub fn queue(limits: QueueLimits) -> (Arc<dyn EventSink>, Subscription) {
+    let (sink, subscription) = bounded(limits);
+    (sink, subscription)
+}
+
 /// A queue and its reader.
 pub(crate) fn bounded(limits: QueueLimits) -> (Arc<Queue>, Subscription) {
     let queue = Arc::new(Queue::new(limits));

@@ -25,7 +25,7 @@ pub enum Command {
     /// Call a method; the result is JSON on stdout
     Call(Box<CallArgs>),
     /// Pass calls on to callees and own their spans
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// The second process of `demo`.
     #[command(hide = true)]
     DemoCallee {

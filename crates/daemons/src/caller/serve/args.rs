@@ -10,7 +10,7 @@ use js_rpc::Forward;
 use super::{Bound, Config};
 use crate::cli::{self, Switch, exit_codes};
 use crate::listen::Endpoint;
-use crate::telemetry::TailTo;
+use crate::telemetry::{TailPeer, TailTo};
 
 /// The command line of `caller serve`.
 #[derive(Debug, Clone, Args)]
@@ -47,6 +47,20 @@ pub struct ServeArgs {
     /// Append tail events, as JSON lines, to a file or to stderr
     #[arg(long, value_name = "FILE|stderr", env = "BINDING_SPAN_TAIL")]
     tail: Option<TailTo>,
+
+    /// Deliver tail events to a Worker's tailStream(), or to another caller
+    ///
+    /// ADDR is the debug port of a workerd, SERVICE a Worker in it, or `service#Entrypoint`. A receiver
+    /// that is slow or not there costs tail events and nothing else.
+    #[arg(long, value_name = "ADDR#SERVICE", env = "BINDING_SPAN_TAIL_TO")]
+    tail_to: Option<TailPeer>,
+
+    /// Be the streaming tail NAME of others, whose events go where ours go
+    ///
+    /// The `streamingTails` of a workerd name an external service that points here, with NAME as its
+    /// `capnpConnectHost`.
+    #[arg(long, value_name = "NAME", env = "BINDING_SPAN_TAIL_FROM")]
+    tail_from: Option<String>,
 
     /// Which names a callee may give to spans
     ///
@@ -147,6 +161,8 @@ impl From<ServeArgs> for Config {
         Self {
             bindings: args.bind,
             tail: args.tail,
+            tail_to: args.tail_to,
+            tail_from: args.tail_from,
             policy: PolicyConfig {
                 rename: args.rename,
                 attributes: args.attributes.0,
@@ -183,6 +199,10 @@ Examples:
 
   The callee calls it `shop`; only names that begin with `d1.` count, and no `db.` attributes:
     caller serve --listen 127.0.0.1:7401 --bind DB=127.0.0.1:7400#shop --rename 'd1.*' --deny db.
+
+  Show the spans to a Worker's tailStream(), through its workerd's debug port:
+    caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock \\
+                 --tail-to unix:/run/workerd-debug.sock#tail
 
   Trust a callee with nothing, and tell those who call here nothing:
     caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock \\

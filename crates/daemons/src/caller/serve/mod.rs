@@ -14,7 +14,8 @@ use crate::cli;
 use crate::exit::Failure;
 use crate::listen::{self, Endpoint};
 use crate::signals::Signals;
-use crate::telemetry::{TailTo, Telemetry};
+use crate::tail_from::TailTaker;
+use crate::telemetry::{TailPeer, TailTo, Telemetry};
 
 pub use args::ServeArgs;
 
@@ -36,6 +37,10 @@ pub struct Config {
     pub bindings: Vec<Bound>,
     /// Where tail events go.
     pub tail: Option<TailTo>,
+    /// To which peer they go besides.
+    pub tail_to: Option<TailPeer>,
+    /// As which service the tail events of others are taken.
+    pub tail_from: Option<String>,
     /// How far the callee of each binding is trusted.
     pub policy: PolicyConfig,
     /// What of an enrichment goes on.
@@ -55,8 +60,19 @@ pub(super) async fn from_command_line(args: ServeArgs) -> Result<(), Failure> {
         let reason = format!("--bind names the binding {name:?} twice; give each its own name");
         return Err(Failure::Usage(reason));
     }
+    if let Some(name) = config
+        .tail_from
+        .as_deref()
+        .filter(|name| names.contains(name))
+    {
+        let reason = format!("--tail-from and --bind both use {name:?}; give each its own name");
+        return Err(Failure::Usage(reason));
+    }
     let telemetry = Telemetry::new().tail(config.tail.as_ref())?;
-    let listeners = listen::bind(&endpoints, &names, insecure).await?;
+    let telemetry = telemetry.tail_to(config.tail_to.as_ref())?;
+    let mut served = names;
+    served.extend(config.tail_from.as_deref());
+    let listeners = listen::bind(&endpoints, &served, insecure).await?;
     announce(&endpoints, &listeners, &config);
     run(config, telemetry, listeners, signals.shutdown()).await
 }
@@ -80,6 +96,10 @@ pub async fn run(
     let server = config.bindings.iter().fold(server, |server, bound| {
         server.proxy(&bound.name, proxy(bound, &config))
     });
+    let server = match &config.tail_from {
+        Some(name) => server.tail(name, TailTaker(telemetry.readers())),
+        None => server,
+    };
     let abandoned = server.serve(listeners, shutdown).await;
     if abandoned > 0 {
         let drain = humantime::format_duration(config.drain);
