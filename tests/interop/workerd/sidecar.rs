@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use binding_span::{Policy, PolicyConfig, Rename, Sinks, SpanSink};
 use js_rpc::{
-    Args, ConnectOptions, Context, Enrichment, Forward, Proxy, Server, Service, ServiceResult,
-    async_trait, reply, unknown_method,
+    Args, ConnectOptions, Connection, Context, Enrichment, Forward, Proxy, Server, Service,
+    ServiceResult, async_trait, reply, unknown_method,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tail::{FinishedSpan, Recorder};
 
 use crate::calls_rust::Probe;
-use crate::harness::{Builder, Ours, renamed, within};
+use crate::harness::{Builder, Daemon, Ours, attributes_of, renamed, within};
 
 /// A service that enriches.
 struct Gateway;
@@ -211,6 +211,73 @@ async fn a_workers_call_has_a_named_and_tagged_span_below_the_workers_own() {
         assert_eq!(span.get("gen_ai.usage.input_tokens"), Some(&8_i64.into()));
         assert_eq!(span.get("service.name"), None);
         assert_eq!(span.dropped.total(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_programs_show_a_workers_query_to_its_own_tail_worker() {
+    within(async {
+        let callee = Daemon::callee().await;
+        let builder = Builder::new("d1").experimental();
+        let bind = format!("DB={}", callee.address());
+        let tail = format!("{}#tail", builder.debug_port());
+        let caller = Daemon::caller(&["--bind", &bind, "--tail-to", &tail]).await;
+        let mut workerd = builder
+            .external("database", &caller.address())
+            .start()
+            .await;
+        workerd.run("write").await;
+        let recording = workerd.tail(|tail| tail.ended == 3).await;
+        // One stream is the Worker's own, the others are the caller's, of a session each.
+        let is_ours = |stream: &&Vec<Value>| stream[0]["event"]["info"]["type"] == "jsrpc";
+        let ours: Vec<_> = recording.streams.iter().filter(is_ours).collect();
+        let worker = recording.streams.iter().find(|s| !is_ours(s)).unwrap();
+        assert_eq!(ours.len(), 2, "{recording}");
+        for stream in ours {
+            let opened = stream.iter().find(|e| e["event"]["type"] == "spanOpen");
+            let opened = opened.unwrap();
+            let span = &opened["event"]["spanId"];
+            assert_eq!(renamed(stream, span), Some("d1.query"), "{recording}");
+            let attributes = attributes_of(stream, span);
+            assert!(attributes.contains(&("cloudflare.binding.type", &json!("D1"))));
+            // Below a span that the Worker's own tail has.
+            let parent = &opened["spanContext"]["spanId"];
+            assert!(
+                worker.iter().any(|e| e["event"]["spanId"] == *parent),
+                "{recording}"
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_caller_writes_down_what_a_workerd_reports_to_it() {
+    within(async {
+        let behind = Builder::new("called").start().await;
+        let bind = format!("MAIN={}#main", behind.debug_port());
+        let caller = Daemon::caller(&["--bind", &bind, "--tail-from", "TAIL"]).await;
+        let workerd = Builder::new("tailed").external("ours", &caller.address());
+        let mut workerd = workerd.start().await;
+        let connection =
+            Connection::connect(&workerd.debug_port(), ConnectOptions::default()).await;
+        let main = connection.unwrap().binding("main");
+        drop(main.call("add", (1, 2)).await.unwrap());
+        let judge = workerd.tail(|tail| tail.ended == 1).await.streams[0].clone();
+        // Nothing tells when a file grows.
+        let mut lines = Vec::new();
+        while lines.len() < judge.len() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let written = std::fs::read_to_string(caller.file("tail.jsonl")).unwrap();
+            let whole = written
+                .split_inclusive('\n')
+                .filter(|line| line.ends_with('\n'));
+            lines = whole
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect::<Vec<Value>>();
+        }
+        assert_eq!(lines, judge);
     })
     .await;
 }

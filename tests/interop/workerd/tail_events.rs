@@ -8,7 +8,7 @@ use binding_span::{
     Attribute, InvocationId, Outcome, Sinks, SpanClose, SpanContext, SpanKind, SpanOpen, SpanRef,
     SpanSink,
 };
-use daemons::tail_from::TailToSink;
+use daemons::tail_from::TailTaker;
 use daemons::tail_to::TailSender;
 use js_rpc::{
     Address, Args, Binding, ConnectOptions, Connection, Context, Enrichment, JsError, Server,
@@ -94,7 +94,8 @@ impl Tailed {
 
 fn feed_to(address: &Address, name: &str, limits: QueueLimits) -> (Arc<Feed>, TailSender) {
     let feed = Arc::new(Feed::new());
-    let sender = TailSender::start(&feed, address.clone(), name.to_owned(), limits).unwrap();
+    let sender = TailSender::start(address.clone(), name.to_owned(), limits).unwrap();
+    feed.subscribe(sender.sink());
     (feed, sender)
 }
 
@@ -299,7 +300,7 @@ impl tail::EventSink for Lines {
 async fn we_are_a_tail_and_see_what_a_tail_worker_sees() {
     within(async {
         let (sender, mut lines) = mpsc::unbounded_channel();
-        let receiver = TailToSink(Arc::new(Lines(sender)));
+        let receiver = TailTaker(vec![Arc::new(Lines(sender))]);
         let ours = Ours::serve(Server::new().tail("TAIL", receiver)).await;
         let mut workerd = Builder::new("tailed")
             .external("ours", ours.address())

@@ -16,18 +16,17 @@ pub struct Daemon {
 impl Daemon {
     /// Starts `callee` with a new database DB.
     pub async fn callee() -> Self {
-        let args = ["--d1", "DB=./db.sqlite", "--d1-create"].map(str::to_owned);
+        let args = ["--d1", "DB=./db.sqlite", "--d1-create"];
         Self::start(env!("CARGO_BIN_EXE_callee"), &args).await
     }
 
     /// Starts `caller serve`, whose tail goes to a file.
-    pub async fn caller(args: &[String]) -> Self {
-        let tail = ["serve", "--tail", "./tail.jsonl"].map(str::to_owned);
-        let args: Vec<_> = tail.iter().chain(args).cloned().collect();
+    pub async fn caller(args: &[&str]) -> Self {
+        let args = [&["serve", "--tail", "./tail.jsonl"], args].concat();
         Self::start(env!("CARGO_BIN_EXE_caller"), &args).await
     }
 
-    async fn start(program: &str, args: &[String]) -> Self {
+    async fn start(program: &str, args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut child = Command::new(program)
             .current_dir(dir.path())

@@ -47,6 +47,11 @@ impl Builder {
         Self { dir, command }
     }
 
+    /// The address that its debug port will have.
+    pub fn debug_port(&self) -> Address {
+        Address::Unix(self.dir.path().join("debug.sock"))
+    }
+
     /// Where the configuration's external service `name` is.
     pub fn external(mut self, name: &str, address: &Address) -> Self {
         self.command
