@@ -137,6 +137,13 @@ impl Enrichment {
         &self.dropped
     }
 
+    /// Takes an attribute out; its value, if it was there. Not counted as dropped.
+    pub fn remove(&mut self, key: &str) -> Option<AttributeValue> {
+        let attribute = self.attributes.remove(self.position(key)?);
+        self.bytes -= attribute.key.len() + attribute.value.size();
+        Some(attribute.value)
+    }
+
     /// Whether there is neither a name nor an attribute. Something may still have been dropped.
     pub fn is_empty(&self) -> bool {
         self.name.is_none() && self.attributes.is_empty()

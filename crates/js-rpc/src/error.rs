@@ -89,6 +89,14 @@ impl From<capnp::Error> for CallError {
     }
 }
 
+/// What an exception says, without what was put around it; never empty.
+pub(crate) fn reason(error: &capnp::Error) -> String {
+    match thrown(&error.extra).message {
+        empty if empty.is_empty() => error.to_string(),
+        message => message,
+    }
+}
+
 /// What a hop may have put in front.
 const HOPS: [&str; 3] = ["remote exception: ", "remote.", "broken."];
 

@@ -51,7 +51,7 @@ pub use error::CallError;
 pub use handle::{CallOptions, Client, RemoteReply, RemoteStub};
 pub use js_value::{JsError, Value};
 pub use limits::RpcLimits;
-pub use payload::{Args, Arguments, ConvertError, IntoArgs, Payload};
+pub use payload::{Args, Arguments, ConvertError, IntoArgs, Payload, scalar};
 pub use proxy::{Forward, Proxy};
 pub use server::{Server, TailReceiver};
 pub use service::{Context, Service, ServiceResult, nothing, reply, unknown_method};

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 
+use binding_span::{AttributeValue, Maybe};
 use js_value::Value;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -206,6 +207,25 @@ impl<T: Serialize> IntoArgs for T {
         };
         Ok(Args { values, stubs })
     }
+}
+
+/// A JavaScript value as the value of an attribute: strings, booleans and numbers, the latter int64 when
+/// they are integral. Everything else is none, and the attribute is skipped.
+///
+/// ```
+/// use js_rpc::{Enrichment, Value, scalar};
+/// let said = Enrichment::new()
+///     .attribute("n", scalar(&Value::Number(3.0)))
+///     .attribute("none", scalar(&Value::Null));
+/// assert_eq!(said.attributes().len(), 1);
+/// ```
+pub fn scalar(value: &Value) -> Maybe<AttributeValue> {
+    Maybe(match value {
+        Value::Bool(value) => Some((*value).into()),
+        Value::Number(number) => Some(AttributeValue::from_number(*number)),
+        Value::String(text) => Some(text.to_string_lossy().into_owned().into()),
+        _ => None,
+    })
 }
 
 /// A stub inside of a value that is converted to a [`Payload`]; anywhere else an error.

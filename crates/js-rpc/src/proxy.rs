@@ -449,8 +449,8 @@ impl SpanOf {
         let said = results.get_binding_span_enrichment();
         let policy = &session.client.policy;
         match self {
-            Self::Session => session.client.span().enrich_from(said, policy),
-            Self::Call(span) => span.enrich_from(said, policy),
+            Self::Session => session.client.span().enrich_from(said, policy, true),
+            Self::Call(span) => span.enrich_from(said, policy, true),
         }
     }
 }

@@ -241,14 +241,19 @@ impl CallSpan {
     }
 
     /// Renames and tags the span with what the policy accepts of the callee's enrichment, and returns
-    /// that. An enrichment that cannot be read is dropped and counted.
+    /// that. An enrichment that cannot be read is dropped and counted. What the callee says about the
+    /// error counts unless the call itself failed.
     pub(crate) fn enrich_from(
         &self,
         said: capnp::Result<binding_span_enrichment::Reader<'_>>,
         policy: &Policy,
+        returned: bool,
     ) -> Enrichment {
         let said = binding_span::read_result(said, Limits::DEFAULT);
-        let accepted = policy.accept(said);
+        let mut accepted = policy.accept(said);
+        if !returned {
+            accepted.remove("error.type");
+        }
         self.apply(&accepted);
         accepted
     }

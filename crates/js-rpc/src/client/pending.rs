@@ -51,7 +51,8 @@ impl PendingCall {
         }
     }
 
-    /// A call of an object in this process: no wire, no span, nobody to enrich.
+    /// A call of an object in this process: no wire, no span of its own and so nothing for its context
+    /// to enrich. It runs as part of whatever is current, which the ambient `enrich` still means.
     pub(crate) fn local(
         service: Rc<dyn Service>,
         method: Method,
@@ -119,9 +120,10 @@ fn read(owner: &mut Owner, answer: &Answer) -> Result<Reply, CallError> {
     let results = answer.get()?;
     let reply = read_reply(owner, results);
     if results.has_binding_span_enrichment() {
+        let said = results.get_binding_span_enrichment();
         owner.with_span(|span, policy| {
             if span.is_watched() {
-                span.enrich_from(results.get_binding_span_enrichment(), policy);
+                span.enrich_from(said, policy, reply.is_ok());
             }
         });
     }
@@ -132,7 +134,7 @@ fn read_reply(
     owner: &Owner,
     results: js_rpc_target::call_results::Reader<'_>,
 ) -> Result<Reply, CallError> {
-    let unreadable = |error: capnp::Error| CallError::Result(error.extra);
+    let unreadable = |error: capnp::Error| CallError::Result(crate::error::reason(&error));
     let result = results.get_result().map_err(unreadable)?;
     let limits = &owner.shared().limits.decode;
     let (value, targets) = wire::read_value(result, limits).map_err(unreadable)?;
