@@ -149,9 +149,8 @@ pub(crate) fn exception(error: &JsError) -> capnp::Error {
 pub(crate) fn pass_on(error: &CallError) -> capnp::Error {
     match error {
         CallError::Thrown(error) => exception(error),
-        CallError::Connect { .. } | CallError::Disconnected(_) => {
-            capnp::Error::disconnected(error.to_string())
-        }
+        CallError::Connect { .. } => capnp::Error::disconnected(error.to_string()),
+        CallError::Disconnected(reason) => capnp::Error::disconnected(reason.clone()),
         CallError::Overloaded(reason) => capnp::Error::overloaded(reason.clone()),
         CallError::Unimplemented(reason) => capnp::Error::unimplemented(reason.clone()),
         other => capnp::Error::failed(format!("jsg.Error: {other}")),
