@@ -67,7 +67,9 @@ pub fn random_value(random: &mut fastrand::Rng, depth: u32) -> Value {
             let classes = ["Error", "TypeError", "RangeError", "URIError"];
             let mut error = JsError::new(*random.choice(&classes).unwrap(), "message");
             error.stack = Some("stack".to_owned());
-            error.cause = random.bool().then(|| Box::new(random_value(random, depth - 1)));
+            error.cause = random
+                .bool()
+                .then(|| Box::new(random_value(random, depth - 1)));
             error.into()
         }
     }
