@@ -50,7 +50,8 @@ pub use client::{
 pub use error::CallError;
 pub use handle::{CallOptions, Client, RemoteReply, RemoteStub};
 pub use js_value::{JsError, Value};
-pub use limits::RpcLimits;
+pub use limits::{NetworkLimits, RpcLimits};
+pub use network::{NetworkStats, Reason};
 pub use payload::{Args, Arguments, ConvertError, IntoArgs, Payload, scalar};
 pub use proxy::{Forward, Proxy};
 pub use server::{Server, TailReceiver};

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use js_value::DecodeLimits;
 
+use crate::network::NetworkStats;
+
 /// The limits of a connection, on both sides.
 #[derive(Debug, Clone)]
 pub struct RpcLimits {
@@ -16,8 +18,8 @@ pub struct RpcLimits {
     pub linger: Duration,
     /// For calls in flight to finish when a server shuts down: 10 s.
     pub drain: Duration,
-    /// Words (of 8 bytes) that reading one message may visit: 8 Mi, which is 64 MiB.
-    pub message_words: usize,
+    /// What a peer may make the network hold or wait for.
+    pub network: NetworkLimits,
     /// What a value may be like.
     pub decode: DecodeLimits,
 }
@@ -29,8 +31,117 @@ impl Default for RpcLimits {
             call: Duration::from_secs(30),
             linger: Duration::from_secs(10),
             drain: Duration::from_secs(10),
-            message_words: 8 * 1024 * 1024,
+            network: NetworkLimits::default(),
             decode: DecodeLimits::default(),
+        }
+    }
+}
+
+/// What one connection's peer may make us hold, visit or wait for.
+///
+/// A *mark* is for honest peers that do much: beyond it a call is refused with an `overloaded`
+/// exception, before it runs, and everything else goes on. A *cap* is for peers that break the protocol
+/// or do not keep to its rhythm: beyond it the connection is closed, with an abort that says why.
+#[derive(Debug, Clone)]
+pub struct NetworkLimits {
+    /// Cap: bytes of one message, 33 MiB. workerd limits a serialized value to 32 MiB.
+    pub frame_bytes: usize,
+    /// Cap: segments of one message, 512. Honest ones have a handful.
+    pub segments: u32,
+    /// How often all of a message may be visited, 8: pointers may alias, so a small message can stand
+    /// for a large one. Ours reads each part once or twice. (8,192 words come on top.)
+    pub traversals: usize,
+    /// How deep pointers of a message may nest, 64, as Cap'n Proto has it.
+    pub nesting: u32,
+    /// Cap, of a server: for a client's first message after it opened, 10 s.
+    pub first_frame: Duration,
+    /// Cap: for the next part of a message that has begun, 30 s. A part is 64 KiB at first, and then as
+    /// much as has arrived.
+    pub frame: Duration,
+    /// Cap, of a server: for which a client may say nothing, while no call is in flight in either
+    /// direction and no session is open, 1 h.
+    pub idle: Duration,
+    /// Cap: for which a peer may read nothing of what is queued for it, 30 s.
+    pub write_stall: Duration,
+    /// For a closing connection's queue to be written, 1 s.
+    pub close: Duration,
+    /// Mark: bytes queued for a peer, 1 MiB. Its next call waits for the queue to shrink, for as long as
+    /// [`pause`](Self::pause), and is refused if it did not.
+    pub queued: usize,
+    /// How long a call waits for its peer to read, once while it does not, 1 s. Everything behind the
+    /// call waits as well, so this must end: two peers may be waiting for each other.
+    pub pause: Duration,
+    /// Cap: bytes queued for a peer, 64 MiB. They are results that our own services made, so there must
+    /// be room for two of the largest.
+    pub max_queued: usize,
+    /// Cap: replies and the like queued for a peer, 65,536: it is what a peer that never reads can make
+    /// of small messages. Our own calls do not count.
+    pub max_queued_replies: usize,
+    /// Mark: questions of the peer that it has not finished, 4,096.
+    pub in_flight: usize,
+    /// Mark: bytes of calls that have not returned, 16 MiB. One call alone may have more.
+    pub in_flight_bytes: usize,
+    /// Cap: questions of the peer, those included that were refused and that it has not finished,
+    /// 16,384.
+    pub questions: usize,
+    /// Mark: how deep calls of results that are not there may be chained, 64. What a chain holds is
+    /// released recursively, and workerd goes four deep.
+    pub pipeline_depth: u16,
+    /// Cap: steps from a result to the capability that is meant, 32. Honest ones have one or two.
+    pub transform: u32,
+    /// Cap: capabilities in one message, 1,032. A value has 1,024 stubs at most.
+    pub capabilities: u32,
+    /// Mark: capabilities of ours that the peer holds, 16,384.
+    pub exports: usize,
+    /// Mark for calls, cap for everything else: capabilities of the peer's that we hold, 16,384.
+    pub imports: usize,
+    /// The same, for those of them that are promises, 4,096.
+    pub promises: usize,
+    /// Cap: promises that resolve to promises, in a row, 64. The row is released recursively.
+    pub promise_depth: u16,
+    /// Cap: calls that the peer cancelled before they returned, 65,536. Each leaves an entry behind for
+    /// as long as the connection lasts, so connections are replaced long before.
+    pub cancelled: usize,
+    /// Bytes of an exception's text, 64 KiB; longer ones are cut. An abort's text is copied into each
+    /// call in flight.
+    pub reason_bytes: usize,
+    /// Counts what connections with these limits did, and what they refused. Clones share it.
+    pub stats: NetworkStats,
+    /// Off, messages are not judged. For measuring what that costs.
+    #[doc(hidden)]
+    pub judge: bool,
+}
+
+impl Default for NetworkLimits {
+    fn default() -> Self {
+        Self {
+            frame_bytes: 33 << 20,
+            segments: 512,
+            traversals: 8,
+            nesting: 64,
+            first_frame: Duration::from_secs(10),
+            frame: Duration::from_secs(30),
+            idle: Duration::from_secs(3600),
+            write_stall: Duration::from_secs(30),
+            close: Duration::from_secs(1),
+            queued: 1 << 20,
+            pause: Duration::from_secs(1),
+            max_queued: 64 << 20,
+            max_queued_replies: 65_536,
+            in_flight: 4_096,
+            in_flight_bytes: 16 << 20,
+            questions: 16_384,
+            pipeline_depth: 64,
+            transform: 32,
+            capabilities: 1_032,
+            exports: 16_384,
+            imports: 16_384,
+            promises: 4_096,
+            promise_depth: 64,
+            cancelled: 65_536,
+            reason_bytes: 64 << 10,
+            stats: NetworkStats::default(),
+            judge: true,
         }
     }
 }

@@ -3,17 +3,25 @@
 //! What the table claims is checked before anything is allocated for it, and memory grows only as bytes
 //! arrive: a peer that claims much and sends little costs little.
 
+use std::future::Future;
 use std::ops::Range;
+use std::time::Duration;
 
-use capnp::message::{Reader, ReaderOptions, ReaderSegments};
-use capnp::{Error, Word};
+use capnp::Word;
+use capnp::message::{Builder, HeapAllocator, Reader, ReaderOptions, ReaderSegments};
+use futures::poll;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Segments of one message that we read; honest ones have a handful.
-const MAX_SEGMENTS: u32 = 512;
+use super::guard::Violation;
+use super::stats::Reason;
+use crate::NetworkLimits;
 
-/// Bytes that are allocated ahead of what has arrived.
-const AHEAD: usize = 64 * 1024;
+/// Words that are allocated ahead of what has arrived.
+const AHEAD: usize = 8 * 1024;
+
+/// Words that may be visited of any message, besides several times its size: small messages are walked
+/// more often than large ones.
+const TRAVERSAL: usize = 8 * 1024;
 
 /// The segments of one message, in one buffer.
 pub(crate) struct Frame {
@@ -21,6 +29,39 @@ pub(crate) struct Frame {
     /// Word ranges; the first one apart, since most messages have only that.
     first: usize,
     more: Vec<Range<usize>>,
+}
+
+impl Frame {
+    /// A message that we made ourselves.
+    pub(super) fn of(message: &Builder<HeapAllocator>) -> Self {
+        let segments = message.get_segments_for_output();
+        let mut words = Vec::new();
+        let mut ranges = Vec::new();
+        for segment in &*segments {
+            let start = words.len();
+            let bytes = segment.chunks_exact(8);
+            words
+                .extend(bytes.map(|b| capnp::word(b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7])));
+            ranges.push(start..words.len());
+        }
+        let more = ranges.split_off(1.min(ranges.len()));
+        let first = ranges.first().map_or(0, |range| range.end);
+        Self { words, first, more }
+    }
+
+    /// Its size, all segments together.
+    pub(super) fn bytes(&self) -> usize {
+        self.words.len() * 8
+    }
+
+    /// A reader that visits the message a bounded number of times.
+    pub(super) fn reader(self, limits: &NetworkLimits) -> Reader<Self> {
+        let traversal = self.words.len().saturating_mul(limits.traversals);
+        let mut options = ReaderOptions::new();
+        options.traversal_limit_in_words(Some(traversal.saturating_add(TRAVERSAL)));
+        options.nesting_limit(i32::try_from(limits.nesting).unwrap_or(i32::MAX));
+        Reader::new(self, options)
+    }
 }
 
 impl ReaderSegments for Frame {
@@ -37,57 +78,65 @@ impl ReaderSegments for Frame {
     }
 }
 
+/// Why there is no message.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The stream ended or broke within it.
+    Lost(String),
+    /// It cannot be right, or it did not come in time.
+    Refused(Violation),
+}
+
 /// Reads a message; `None` if the stream ended before it began.
-///
-/// # Errors
-/// `Disconnected` if the stream ended or broke within it, `Failed` if the table cannot be right.
-pub(crate) async fn read<R: AsyncRead + Unpin>(
+pub(super) async fn read<R: AsyncRead + Unpin>(
     reader: &mut R,
-    options: ReaderOptions,
-) -> Result<Option<Reader<Frame>>, Error> {
+    limits: &NetworkLimits,
+) -> Result<Option<Frame>, Broken> {
     let mut head = [0; 8];
-    // The first read apart: a stream that ends here ends as it should.
+    // The first read apart: a stream that ends here ends as it should, and may take any time.
     let begun = reader.read(&mut head).await.map_err(broken)?;
     if begun == 0 {
         return Ok(None);
     }
-    reader
-        .read_exact(&mut head[begun..])
-        .await
-        .map_err(broken)?;
+    if begun < head.len() {
+        exact(reader, &mut head[begun..], limits).await?;
+    }
     let more = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
     let first = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
-    if more >= MAX_SEGMENTS {
-        return Err(Error::failed(format!(
+    if more >= limits.segments {
+        return Err(refused(format!(
             "not a Cap'n Proto message: it claims {} segments",
             u64::from(more) + 1
         )));
     }
-    let limit = options.traversal_limit_in_words.unwrap_or(usize::MAX);
-    let mut total = check(first, limit)?;
+    let mut total = check(first, limits)?;
     let mut segments = Vec::new();
     if more > 0 {
         // An odd number of lengths is padded to a word; the first is in the head.
         let mut table = vec![0; (more as usize).next_multiple_of(2) * 4];
-        reader.read_exact(&mut table).await.map_err(broken)?;
+        exact(reader, &mut table, limits).await?;
         for length in table.chunks_exact(4).take(more as usize) {
             let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]);
             let start = total;
-            total = check(start + length as usize, limit)?;
+            total = check(start + length as usize, limits)?;
             segments.push(start..total);
         }
     }
-    let frame = Frame {
-        words: read_words(reader, total).await?,
+    Ok(Some(Frame {
+        words: read_words(reader, total, limits).await?,
         first,
         more: segments,
-    };
-    Ok(Some(Reader::new(frame, options)))
+    }))
 }
 
-fn check(words: usize, limit: usize) -> Result<usize, Error> {
+fn refused(detail: String) -> Broken {
+    Broken::Refused(Violation::new(Reason::Frame, detail))
+}
+
+fn check(words: usize, limits: &NetworkLimits) -> Result<usize, Broken> {
+    let limit = limits.frame_bytes / 8;
     if words > limit {
-        return Err(Error::failed(format!(
+        return Err(refused(format!(
             "a message of {words} words or more, where at most {limit} are allowed"
         )));
     }
@@ -97,22 +146,49 @@ fn check(words: usize, limit: usize) -> Result<usize, Error> {
 async fn read_words<R: AsyncRead + Unpin>(
     reader: &mut R,
     total: usize,
-) -> Result<Vec<Word>, Error> {
+    limits: &NetworkLimits,
+) -> Result<Vec<Word>, Broken> {
     let mut words = Vec::new();
     while words.len() < total {
         let start = words.len();
         // At least as much again as has arrived, so that large messages are not copied often.
-        let ahead = start.max(AHEAD / 8);
+        let ahead = start.max(AHEAD);
         let end = total.min(start + ahead);
         words.resize(end, capnp::word(0, 0, 0, 0, 0, 0, 0, 0));
         let fresh = Word::words_to_bytes_mut(&mut words[start..end]);
-        reader.read_exact(fresh).await.map_err(broken)?;
+        exact(reader, fresh, limits).await?;
     }
     Ok(words)
 }
 
-fn broken(error: std::io::Error) -> Error {
-    Error::disconnected(match error.kind() {
+async fn exact<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    buffer: &mut [u8],
+    limits: &NetworkLimits,
+) -> Result<(), Broken> {
+    match within(limits.frame, reader.read_exact(buffer)).await {
+        Some(read) => read.map(drop).map_err(broken),
+        None => Err(Broken::Refused(Violation::new(
+            Reason::Late,
+            format!(
+                "the rest of a message did not come within {:?}",
+                limits.frame
+            ),
+        ))),
+    }
+}
+
+/// What a future gives in time. A timer is made only if it is not ready at once.
+pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    if let std::task::Poll::Ready(value) = poll!(&mut future) {
+        return Some(value);
+    }
+    tokio::time::timeout(limit, future).await.ok()
+}
+
+fn broken(error: std::io::Error) -> Broken {
+    Broken::Lost(match error.kind() {
         std::io::ErrorKind::UnexpectedEof => "the peer closed the connection in mid-message".into(),
         _ => error.to_string(),
     })
@@ -122,16 +198,17 @@ fn broken(error: std::io::Error) -> Error {
 mod tests {
     use super::*;
 
-    fn options(words: usize) -> ReaderOptions {
-        let mut options = ReaderOptions::new();
-        options.traversal_limit_in_words(Some(words));
-        options
+    fn limits() -> NetworkLimits {
+        NetworkLimits {
+            frame_bytes: 8000,
+            frame: Duration::from_millis(20),
+            ..NetworkLimits::default()
+        }
     }
 
-    async fn lengths(mut bytes: &[u8]) -> Result<Option<Vec<usize>>, Error> {
-        let reader = read(&mut bytes, options(1000)).await?;
-        Ok(reader.map(|reader| {
-            let segments = reader.into_segments();
+    async fn lengths(mut bytes: &[u8]) -> Result<Option<Vec<usize>>, Broken> {
+        let frame = read(&mut bytes, &limits()).await?;
+        Ok(frame.map(|segments| {
             let length = |id| segments.get_segment(id as u32).unwrap().len() / 8;
             (0..segments.len()).map(length).collect()
         }))
@@ -161,7 +238,7 @@ mod tests {
         let whole = message(&[1, 2, 3]);
         for cut in 1..whole.len() {
             let error = lengths(&whole[..cut]).await.unwrap_err();
-            assert_eq!(error.kind, capnp::ErrorKind::Disconnected, "cut at {cut}");
+            assert!(matches!(error, Broken::Lost(_)), "cut at {cut}: {error:?}");
         }
     }
 
@@ -176,9 +253,27 @@ mod tests {
             ),
         ];
         for (bytes, says) in cases {
-            let error = lengths(bytes).await.unwrap_err();
-            assert_eq!(error.kind, capnp::ErrorKind::Failed);
-            assert!(error.extra.contains(says), "{error}");
+            let Err(Broken::Refused(violation)) = lengths(bytes).await else {
+                panic!("it is read");
+            };
+            assert_eq!(violation.reason, Reason::Frame);
+            assert!(violation.detail.contains(says), "{violation:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_stops_in_the_middle_is_late() {
+        let whole = message(&[1, 2, 3]);
+        for cut in [1, 8, 12, 20] {
+            let (mut ours, mut theirs) = tokio::io::duplex(1024);
+            tokio::io::AsyncWriteExt::write_all(&mut theirs, &whole[..cut])
+                .await
+                .unwrap();
+            let read = read(&mut ours, &limits()).await;
+            let Err(Broken::Refused(violation)) = read else {
+                panic!("cut at {cut}");
+            };
+            assert_eq!(violation.reason, Reason::Late);
         }
     }
 }

@@ -5,26 +5,33 @@
 //! that is queued in one go: the three messages that open a session and call, or a reply with what it
 //! releases, are one system call and not one each. Outgoing messages begin with small segments, since
 //! most are small.
+//!
+//! What a peer sends is [judged](guard) before capnp-rpc sees it, and everything that a peer can make us
+//! hold or wait for is bounded: [`NetworkLimits`](crate::NetworkLimits) names all of it.
 
 mod frame;
+mod guard;
 mod outbox;
+mod stats;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use capnp::Error;
 use capnp::capability::{FromClientHook, Promise};
-use capnp::message::{self, HeapAllocator, ReaderOptions};
+use capnp::message::{self, HeapAllocator};
 use capnp_rpc::RpcSystem;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 use tokio::io::BufReader;
 
-use crate::RpcLimits;
 use crate::stream::{ReadHalf, Stream, WriteHalf};
-use frame::Frame;
+use crate::{NetworkLimits, RpcLimits};
+use frame::{Broken, Frame, within};
+use guard::{Guard, Sent, Verdict, Violation};
 use outbox::Outbox;
+pub use stats::{NetworkStats, Reason};
 
 /// Bytes of the read buffer; more gains nothing, and an idle connection costs it.
 const BUFFER: usize = 8 * 1024;
@@ -47,12 +54,8 @@ pub(crate) fn system(
     bootstrap: Option<capnp::capability::Client>,
     limits: &RpcLimits,
 ) -> RpcSystem<Side> {
-    let mut options = ReaderOptions::new();
-    options.traversal_limit_in_words(Some(limits.message_words));
-    RpcSystem::new(
-        Box::new(Network::new(read, write, side, options)),
-        bootstrap,
-    )
+    let network = Network::new(read, write, side, &limits.network);
+    RpcSystem::new(Box::new(network), bootstrap)
 }
 
 /// A client of one type as an untyped one.
@@ -73,7 +76,10 @@ struct Inner {
     side: Side,
     reader: RefCell<Option<BufReader<ReadHalf>>>,
     outbox: Rc<Outbox>,
-    options: ReaderOptions,
+    guard: Rc<RefCell<Guard>>,
+    limits: NetworkLimits,
+    /// A call waited for the peer to read and it did not: until it does, no other call waits.
+    waited: Cell<bool>,
     /// Dropped with this, which tells the driver that the connection is over.
     _over: oneshot::Sender<()>,
 }
@@ -85,19 +91,31 @@ impl Network {
         read: BufReader<ReadHalf>,
         write: WriteHalf,
         side: Side,
-        options: ReaderOptions,
+        limits: &NetworkLimits,
     ) -> Self {
         let (over, is_over) = oneshot::channel();
-        let outbox = Outbox::new();
+        let outbox = Outbox::new(limits.clone());
+        let guard = Rc::new(RefCell::new(Guard::new(limits.clone())));
         let inner = Rc::new(Inner {
             side,
             reader: RefCell::new(Some(read)),
             outbox: Rc::clone(&outbox),
-            options,
+            guard: Rc::clone(&guard),
+            limits: limits.clone(),
+            waited: Cell::new(false),
             _over: over,
         });
+        let limits = limits.clone();
         let driver = async move {
-            let written = outbox.write_to(write).await;
+            let watched = match side {
+                Side::Server => Either::Left(watch(&guard, &outbox, &limits)),
+                Side::Client => Either::Right(std::future::pending()),
+            };
+            let written = std::pin::pin!(Rc::clone(&outbox).write_to(write));
+            let written = match select(written, std::pin::pin!(watched)).await {
+                Either::Left((written, _)) => written,
+                Either::Right(((), written)) => written.await,
+            };
             // capnp-rpc ends when this does: not before nobody uses the connection any more.
             let _ = is_over.await;
             written
@@ -107,6 +125,24 @@ impl Network {
             inner: Rc::downgrade(&inner),
             connection: Some(Connection(inner)),
             driver: Some(Promise::from_future(driver)),
+        }
+    }
+}
+
+/// Ends a client's connection on which nothing happens.
+async fn watch(guard: &RefCell<Guard>, outbox: &Outbox, limits: &NetworkLimits) {
+    tokio::time::sleep(limits.first_frame).await;
+    if guard.borrow().frames() == 0 {
+        let detail = format!("no message came within {:?}", limits.first_frame);
+        return outbox.fail(Violation::new(Reason::Late, detail));
+    }
+    loop {
+        let before = guard.borrow().frames();
+        tokio::time::sleep(limits.idle).await;
+        let guard = guard.borrow();
+        if guard.frames() == before && guard.is_quiet() {
+            let detail = format!("nothing happened for {:?}", limits.idle);
+            return outbox.fail(Violation::new(Reason::Idle, detail));
         }
     }
 }
@@ -146,6 +182,7 @@ impl capnp_rpc::Connection<Side> for Connection {
         Box::new(Outgoing {
             message: message::Builder::new(allocator),
             outbox: Rc::clone(&self.0.outbox),
+            guard: Rc::clone(&self.0.guard),
         })
     }
 
@@ -157,22 +194,88 @@ impl capnp_rpc::Connection<Side> for Connection {
             return Promise::err(Error::failed("a message is being received already".into()));
         };
         Promise::from_future(async move {
-            let frame = {
-                let read = std::pin::pin!(frame::read(&mut reader, inner.options));
-                // A peer that cannot be written to is lost, also while it says nothing.
-                let broken = std::pin::pin!(inner.outbox.broken());
-                match select(read, broken).await {
-                    Either::Left((frame, _)) => frame?,
-                    Either::Right((error, _)) => return Err(error),
-                }
-            };
+            let received = inner.receive(&mut reader).await;
             inner.reader.replace(Some(reader));
-            Ok(frame.map(|frame| Box::new(Incoming(frame)) as Box<dyn capnp_rpc::IncomingMessage>))
+            Ok(received?.map(|message| Box::new(message) as Box<dyn capnp_rpc::IncomingMessage>))
         })
     }
 
     fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), Error> {
         Promise::from_future(Rc::clone(&self.0.outbox).close(result))
+    }
+}
+
+impl Inner {
+    /// The next message that the RPC system may see. `None`: the peer is done.
+    async fn receive(&self, reader: &mut BufReader<ReadHalf>) -> Result<Option<Incoming>, Error> {
+        loop {
+            let frame = {
+                if let Some(error) = self.outbox.failure() {
+                    return Err(error);
+                }
+                let read = std::pin::pin!(frame::read(reader, &self.limits));
+                // A peer that cannot be written to is lost, also while it says nothing.
+                let broken = std::pin::pin!(self.outbox.broken());
+                match select(read, broken).await {
+                    Either::Left((frame, _)) => frame,
+                    Either::Right((error, _)) => return Err(error),
+                }
+            };
+            let frame = match frame {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Ok(None),
+                Err(Broken::Lost(reason)) => return Err(Error::disconnected(reason)),
+                Err(Broken::Refused(violation)) => return Err(self.refuse(violation)),
+            };
+            let bytes = frame.bytes();
+            let message = Incoming(frame.reader(&self.limits));
+            if self.outbox.queued() > self.limits.queued {
+                self.let_the_peer_read(&message).await;
+            } else {
+                self.waited.set(false);
+            }
+            match self.judge(&message, bytes) {
+                Ok(Verdict::Pass) => return Ok(Some(message)),
+                Ok(Verdict::Replace(frame)) => {
+                    return Ok(Some(Incoming(frame.reader(&self.limits))));
+                }
+                Ok(Verdict::Keep) => {}
+                Err(violation) => return Err(self.refuse(violation)),
+            }
+        }
+    }
+
+    fn judge(&self, message: &Incoming, bytes: usize) -> Result<Verdict, Violation> {
+        let body = message.0.get_root()?;
+        let queued = self.outbox.queued();
+        let reply = |message: &Message| self.outbox.push(message, Sent::Other);
+        self.guard.borrow_mut().receive(body, bytes, queued, reply)
+    }
+
+    fn refuse(&self, violation: Violation) -> Error {
+        self.limits.stats.add(violation.reason);
+        violation.into_error()
+    }
+
+    /// Reads no further than to a call while much is queued for the peer: it slows its own calls down.
+    /// Once, for a short time: the peer may be waiting for us in the same way.
+    async fn let_the_peer_read(&self, message: &Incoming) {
+        if !self.waited.get() && message.is_call() {
+            let drained = self.outbox.drained(self.limits.queued);
+            self.waited
+                .set(within(self.limits.pause, drained).await.is_none());
+        }
+    }
+}
+
+impl Incoming {
+    fn is_call(&self) -> bool {
+        use capnp_rpc::rpc_capnp::message::{Bootstrap, Call, Reader};
+        let which = self
+            .0
+            .get_root::<Reader<'_>>()
+            .map(|message| message.which());
+        matches!(which, Ok(Ok(Call(_) | Bootstrap(_))))
     }
 }
 
@@ -189,6 +292,7 @@ type Message = message::Builder<HeapAllocator>;
 struct Outgoing {
     message: Message,
     outbox: Rc<Outbox>,
+    guard: Rc<RefCell<Guard>>,
 }
 
 impl capnp_rpc::OutgoingMessage for Outgoing {
@@ -201,10 +305,15 @@ impl capnp_rpc::OutgoingMessage for Outgoing {
     }
 
     fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<Message>) {
-        let message = Rc::new(self.message);
-        self.outbox.push(Rc::clone(&message));
+        let message = self.message;
+        let bytes = message.size_in_words() * 8;
+        let sent = match message.get_root_as_reader() {
+            Ok(body) => self.guard.borrow_mut().send(body, bytes),
+            Err(_) => Sent::Other,
+        };
+        self.outbox.push(&message, sent);
         // Only streaming calls wait for this, and this protocol has none.
-        (Promise::ok(()), message)
+        (Promise::ok(()), Rc::new(message))
     }
 
     fn take(self: Box<Self>) -> Message {

@@ -1,84 +1,176 @@
-//! What is to be written: a queue, and the one future that empties it.
+//! What is to be written: a queue of bytes, and the one future that empties it.
 //!
 //! Whatever is queued when the socket is free goes out in one write. Before that, everything else that is
 //! ready to run has its turn, for as long as it queues more: the replies to messages that came together
 //! leave together. Nothing waits for a peer or for a timer, so a single message leaves at once.
+//!
+//! A peer that does not read cannot make the queue grow without bound, nor hold the connection: there
+//! are caps on both, and each ends the connection.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use capnp::{Error, serialize};
 use futures::channel::oneshot;
+use futures::poll;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 
 use super::Message;
+use super::guard::{Sent, Violation};
+use super::stats::Reason;
+use crate::NetworkLimits;
 
 /// Bytes that one write gathers before it begins.
 const GATHER: usize = 64 * 1024;
+
+/// Bytes of the buffer that a connection keeps while nothing is queued.
+const KEEP: usize = 1024;
 
 /// Messages that are not held back for more.
 const MANY: usize = 64;
 
 /// The queue of one connection.
-pub(super) struct Outbox(RefCell<State>);
+pub(super) struct Outbox {
+    state: RefCell<State>,
+    limits: NetworkLimits,
+}
 
 #[derive(Default)]
 struct State {
-    queue: std::collections::VecDeque<Rc<Message>>,
-    /// Set when nothing more may be queued; told when all of it is written.
-    closing: Option<oneshot::Sender<()>>,
+    /// Whole messages, in buffers of [`GATHER`] bytes or one larger message.
+    queue: VecDeque<Vec<u8>>,
+    /// A buffer for the next messages.
+    spare: Vec<u8>,
+    bytes: usize,
+    /// Messages since the writer last took some.
+    fresh: usize,
+    /// Messages that the peer made us send, since the queue was last empty.
+    replies: usize,
+    /// Set when nothing more may be queued, with until when; told when all of it is written.
+    closing: Option<(oneshot::Sender<()>, Instant)>,
+    /// Why the connection must end, found out by others than its reader.
+    failed: Option<Error>,
     ended: Option<Result<(), Error>>,
     writer: Option<Waker>,
     reader: Option<Waker>,
+    /// Who waits for the queue to shrink.
+    drain: Option<Waker>,
 }
 
 impl Outbox {
-    pub(super) fn new() -> Rc<Self> {
-        Rc::new(Self(RefCell::default()))
+    pub(super) fn new(limits: NetworkLimits) -> Rc<Self> {
+        Rc::new(Self {
+            state: RefCell::default(),
+            limits,
+        })
+    }
+
+    /// Bytes that wait to be read by the peer.
+    pub(super) fn queued(&self) -> usize {
+        self.state.borrow().bytes
     }
 
     /// Queues a message. After the end it is dropped: the connection is lost, which capnp-rpc finds out.
-    pub(super) fn push(&self, message: Rc<Message>) {
-        let mut state = self.0.borrow_mut();
-        if state.ended.is_none() {
-            state.queue.push_back(message);
-            wake(&mut state.writer);
+    pub(super) fn push(&self, message: &Message, sent: Sent) {
+        let mut state = self.state.borrow_mut();
+        if state.ended.is_some() {
+            return;
         }
+        let mut buffer = match state.queue.back() {
+            Some(last) if last.len() < GATHER => state.queue.pop_back().unwrap_or_default(),
+            _ => std::mem::take(&mut state.spare),
+        };
+        let before = buffer.len();
+        let written = serialize::write_message(&mut buffer, message);
+        state.bytes += buffer.len() - before;
+        state.queue.push_back(buffer);
+        state.fresh += 1;
+        state.replies += usize::from(sent == Sent::Other);
+        if let Err(error) = written {
+            state.failed.get_or_insert(error);
+        }
+        let limits = &self.limits;
+        if state.bytes > limits.max_queued || state.replies > limits.max_queued_replies {
+            self.overflow(&mut state);
+        }
+        wake(&mut state.writer);
     }
 
-    /// Lets what is queued be written, then closes the stream. Completes with `result` or with what
-    /// kept it from being written.
+    /// Too much that the peer does not read: nothing of it is worth keeping.
+    fn overflow(&self, state: &mut State) {
+        let (bytes, messages) = (state.bytes, state.replies);
+        state.queue.clear();
+        (state.bytes, state.replies) = (0, 0);
+        let detail = format!("{bytes} bytes in {messages} replies are not read");
+        self.fail_with(state, Violation::new(Reason::Unread, detail));
+    }
+
+    /// Ends the connection: whoever receives from it gets this.
+    pub(super) fn fail(&self, violation: Violation) {
+        self.fail_with(&mut self.state.borrow_mut(), violation);
+    }
+
+    fn fail_with(&self, state: &mut State, violation: Violation) {
+        if state.failed.is_none() {
+            self.limits.stats.add(violation.reason);
+            state.failed = Some(violation.into_error());
+        }
+        wake(&mut state.reader);
+        wake(&mut state.drain);
+    }
+
+    /// Lets what is queued be written, for a short time, then closes the stream. Completes with
+    /// `result` or with what kept it from being written.
     pub(super) async fn close(self: Rc<Self>, result: Result<(), Error>) -> Result<(), Error> {
         let closed = {
-            let mut state = self.0.borrow_mut();
+            let mut state = self.state.borrow_mut();
             let (closing, closed) = oneshot::channel();
             if state.ended.is_none() {
-                state.closing = Some(closing);
+                state.closing = Some((closing, Instant::now() + self.limits.close));
                 wake(&mut state.writer);
             }
             closed
         };
         // Told, or dropped because there is nobody to write any more.
         let _ = closed.await;
-        match &self.0.borrow().ended {
+        match &self.state.borrow().ended {
             Some(Err(error)) => Err(error.clone()),
             _ => result,
         }
     }
 
-    /// Completes with the error when writing fails.
+    /// Why the connection must end, if it must.
+    pub(super) fn failure(&self) -> Option<Error> {
+        self.state.borrow().failed.clone()
+    }
+
+    /// Completes with the error when writing fails, or when the connection must end.
     pub(super) fn broken(&self) -> impl Future<Output = Error> + '_ {
         poll_fn(|cx| {
-            let mut state = self.0.borrow_mut();
-            match &state.ended {
-                Some(Err(error)) => Poll::Ready(error.clone()),
+            let mut state = self.state.borrow_mut();
+            match (&state.failed, &state.ended) {
+                (Some(error), _) | (None, Some(Err(error))) => Poll::Ready(error.clone()),
                 _ => {
-                    state.reader = Some(cx.waker().clone());
+                    keep(&mut state.reader, cx.waker());
                     Poll::Pending
                 }
             }
+        })
+    }
+
+    /// Completes when no more than `bytes` are queued, or when the connection must end.
+    pub(super) fn drained(&self, bytes: usize) -> impl Future<Output = ()> + '_ {
+        poll_fn(move |cx| {
+            let mut state = self.state.borrow_mut();
+            if state.bytes <= bytes || state.failed.is_some() || state.ended.is_some() {
+                return Poll::Ready(());
+            }
+            keep(&mut state.drain, cx.waker());
+            Poll::Pending
         })
     }
 
@@ -88,11 +180,13 @@ impl Outbox {
         mut stream: impl AsyncWrite + Unpin,
     ) -> Result<(), Error> {
         let result = self.write_all(&mut stream).await;
-        let mut state = self.0.borrow_mut();
-        state.queue.clear();
+        let mut state = self.state.borrow_mut();
+        (state.queue, state.spare) = Default::default();
+        state.bytes = 0;
         state.ended = Some(result.clone());
         wake(&mut state.reader);
-        if let Some(closing) = state.closing.take() {
+        wake(&mut state.drain);
+        if let Some((closing, _)) = state.closing.take() {
             let _ = closing.send(());
         }
         result
@@ -100,47 +194,115 @@ impl Outbox {
 
     async fn write_all(&self, stream: &mut (impl AsyncWrite + Unpin)) -> Result<(), Error> {
         let lost = |error: std::io::Error| Error::disconnected(error.to_string());
-        let mut buffer = Vec::new();
-        while self.gather(&mut buffer).await? {
-            stream.write_all(&buffer).await.map_err(lost)?;
-            buffer.clear();
-            // A large message once must not cost its size for ever.
-            buffer.shrink_to(GATHER);
+        while let Some(buffer) = self.gather().await {
+            let mut left = &buffer[..];
+            while !left.is_empty() {
+                let written = self.patiently(stream.write(left)).await?.map_err(lost)?;
+                if written == 0 {
+                    return Err(Error::disconnected("the peer closed the connection".into()));
+                }
+                left = &left[written..];
+                self.written(written);
+            }
+            self.recycle(buffer);
         }
-        stream.shutdown().await.map_err(lost)
+        self.patiently(stream.shutdown()).await?.map_err(lost)
     }
 
-    /// Waits for messages and serializes what there is, up to [`GATHER`]. False: closed, and empty.
-    async fn gather(&self, buffer: &mut Vec<u8>) -> Result<bool, Error> {
+    /// What a write gives, unless the peer reads nothing for too long.
+    async fn patiently<T>(&self, write: impl Future<Output = T>) -> Result<T, Error> {
+        let mut write = std::pin::pin!(write);
+        if let Poll::Ready(done) = poll!(&mut write) {
+            return Ok(done);
+        }
+        let stall = self.limits.write_stall;
+        let stalled = async {
+            if let Ok(until) = tokio::time::timeout(stall, self.closing()).await {
+                tokio::time::sleep_until(until).await;
+            }
+        };
+        tokio::select! {
+            done = write => Ok(done),
+            () = stalled => {
+                let detail = format!("the peer has read nothing for {stall:?}");
+                let violation = Violation::new(Reason::WriteStall, detail);
+                self.limits.stats.add(violation.reason);
+                Err(violation.into_error())
+            }
+        }
+    }
+
+    /// Completes when the outbox is closing, with until when it may.
+    fn closing(&self) -> impl Future<Output = Instant> + '_ {
+        poll_fn(|cx| {
+            let mut state = self.state.borrow_mut();
+            if let Some((_, until)) = state.closing {
+                return Poll::Ready(until);
+            }
+            keep(&mut state.writer, cx.waker());
+            Poll::Pending
+        })
+    }
+
+    fn written(&self, bytes: usize) {
+        let mut state = self.state.borrow_mut();
+        state.bytes = state.bytes.saturating_sub(bytes);
+        if state.bytes == 0 {
+            state.replies = 0;
+        }
+        if state.bytes <= self.limits.queued {
+            wake(&mut state.drain);
+        }
+    }
+
+    /// Keeps a buffer for the next messages. A large message once must not cost its size for ever.
+    fn recycle(&self, mut buffer: Vec<u8>) {
+        let mut state = self.state.borrow_mut();
+        buffer.clear();
+        if state.queue.is_empty() {
+            buffer.shrink_to(KEEP);
+        }
+        if state.spare.capacity() == 0 && buffer.capacity() <= 2 * GATHER {
+            state.spare = buffer;
+        }
+    }
+
+    /// Waits for messages and takes what there is, up to about [`GATHER`]. `None`: closed, and empty.
+    async fn gather(&self) -> Option<Vec<u8>> {
         let mut seen = 0;
         poll_fn(|cx| {
-            let mut state = self.0.borrow_mut();
+            let mut state = self.state.borrow_mut();
             if state.queue.is_empty() && state.closing.is_none() {
-                state.writer = Some(cx.waker().clone());
+                keep(&mut state.writer, cx.waker());
                 return Poll::Pending;
             }
             // Somebody queued more since the last turn: perhaps others are about to.
-            if state.queue.len() > seen && state.queue.len() < MANY {
-                seen = state.queue.len();
+            if state.fresh > seen && state.fresh < MANY {
+                seen = state.fresh;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             Poll::Ready(())
         })
         .await;
-        let mut state = self.0.borrow_mut();
-        let some = !state.queue.is_empty();
-        while buffer.len() < GATHER
-            && let Some(message) = state.queue.pop_front()
-        {
-            serialize::write_message(&mut *buffer, &message)?;
+        let mut state = self.state.borrow_mut();
+        let buffer = state.queue.pop_front();
+        if state.queue.is_empty() {
+            state.fresh = 0;
         }
-        Ok(some)
+        buffer
     }
 }
 
 fn wake(waker: &mut Option<Waker>) {
     if let Some(waker) = waker.take() {
         waker.wake();
+    }
+}
+
+fn keep(slot: &mut Option<Waker>, waker: &Waker) {
+    match slot {
+        Some(kept) if kept.will_wake(waker) => {}
+        _ => *slot = Some(waker.clone()),
     }
 }

@@ -1,0 +1,478 @@
+//! The judge between a peer and the RPC system: each message's shape, and every table that a peer can
+//! grow.
+//!
+//! What it finds wrong costs the connection, because then nothing that the peer sends can be trusted.
+//! What is only too much costs the call: it is refused with an `overloaded` exception before it runs.
+//! Everything but calls is always let through, or two peers that wait for each other would wait for
+//! ever.
+
+mod reply;
+mod shape;
+mod slots;
+mod tables;
+mod violation;
+
+use capnp::any_pointer;
+use capnp_rpc::rpc_capnp::{exception, message, resolve, return_};
+
+use super::Message;
+use super::frame::Frame;
+use super::stats::Reason;
+use crate::NetworkLimits;
+use shape::{Cap, Outcome, Resolution, Shape, Target};
+use tables::{Asked, Kind, State, Tables};
+pub(crate) use violation::Violation;
+
+/// What becomes of a message.
+pub(super) enum Verdict {
+    /// The RPC system gets it.
+    Pass,
+    /// The RPC system gets this in its place.
+    Replace(Frame),
+    /// The RPC system never hears of it.
+    Keep,
+}
+
+/// The guard of one connection.
+pub(super) struct Guard {
+    limits: NetworkLimits,
+    tables: Tables,
+    /// The capabilities of the message that is being judged.
+    caps: Vec<Cap>,
+    /// Messages that arrived, which tells whether something happens at all.
+    frames: u64,
+}
+
+impl Guard {
+    pub(super) fn new(limits: NetworkLimits) -> Self {
+        Self {
+            limits,
+            tables: Tables::new(),
+            caps: Vec::new(),
+            frames: 0,
+        }
+    }
+
+    /// Messages that have arrived so far.
+    pub(super) const fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Whether nothing is in flight in either direction and no session is open: each has a promise that
+    /// tells its end.
+    pub(super) const fn is_quiet(&self) -> bool {
+        self.tables.running == 0
+            && self.tables.waiting == 0
+            && self.tables.open_exports == 0
+            && self.tables.open_imports == 0
+    }
+
+    /// Calls in either direction that were cancelled and whose entries stay behind.
+    pub(super) const fn left_behind(&self) -> usize {
+        self.tables.cancelled + self.tables.abandoned
+    }
+
+    /// Judges a message that came in, of so many bytes. `queued` is what waits to be read by the peer;
+    /// `reply` is called with what is to be sent to it at once.
+    pub(super) fn receive(
+        &mut self,
+        body: any_pointer::Reader<'_>,
+        bytes: usize,
+        queued: usize,
+        mut reply: impl FnMut(&Message),
+    ) -> Result<Verdict, Violation> {
+        self.frames += 1;
+        self.limits.stats.received(bytes);
+        if !self.limits.judge {
+            return Ok(Verdict::Pass);
+        }
+        let message: message::Reader<'_> = body.get_as()?;
+        let shape = shape::judge(message, &self.limits, &mut self.caps)?;
+        match shape {
+            Shape::Bootstrap { question } => {
+                let refused = self.busy(0, queued);
+                self.question(question, 0, bytes, refused, reply)
+            }
+            Shape::Call { question, target } => {
+                let depth = self.depth(&target)?;
+                let refused = match depth {
+                    Err(refused) => Some(refused),
+                    Ok(_) => self.busy(bytes, queued),
+                };
+                self.question(question, depth.unwrap_or(0), bytes, refused, &mut reply)
+            }
+            Shape::Return {
+                answer,
+                no_finish,
+                outcome,
+            } => self.returned(answer, no_finish, &outcome),
+            Shape::Finish { question, release } => self.finished(question, release),
+            Shape::Resolve { promise, to } => self.resolved(promise, &to),
+            Shape::Release { id, count } => match self.tables.release_export(id, count) {
+                true => Ok(Verdict::Pass),
+                false => Err(unknown("a release of a capability that it does not hold")),
+            },
+            Shape::Disembargo => Ok(Verdict::Pass),
+            Shape::Unresolved(export) => {
+                if let Some(id) = export
+                    && !self.tables.release_export(id, 1)
+                {
+                    return Err(unknown("an answer to a resolve that was not sent"));
+                }
+                Ok(Verdict::Pass)
+            }
+            Shape::Abort(exception) => Err(Violation::new(
+                Reason::Aborted,
+                reply::text(exception, self.limits.reason_bytes),
+            )),
+        }
+    }
+
+    /// The depth of a call on that target, or why it is refused.
+    fn depth(&self, target: &Target) -> Result<Result<u16, Reason>, Violation> {
+        let mut depth = match *target {
+            Target::Export(id) if self.tables.exports.get(id).is_none() => {
+                return Err(unknown("a call of a capability that it does not hold"));
+            }
+            Target::Export(_) => 0,
+            Target::Answer(question) => match self.below(question) {
+                Some((State::Refused, _)) => return Ok(Err(Reason::Refused)),
+                Some((_, depth)) => depth,
+                None => 0,
+            },
+        };
+        for cap in &self.caps {
+            if let Cap::Answer(question) = *cap
+                && let Some((_, below)) = self.below(question)
+            {
+                depth = depth.max(below);
+            }
+        }
+        Ok(match depth > self.limits.pipeline_depth {
+            true => Err(Reason::PipelineDepth),
+            false => Ok(depth),
+        })
+    }
+
+    /// The depth of what depends on the answer to a question.
+    fn below(&self, question: u32) -> Option<(State, u16)> {
+        let answer = self.tables.answers.get(question)?;
+        let depth = match answer.state {
+            State::Running => answer.depth.saturating_add(1),
+            _ => 0,
+        };
+        Some((answer.state, depth))
+    }
+
+    /// Why a call must not be let through now, if it must not.
+    fn busy(&self, bytes: usize, queued: usize) -> Option<Reason> {
+        let Self { limits, tables, .. } = self;
+        let imports = tables.imports.len() + self.caps.len();
+        let promised = |cap: &&Cap| matches!(cap, Cap::Promise(_));
+        let more = match self.caps.is_empty() {
+            true => 0,
+            false => self.caps.iter().filter(promised).count(),
+        };
+        if tables.in_flight >= limits.in_flight {
+            Some(Reason::InFlight)
+        } else if tables.bytes > 0 && tables.bytes + bytes > limits.in_flight_bytes {
+            Some(Reason::InFlightBytes)
+        } else if queued > limits.queued {
+            Some(Reason::Queued)
+        } else if tables.exports.len() >= limits.exports {
+            Some(Reason::Exports)
+        } else if imports > limits.imports {
+            Some(Reason::Imports)
+        } else if tables.open_imports + more > limits.promises {
+            Some(Reason::Promises)
+        } else {
+            None
+        }
+    }
+
+    fn question(
+        &mut self,
+        question: u32,
+        depth: u16,
+        bytes: usize,
+        refused: Option<Reason>,
+        mut reply: impl FnMut(&Message),
+    ) -> Result<Verdict, Violation> {
+        if self.tables.answers.get(question).is_some() {
+            return Err(Violation::new(
+                Reason::Id,
+                format!("a new question with the id {question}, which is in use"),
+            ));
+        }
+        if self.tables.answers.len() - self.tables.cancelled >= self.limits.questions {
+            let detail = format!("more than {} questions", self.limits.questions);
+            return Err(Violation::new(Reason::Questions, detail));
+        }
+        let Some(reason) = refused else {
+            self.check_promises()?;
+            self.tables.admit(question, depth, bytes);
+            for i in 0..self.caps.len() {
+                self.tables.import(self.caps[i], 0);
+            }
+            return Ok(Verdict::Pass);
+        };
+        self.limits.stats.add(reason);
+        self.tables.refuse(question);
+        reply(&reply::overloaded(question, explain(reason)));
+        for cap in &self.caps {
+            if let Cap::Hosted(id) | Cap::Promise(id) = *cap {
+                reply(&reply::release(id));
+            }
+        }
+        Ok(Verdict::Keep)
+    }
+
+    /// A promise that was resolved is not sent again: to take it once more could close a loop.
+    fn check_promises(&self) -> Result<(), Violation> {
+        for cap in &self.caps {
+            if let Cap::Promise(id) = *cap
+                && self
+                    .tables
+                    .imports
+                    .get(id)
+                    .is_some_and(|i| i.kind == Kind::Resolved)
+            {
+                let detail = "a promise that was resolved already";
+                return Err(Violation::new(Reason::PromiseLoop, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Capabilities outside of calls cannot be refused without losing something.
+    fn check_room(&self, more: usize) -> Result<(), Violation> {
+        if self.tables.imports.len() + more > self.limits.imports {
+            let detail = format!("more than {} capabilities at once", self.limits.imports);
+            return Err(Violation::new(Reason::Imports, detail));
+        }
+        if self.tables.open_imports + more > self.limits.promises
+            && self.caps.iter().any(|cap| matches!(cap, Cap::Promise(_)))
+        {
+            let detail = format!("more than {} promises at once", self.limits.promises);
+            return Err(Violation::new(Reason::Promises, detail));
+        }
+        Ok(())
+    }
+
+    fn returned(
+        &mut self,
+        answer: u32,
+        no_finish: bool,
+        outcome: &Outcome<'_>,
+    ) -> Result<Verdict, Violation> {
+        let Some(before) = self.tables.returned(answer, no_finish) else {
+            return Err(unknown("a return for a question that was not asked"));
+        };
+        if before == Asked::Abandoned {
+            // The RPC system only forgets the question: what came with it is not looked at.
+            return Ok(Verdict::Pass);
+        }
+        match outcome {
+            Outcome::Results => {
+                if !self.caps.is_empty() {
+                    self.check_promises()?;
+                    self.check_room(self.caps.len())?;
+                    for i in 0..self.caps.len() {
+                        self.tables.import(self.caps[i], 0);
+                    }
+                }
+                Ok(Verdict::Pass)
+            }
+            Outcome::Exception(exception) => Ok(self.shorten(*exception, |kind, text| {
+                reply::failed(answer, no_finish, kind, text)
+            })),
+            Outcome::Canceled => {
+                self.limits.stats.add(Reason::Canceled);
+                let text = "the peer cancelled the call";
+                let kind = exception::Type::Failed;
+                let frame = reply::failed(answer, no_finish, kind, text);
+                Ok(Verdict::Replace(frame))
+            }
+        }
+    }
+
+    fn shorten(
+        &self,
+        exception: exception::Reader<'_>,
+        replace: impl FnOnce(exception::Type, &str) -> Frame,
+    ) -> Verdict {
+        match reply::cut(exception, self.limits.reason_bytes) {
+            None => Verdict::Pass,
+            Some(text) => {
+                self.limits.stats.add(Reason::ReasonCut);
+                Verdict::Replace(replace(reply::kind(exception), &text))
+            }
+        }
+    }
+
+    fn finished(&mut self, question: u32, release: bool) -> Result<Verdict, Violation> {
+        match self.tables.finish(question, release) {
+            Some(State::Refused) => return Ok(Verdict::Keep),
+            Some(State::Running) => {
+                self.limits.stats.cancel();
+                if self.tables.cancelled > self.limits.cancelled {
+                    let detail = format!("more than {} cancelled calls", self.limits.cancelled);
+                    return Err(Violation::new(Reason::Cancelled, detail));
+                }
+            }
+            // Those that are not there were returned with word that no finish is needed.
+            Some(State::Returned | State::Cancelled) | None => {}
+        }
+        Ok(Verdict::Pass)
+    }
+
+    fn resolved(&mut self, promise: u32, to: &Resolution<'_>) -> Result<Verdict, Violation> {
+        let depth = match self.tables.imports.get(promise) {
+            // We let go of it while this was on its way.
+            None => 0,
+            Some(import) if import.kind == Kind::Promise => import.depth,
+            Some(_) => return Err(unknown("a resolve of what is no open promise")),
+        };
+        match *to {
+            Resolution::Exception(exception) => {
+                self.tables.resolve_import(promise, Kind::Settled);
+                Ok(self.shorten(exception, |kind, text| {
+                    reply::unresolved(promise, kind, text)
+                }))
+            }
+            Resolution::Capability(cap) => {
+                self.resolves_to(promise, cap, depth)?;
+                self.tables.resolve_import(promise, Kind::Resolved);
+                Ok(Verdict::Pass)
+            }
+        }
+    }
+
+    fn resolves_to(&mut self, promise: u32, cap: Cap, depth: u16) -> Result<(), Violation> {
+        let looped = |detail: &str| Violation::new(Reason::PromiseLoop, detail);
+        match cap {
+            Cap::Hosted(id) | Cap::Promise(id) if id == promise => {
+                return Err(looped("a promise that resolves to itself"));
+            }
+            Cap::Receiver(id) => {
+                let ours = self.tables.exports.get(id);
+                if ours.is_some_and(|export| export.promise) {
+                    return Err(looped("a promise that resolves to a promise of ours"));
+                }
+            }
+            Cap::Promise(_) if depth >= self.limits.promise_depth => {
+                return Err(looped("too many promises that resolve to promises"));
+            }
+            _ => {}
+        }
+        self.caps.clear();
+        self.caps.push(cap);
+        self.check_promises()?;
+        self.check_room(1)?;
+        self.tables.import(cap, depth.saturating_add(1));
+        Ok(())
+    }
+
+    /// Takes note of a message that goes out. Ours are as they should be: what cannot be read is passed
+    /// over.
+    pub(super) fn send(&mut self, body: any_pointer::Reader<'_>, bytes: usize) -> Sent {
+        self.limits.stats.queued(bytes);
+        let message = body.get_as::<message::Reader<'_>>();
+        let Ok(Ok(which)) = message.map(|message| message.which()) else {
+            return Sent::Other;
+        };
+        if !self.limits.judge {
+            return Sent::Other;
+        }
+        self.note(which, bytes).unwrap_or(Sent::Other)
+    }
+
+    fn note(&mut self, which: message::WhichReader<'_>, bytes: usize) -> capnp::Result<Sent> {
+        match which {
+            message::Bootstrap(it) => {
+                self.tables.ask(it?.get_question_id());
+                return Ok(Sent::Call);
+            }
+            message::Call(it) => {
+                let it = it?;
+                self.tables.ask(it.get_question_id());
+                for descriptor in it.get_params()?.get_cap_table()? {
+                    self.export(descriptor);
+                }
+                return Ok(Sent::Call);
+            }
+            message::Return(it) => {
+                let it = it?;
+                let (id, no_finish) = (it.get_answer_id(), it.get_no_finish_needed());
+                self.tables.answer(id, no_finish, bytes);
+                if !no_finish && let return_::Results(results) = it.which()? {
+                    for descriptor in results?.get_cap_table()? {
+                        if let Some(export) = self.export(descriptor)
+                            && let Some(answer) = self.tables.answers.get_mut(id)
+                        {
+                            answer.exports.push(export);
+                        }
+                    }
+                }
+            }
+            message::Finish(it) => {
+                if self.tables.finish_asked(it?.get_question_id()) {
+                    self.limits.stats.abandon();
+                }
+            }
+            message::Release(it) => {
+                let it = it?;
+                self.tables
+                    .release_import(it.get_id(), it.get_reference_count());
+            }
+            message::Resolve(it) => {
+                let it = it?;
+                self.tables.resolve_export(it.get_promise_id());
+                if let resolve::Cap(descriptor) = it.which()? {
+                    self.export(descriptor?);
+                }
+            }
+            _ => {}
+        }
+        Ok(Sent::Other)
+    }
+
+    fn export(&mut self, it: capnp_rpc::rpc_capnp::cap_descriptor::Reader<'_>) -> Option<u32> {
+        use capnp_rpc::rpc_capnp::cap_descriptor::{SenderHosted, SenderPromise};
+        let (id, promise) = match it.which().ok()? {
+            SenderHosted(id) => (id, false),
+            SenderPromise(id) => (id, true),
+            _ => return None,
+        };
+        self.tables.export(id, promise);
+        Some(id)
+    }
+}
+
+/// What was sent, as far as it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// A question of ours: our own doing.
+    Call,
+    /// Anything else, which a peer can make us send.
+    Other,
+}
+
+fn unknown(detail: &str) -> Violation {
+    Violation::new(Reason::Id, detail)
+}
+
+/// What a refused caller is told.
+const fn explain(reason: Reason) -> &'static str {
+    match reason {
+        Reason::InFlight => "too many calls in flight on this connection",
+        Reason::InFlightBytes => "the calls in flight on this connection are too large together",
+        Reason::Queued => "replies on this connection are not read",
+        Reason::Exports => "too many capabilities are held through this connection",
+        Reason::Imports => "too many capabilities were passed through this connection",
+        Reason::Promises => "too many promises were passed through this connection",
+        Reason::PipelineDepth => "too many calls are pipelined on each other",
+        Reason::Refused => "the call that it depends on was refused",
+        _ => "too much to do",
+    }
+}

@@ -1,0 +1,80 @@
+//! Messages that the guard makes itself: what it answers without asking the RPC system, and what it
+//! puts in the place of a message that must not be seen as it is.
+
+use capnp::message::{Builder, HeapAllocator};
+use capnp_rpc::rpc_capnp::{exception, message, resolve};
+
+use crate::network::frame::Frame;
+
+type Message = Builder<HeapAllocator>;
+
+fn build(fill: impl FnOnce(message::Builder<'_>)) -> Message {
+    let allocator = HeapAllocator::new().first_segment_words(32);
+    let mut message = Builder::new(allocator);
+    fill(message.init_root());
+    message
+}
+
+/// The answer to a call that was not run. The capabilities in its parameters are released apart, by
+/// [`release`]: not every peer heeds a return that says so.
+pub(super) fn overloaded(answer: u32, reason: &str) -> Message {
+    build(|message| {
+        let mut it = message.init_return();
+        it.set_answer_id(answer);
+        it.set_release_param_caps(false);
+        let mut exception = it.init_exception();
+        exception.set_type(exception::Type::Overloaded);
+        exception.set_reason(reason);
+    })
+}
+
+pub(super) fn release(import: u32) -> Message {
+    build(|message| {
+        let mut it = message.init_release();
+        it.set_id(import);
+        it.set_reference_count(1);
+    })
+}
+
+/// A return, as if the peer had sent it, with an exception of this text.
+pub(super) fn failed(answer: u32, no_finish: bool, kind: exception::Type, reason: &str) -> Frame {
+    Frame::of(&build(|message| {
+        let mut it = message.init_return();
+        it.set_answer_id(answer);
+        it.set_no_finish_needed(no_finish);
+        let mut exception = it.init_exception();
+        exception.set_type(kind);
+        exception.set_reason(reason);
+    }))
+}
+
+/// A resolve, as if the peer had sent it, to an exception of this text.
+pub(super) fn unresolved(promise: u32, kind: exception::Type, reason: &str) -> Frame {
+    Frame::of(&build(|message| {
+        let mut it: resolve::Builder<'_> = message.init_resolve();
+        it.set_promise_id(promise);
+        let mut exception = it.init_exception();
+        exception.set_type(kind);
+        exception.set_reason(reason);
+    }))
+}
+
+/// The text of an exception if it is longer than that, cut there.
+pub(super) fn cut(exception: exception::Reader<'_>, limit: usize) -> Option<String> {
+    let reason = exception.get_reason().ok()?;
+    let bytes = reason.as_bytes();
+    let kept = bytes.get(..limit).filter(|_| bytes.len() > limit)?;
+    Some(format!("{}...", String::from_utf8_lossy(kept)))
+}
+
+/// The text of an exception, cut if need be.
+pub(super) fn text(exception: exception::Reader<'_>, limit: usize) -> String {
+    cut(exception, limit).unwrap_or_else(|| match exception.get_reason() {
+        Ok(reason) => String::from_utf8_lossy(reason.as_bytes()).into_owned(),
+        Err(_) => "an exception that cannot be read".into(),
+    })
+}
+
+pub(super) fn kind(exception: exception::Reader<'_>) -> exception::Type {
+    exception.get_type().unwrap_or(exception::Type::Failed)
+}

@@ -1,0 +1,271 @@
+//! What one message is, and whether this protocol has a use for it: an allow-list of kinds and forms,
+//! and bounds on every list that the RPC system would walk.
+//!
+//! It knows nothing of earlier messages; [tables](super::tables) do. What a call carries is not looked
+//! at: whoever reads it bounds it.
+
+use capnp::struct_list;
+use capnp_rpc::rpc_capnp::{
+    call, cap_descriptor, disembargo, exception, message, message_target, payload, promised_answer,
+    resolve, return_,
+};
+
+use super::violation::Violation;
+use crate::NetworkLimits;
+use crate::network::stats::Reason;
+
+/// A message of an allowed shape.
+pub(super) enum Shape<'a> {
+    Bootstrap {
+        question: u32,
+    },
+    Call {
+        question: u32,
+        target: Target,
+    },
+    Return {
+        answer: u32,
+        no_finish: bool,
+        outcome: Outcome<'a>,
+    },
+    Finish {
+        question: u32,
+        release: bool,
+    },
+    Resolve {
+        promise: u32,
+        to: Resolution<'a>,
+    },
+    Release {
+        id: u32,
+        count: u32,
+    },
+    /// Its target is the RPC system's to judge: it holds no more than the message.
+    Disembargo,
+    /// The peer did not know what to do with a resolve of ours, with this capability in it.
+    Unresolved(Option<u32>),
+    Abort(exception::Reader<'a>),
+}
+
+pub(super) enum Target {
+    Export(u32),
+    Answer(u32),
+}
+
+pub(super) enum Outcome<'a> {
+    /// Its capabilities are in the list that [`judge`] fills.
+    Results,
+    Exception(exception::Reader<'a>),
+    Canceled,
+}
+
+pub(super) enum Resolution<'a> {
+    Capability(Cap),
+    Exception(exception::Reader<'a>),
+}
+
+/// A capability in a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cap {
+    None,
+    /// The sender's.
+    Hosted(u32),
+    /// The sender's, not settled.
+    Promise(u32),
+    /// The receiver's.
+    Receiver(u32),
+    /// The receiver's: in the answer to this question.
+    Answer(u32),
+}
+
+/// Judges a message. `caps` is filled with the capabilities of a call's parameters or results.
+pub(super) fn judge<'a>(
+    message: message::Reader<'a>,
+    limits: &NetworkLimits,
+    caps: &mut Vec<Cap>,
+) -> Result<Shape<'a>, Violation> {
+    caps.clear();
+    let which = message
+        .which()
+        .map_err(|unknown| kind(&format!("number {}", unknown.0)))?;
+    Ok(match which {
+        message::Bootstrap(it) => Shape::Bootstrap {
+            question: it?.get_question_id(),
+        },
+        message::Call(it) => call(it?, limits, caps)?,
+        message::Return(it) => return_(it?, limits, caps)?,
+        message::Finish(it) => {
+            let it = it?;
+            Shape::Finish {
+                question: it.get_question_id(),
+                release: it.get_release_result_caps(),
+            }
+        }
+        message::Resolve(it) => resolve(it?, limits)?,
+        message::Release(it) => {
+            let it = it?;
+            Shape::Release {
+                id: it.get_id(),
+                count: it.get_reference_count(),
+            }
+        }
+        message::Disembargo(it) => disembargo(it?, limits)?,
+        message::Unimplemented(it) => unimplemented(it?, limits)?,
+        message::Abort(it) => Shape::Abort(it?),
+        message::Provide(_) => return Err(kind("provide")),
+        message::Accept(_) => return Err(kind("accept")),
+        message::Join(_) => return Err(kind("join")),
+        message::ObsoleteSave(_) | message::ObsoleteDelete(_) => {
+            return Err(kind("save or delete"));
+        }
+    })
+}
+
+fn kind(name: &str) -> Violation {
+    let detail = format!("a message of a kind that this protocol has no use for: {name}");
+    Violation::new(Reason::Kind, detail)
+}
+
+fn form(what: &str) -> Violation {
+    Violation::new(Reason::Form, what)
+}
+
+fn call<'a>(
+    it: call::Reader<'a>,
+    limits: &NetworkLimits,
+    caps: &mut Vec<Cap>,
+) -> Result<Shape<'a>, Violation> {
+    match it.get_send_results_to().which()? {
+        call::send_results_to::Caller(()) => {}
+        _ => return Err(form("a call whose results go elsewhere than to its caller")),
+    }
+    let target = target(it.get_target()?, limits)?;
+    capabilities(it.get_params()?, limits, caps)?;
+    Ok(Shape::Call {
+        question: it.get_question_id(),
+        target,
+    })
+}
+
+fn return_<'a>(
+    it: return_::Reader<'a>,
+    limits: &NetworkLimits,
+    caps: &mut Vec<Cap>,
+) -> Result<Shape<'a>, Violation> {
+    let outcome = match it.which()? {
+        return_::Results(results) => {
+            capabilities(results?, limits, caps)?;
+            if caps.iter().any(|cap| matches!(cap, Cap::Answer(_))) {
+                return Err(form("a result that is a capability of one of our answers"));
+            }
+            Outcome::Results
+        }
+        return_::Exception(exception) => Outcome::Exception(exception?),
+        return_::Canceled(()) => Outcome::Canceled,
+        _ => return Err(form("a return whose results are elsewhere")),
+    };
+    Ok(Shape::Return {
+        answer: it.get_answer_id(),
+        no_finish: it.get_no_finish_needed(),
+        outcome,
+    })
+}
+
+fn resolve<'a>(it: resolve::Reader<'a>, limits: &NetworkLimits) -> Result<Shape<'a>, Violation> {
+    let to = match it.which()? {
+        resolve::Cap(descriptor) => match capability(descriptor?, limits)? {
+            Cap::None => return Err(form("a promise that resolves to no capability")),
+            // Our answer may be what waits for this promise.
+            Cap::Answer(_) => {
+                let detail = "a promise that resolves to one of our answers";
+                return Err(Violation::new(Reason::PromiseLoop, detail));
+            }
+            cap => Resolution::Capability(cap),
+        },
+        resolve::Exception(exception) => Resolution::Exception(exception?),
+    };
+    Ok(Shape::Resolve {
+        promise: it.get_promise_id(),
+        to,
+    })
+}
+
+fn disembargo<'a>(
+    it: disembargo::Reader<'a>,
+    limits: &NetworkLimits,
+) -> Result<Shape<'a>, Violation> {
+    match it.get_context().which()? {
+        disembargo::context::SenderLoopback(_) | disembargo::context::ReceiverLoopback(_) => {}
+        _ => return Err(form("a disembargo for a third party")),
+    }
+    target(it.get_target()?, limits)?;
+    Ok(Shape::Disembargo)
+}
+
+/// Of all that we send, only a resolve may be unknown to a peer.
+fn unimplemented<'a>(
+    it: message::Reader<'a>,
+    limits: &NetworkLimits,
+) -> Result<Shape<'a>, Violation> {
+    let message::Resolve(resolve) = it.which()? else {
+        return Err(form("the peer does not implement a message that is needed"));
+    };
+    Ok(Shape::Unresolved(match resolve?.which()? {
+        resolve::Cap(descriptor) => match capability(descriptor?, limits)? {
+            Cap::Hosted(id) | Cap::Promise(id) => Some(id),
+            _ => None,
+        },
+        resolve::Exception(_) => None,
+    }))
+}
+
+fn target(it: message_target::Reader<'_>, limits: &NetworkLimits) -> Result<Target, Violation> {
+    Ok(match it.which()? {
+        message_target::ImportedCap(id) => Target::Export(id),
+        message_target::PromisedAnswer(answer) => Target::Answer(promised(answer?, limits)?),
+    })
+}
+
+fn promised(it: promised_answer::Reader<'_>, limits: &NetworkLimits) -> Result<u32, Violation> {
+    let steps = it.get_transform()?;
+    if steps.len() > limits.transform {
+        let detail = format!("{} steps to a capability", steps.len());
+        return Err(Violation::new(Reason::TooLong, detail));
+    }
+    for step in steps {
+        step.which()?;
+    }
+    Ok(it.get_question_id())
+}
+
+fn capabilities(
+    it: payload::Reader<'_>,
+    limits: &NetworkLimits,
+    caps: &mut Vec<Cap>,
+) -> Result<(), Violation> {
+    if !it.has_cap_table() {
+        return Ok(());
+    }
+    let table: struct_list::Reader<'_, cap_descriptor::Owned> = it.get_cap_table()?;
+    if table.len() > limits.capabilities {
+        let detail = format!("{} capabilities in one message", table.len());
+        return Err(Violation::new(Reason::TooLong, detail));
+    }
+    for descriptor in table {
+        caps.push(capability(descriptor, limits)?);
+    }
+    Ok(())
+}
+
+fn capability(it: cap_descriptor::Reader<'_>, limits: &NetworkLimits) -> Result<Cap, Violation> {
+    Ok(match it.which()? {
+        cap_descriptor::None(()) => Cap::None,
+        cap_descriptor::SenderHosted(id) => Cap::Hosted(id),
+        cap_descriptor::SenderPromise(id) => Cap::Promise(id),
+        cap_descriptor::ReceiverHosted(id) => Cap::Receiver(id),
+        cap_descriptor::ReceiverAnswer(answer) => Cap::Answer(promised(answer?, limits)?),
+        cap_descriptor::ThirdPartyHosted(_) => {
+            return Err(form("a capability of a third party"));
+        }
+    })
+}

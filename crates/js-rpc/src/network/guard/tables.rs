@@ -1,0 +1,332 @@
+//! The tables that both sides of a connection share, mirrored: who asked what, who holds what.
+//!
+//! capnp-rpc keeps the same ones, but does not bound them, and trusts the peer in some places. Here each
+//! entry is small, and is made and removed as capnp-rpc does it, so that their numbers agree.
+
+use super::shape::Cap;
+use super::slots::Slots;
+
+/// A question of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Waiting,
+    /// Finished before it returned.
+    Abandoned,
+    Returned,
+}
+
+/// A question of the peer.
+pub(super) struct Answer {
+    pub(super) state: State,
+    /// How many questions that have not returned stand between this and something that is there.
+    pub(super) depth: u16,
+    /// What is held for it: its parameters until it returns, then its results.
+    pub(super) bytes: u32,
+    /// Capabilities of ours in its results.
+    pub(super) exports: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Running,
+    Returned,
+    /// Finished before it returned. capnp-rpc keeps it until it returns, which it may never do.
+    Cancelled,
+    /// We refused it: the RPC system knows nothing of it.
+    Refused,
+}
+
+/// A capability of ours that the peer holds.
+pub(super) struct Export {
+    references: u32,
+    /// It is a promise, which has not been resolved.
+    pub(super) open: bool,
+    /// It was a promise when the peer got it.
+    pub(super) promise: bool,
+}
+
+/// A capability of the peer's that we hold.
+pub(super) struct Import {
+    references: u32,
+    pub(super) kind: Kind,
+    /// How many promises were resolved to promises before this one.
+    pub(super) depth: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Settled,
+    Promise,
+    /// A promise that was resolved to something else.
+    Resolved,
+}
+
+/// All of them, with the sums that are bounded.
+pub(super) struct Tables {
+    pub(super) asked: Slots<Asked>,
+    pub(super) answers: Slots<Answer>,
+    pub(super) exports: Slots<Export>,
+    pub(super) imports: Slots<Import>,
+    /// Questions of the peer that it has not finished and that we did not refuse.
+    pub(super) in_flight: usize,
+    /// What is held for questions of the peer.
+    pub(super) bytes: usize,
+    /// Questions of the peer that have not returned.
+    pub(super) running: usize,
+    /// Questions of the peer that it cancelled.
+    pub(super) cancelled: usize,
+    /// Questions of ours that have not returned, and those that we gave up on.
+    pub(super) waiting: usize,
+    pub(super) abandoned: usize,
+    /// Unresolved promises that the peer holds, and that we hold.
+    pub(super) open_exports: usize,
+    pub(super) open_imports: usize,
+}
+
+impl Tables {
+    pub(super) fn new() -> Self {
+        Self {
+            asked: Slots::new(),
+            answers: Slots::new(),
+            exports: Slots::new(),
+            imports: Slots::new(),
+            in_flight: 0,
+            bytes: 0,
+            running: 0,
+            cancelled: 0,
+            waiting: 0,
+            abandoned: 0,
+            open_exports: 0,
+            open_imports: 0,
+        }
+    }
+
+    // Questions of ours.
+
+    pub(super) fn ask(&mut self, question: u32) {
+        self.asked.insert(question, Asked::Waiting);
+        self.waiting += 1;
+    }
+
+    /// We finish a question. True: before it returned.
+    pub(super) fn finish_asked(&mut self, question: u32) -> bool {
+        match self.asked.get_mut(question) {
+            Some(state @ Asked::Waiting) => {
+                *state = Asked::Abandoned;
+                self.waiting -= 1;
+                self.abandoned += 1;
+                true
+            }
+            Some(Asked::Returned) => {
+                self.asked.remove(question);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// A question of ours returned; what it was before. `None`: there is no such question.
+    pub(super) fn returned(&mut self, question: u32, no_finish: bool) -> Option<Asked> {
+        let state = self.asked.get_mut(question)?;
+        let before = *state;
+        match before {
+            Asked::Waiting => {
+                self.waiting -= 1;
+                *state = Asked::Returned;
+                if no_finish {
+                    self.asked.remove(question);
+                }
+            }
+            Asked::Abandoned => {
+                self.abandoned -= 1;
+                self.asked.remove(question);
+            }
+            Asked::Returned => return None,
+        }
+        Some(before)
+    }
+
+    // Questions of the peer.
+
+    pub(super) fn admit(&mut self, question: u32, depth: u16, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let exports = Vec::new();
+        let answer = Answer {
+            state: State::Running,
+            depth,
+            bytes,
+            exports,
+        };
+        self.answers.insert(question, answer);
+        self.in_flight += 1;
+        self.running += 1;
+        self.bytes += bytes as usize;
+    }
+
+    pub(super) fn refuse(&mut self, question: u32) {
+        let answer = Answer {
+            state: State::Refused,
+            depth: 0,
+            bytes: 0,
+            exports: Vec::new(),
+        };
+        self.answers.insert(question, answer);
+    }
+
+    /// We answer a question of the peer.
+    pub(super) fn answer(&mut self, question: u32, no_finish: bool, bytes: usize) {
+        let Some(answer) = self.answers.get_mut(question) else {
+            return;
+        };
+        match answer.state {
+            State::Running => {
+                self.running -= 1;
+                self.bytes -= answer.bytes as usize;
+                if no_finish {
+                    self.in_flight -= 1;
+                    self.answers.remove(question);
+                } else {
+                    answer.state = State::Returned;
+                    // Results with capabilities are kept for pipelined calls.
+                    answer.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+                    self.bytes += answer.bytes as usize;
+                }
+            }
+            State::Cancelled => {
+                self.cancelled -= 1;
+                self.answers.remove(question);
+            }
+            State::Returned | State::Refused => {}
+        }
+    }
+
+    /// The peer finished a question; the state in which it was.
+    pub(super) fn finish(&mut self, question: u32, release: bool) -> Option<State> {
+        let answer = self.answers.get_mut(question)?;
+        let state = answer.state;
+        match state {
+            State::Running => {
+                answer.state = State::Cancelled;
+                self.running -= 1;
+                self.in_flight -= 1;
+                self.cancelled += 1;
+                self.bytes -= std::mem::take(&mut answer.bytes) as usize;
+            }
+            State::Returned => {
+                self.in_flight -= 1;
+                self.bytes -= answer.bytes as usize;
+                let exports = std::mem::take(&mut answer.exports);
+                self.answers.remove(question);
+                if release {
+                    for id in exports {
+                        self.release_export(id, 1);
+                    }
+                }
+            }
+            State::Refused => {
+                self.answers.remove(question);
+            }
+            State::Cancelled => {}
+        }
+        Some(state)
+    }
+
+    // Capabilities.
+
+    /// A capability of ours goes out.
+    pub(super) fn export(&mut self, id: u32, promise: bool) {
+        match self.exports.get_mut(id) {
+            Some(export) => export.references = export.references.saturating_add(1),
+            None => {
+                let export = Export {
+                    references: 1,
+                    open: promise,
+                    promise,
+                };
+                self.exports.insert(id, export);
+                self.open_exports += usize::from(promise);
+            }
+        }
+    }
+
+    /// A promise of ours is resolved.
+    pub(super) fn resolve_export(&mut self, id: u32) {
+        if let Some(export) = self.exports.get_mut(id)
+            && std::mem::take(&mut export.open)
+        {
+            self.open_exports -= 1;
+        }
+    }
+
+    /// The peer lets go of a capability of ours. False: it did not have it, or not so often.
+    pub(super) fn release_export(&mut self, id: u32, count: u32) -> bool {
+        let Some(export) = self.exports.get_mut(id) else {
+            return false;
+        };
+        let Some(left) = export.references.checked_sub(count) else {
+            return false;
+        };
+        export.references = left;
+        if left == 0
+            && let Some(export) = self.exports.remove(id)
+        {
+            self.open_exports -= usize::from(export.open);
+        }
+        true
+    }
+
+    /// A capability of the peer's comes in, behind so many promises.
+    pub(super) fn import(&mut self, cap: Cap, depth: u16) {
+        let (id, promise) = match cap {
+            Cap::Hosted(id) => (id, false),
+            Cap::Promise(id) => (id, true),
+            Cap::None | Cap::Receiver(_) | Cap::Answer(_) => return,
+        };
+        match self.imports.get_mut(id) {
+            Some(import) => {
+                import.references = import.references.saturating_add(1);
+                import.depth = import.depth.max(depth);
+                if promise && import.kind == Kind::Settled {
+                    import.kind = Kind::Promise;
+                    self.open_imports += 1;
+                }
+            }
+            None => {
+                let import = Import {
+                    references: 1,
+                    kind: if promise {
+                        Kind::Promise
+                    } else {
+                        Kind::Settled
+                    },
+                    depth,
+                };
+                self.imports.insert(id, import);
+                self.open_imports += usize::from(promise);
+            }
+        }
+    }
+
+    /// A promise that we hold is resolved.
+    pub(super) fn resolve_import(&mut self, id: u32, kind: Kind) {
+        if let Some(import) = self.imports.get_mut(id)
+            && import.kind == Kind::Promise
+        {
+            import.kind = kind;
+            self.open_imports -= 1;
+        }
+    }
+
+    /// We let go of a capability of the peer's.
+    pub(super) fn release_import(&mut self, id: u32, count: u32) {
+        let Some(import) = self.imports.get_mut(id) else {
+            return;
+        };
+        import.references = import.references.saturating_sub(count);
+        if import.references == 0
+            && let Some(import) = self.imports.remove(id)
+        {
+            self.open_imports -= usize::from(import.kind == Kind::Promise);
+        }
+    }
+}
