@@ -90,7 +90,7 @@ fn check_binding(endpoint: &Endpoint, known: &[&str]) -> Result<(), Failure> {
 fn is_public(address: &Address) -> bool {
     match address {
         Address::Unix(_) => false,
-        Address::Tcp { host, .. } => match host.parse::<IpAddr>() {
+        Address::Tcp { host, .. } | Address::Tls { host, .. } => match host.parse::<IpAddr>() {
             Ok(ip) => !ip.to_canonical().is_loopback(),
             Err(_) => false,
         },

@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where a peer is: `unix:/path`, `host:port`, `tcp:host:port`, or, to listen on, `*:port`.
+/// Where a peer is: `unix:/path`, `host:port`, `tcp:host:port`, `tls:host:port`, or, to listen on,
+/// `*:port`.
 ///
 /// ```
 /// use js_rpc::Address;
@@ -23,11 +24,20 @@ pub enum Address {
         /// The port; 0 lets the system choose one to listen on.
         port: u16,
     },
+    /// The same, under TLS. Over TCP without TLS it can never be reached by mistake.
+    Tls {
+        /// The name, or the address without brackets; the peer's certificate must be for it.
+        host: String,
+        /// The port; 0 lets the system choose one to listen on.
+        port: u16,
+    },
 }
 
 /// A text that is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not an address: {reason}; write unix:/path, host:port or *:port")]
+#[error(
+    "{text:?} is not an address: {reason}; write unix:/path, host:port, tls:host:port or *:port"
+)]
 pub struct InvalidAddress {
     text: String,
     reason: &'static str,
@@ -58,7 +68,10 @@ impl FromStr for Address {
             }
             return Ok(Self::Unix(path.into()));
         }
-        let rest = text.strip_prefix("tcp:").unwrap_or(text);
+        let (rest, tls) = match text.strip_prefix("tls:") {
+            Some(rest) => (rest, true),
+            None => (text.strip_prefix("tcp:").unwrap_or(text), false),
+        };
         let (host, port) = rest
             .rsplit_once(':')
             .ok_or_else(|| invalid("there is no port"))?;
@@ -76,9 +89,10 @@ impl FromStr for Address {
         if host.contains(['/', '[', ']']) || (host.contains(':') && !rest.starts_with('[')) {
             return Err(invalid("the host is neither a name nor an address"));
         }
-        Ok(Self::Tcp {
-            host: host.to_owned(),
-            port,
+        let host = host.to_owned();
+        Ok(match tls {
+            true => Self::Tls { host, port },
+            false => Self::Tcp { host, port },
         })
     }
 }
@@ -87,9 +101,19 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Tcp { host, port } => endpoint(f, host, *port),
+            Self::Tls { host, port } => {
+                f.write_str("tls:")?;
+                endpoint(f, host, *port)
+            }
         }
+    }
+}
+
+fn endpoint(f: &mut fmt::Formatter<'_>, host: &str, port: u16) -> fmt::Result {
+    match host.contains(':') {
+        true => write!(f, "[{host}]:{port}"),
+        false => write!(f, "{host}:{port}"),
     }
 }
 
@@ -106,6 +130,9 @@ mod tests {
             ("tcp:127.0.0.1:0", "127.0.0.1:0"),
             ("*:7400", "0.0.0.0:7400"),
             ("[::1]:7400", "[::1]:7400"),
+            ("tls:db.example:7400", "tls:db.example:7400"),
+            ("tls:*:7400", "tls:0.0.0.0:7400"),
+            ("tls:[::1]:7400", "tls:[::1]:7400"),
         ];
         for (text, printed) in cases {
             let address: Address = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
@@ -124,6 +151,8 @@ mod tests {
             ("localhost:", "not a number"),
             ("localhost:70000", "not a number"),
             ("unix:", "no path"),
+            ("tls:", "no port"),
+            ("tls::7400", "no host"),
             ("::1:7400", "neither a name nor an address"),
             (long.as_str(), "107 bytes"),
         ];

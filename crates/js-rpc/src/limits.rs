@@ -18,6 +18,16 @@ pub struct RpcLimits {
     pub linger: Duration,
     /// For calls in flight to finish when a server shuts down: 10 s.
     pub drain: Duration,
+    /// Connections that a server has at once, on all of its listeners: 768. A process commonly may have
+    /// 1024 descriptors, and needs some for files and for connections of its own.
+    pub connections: usize,
+    /// Connections that one peer may have at once: 384, half of all, so that no single one fills the
+    /// server. A peer is a user on unix sockets; an IPv4 address or the first 64 bits of an IPv6
+    /// address on TCP.
+    pub connections_per_peer: usize,
+    /// Of all connections, those that only peers may take that have none yet: 64. A flood from several
+    /// peers at once leaves these to others.
+    pub connections_reserved: usize,
     /// What a peer may make the network hold or wait for.
     pub network: NetworkLimits,
     /// What a value may be like.
@@ -31,6 +41,9 @@ impl Default for RpcLimits {
             call: Duration::from_secs(30),
             linger: Duration::from_secs(10),
             drain: Duration::from_secs(10),
+            connections: 768,
+            connections_per_peer: 384,
+            connections_reserved: 64,
             network: NetworkLimits::default(),
             decode: DecodeLimits::default(),
         }

@@ -93,7 +93,7 @@ async fn answer_to(address: &Address, request: &[u8]) -> Vec<u8> {
                 stream.write_all(request).await.unwrap();
                 let _ = stream.read_to_end(&mut answer).await;
             }
-            Address::Tcp { host, port } => {
+            Address::Tcp { host, port } | Address::Tls { host, port } => {
                 let mut stream = TcpStream::connect((host.as_str(), *port)).await.unwrap();
                 stream.write_all(request).await.unwrap();
                 let _ = stream.read_to_end(&mut answer).await;

@@ -17,7 +17,7 @@ use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
 
 use crate::shared::Shared;
-use crate::stream::{Stream, explain_connect};
+use crate::stream::{Stream, Trust};
 use crate::{Address, CallError, RpcLimits, network, opening};
 
 /// How to connect.
@@ -30,6 +30,8 @@ pub struct ConnectOptions {
     /// The binding to ask for with `CONNECT`, as workerd does through `capnpConnectHost`. By default
     /// the connection begins with Cap'n Proto, and each binding is asked for by name.
     pub connect: Option<String>,
+    /// Whom to talk to; see there for the defaults.
+    pub trust: Trust,
 }
 
 impl Default for ConnectOptions {
@@ -38,6 +40,7 @@ impl Default for ConnectOptions {
             sinks: no_sinks(),
             limits: RpcLimits::default(),
             connect: None,
+            trust: Trust::default(),
         }
     }
 }
@@ -87,9 +90,7 @@ impl Connection {
         };
         let limit = options.limits.connect;
         let opened = tokio::time::timeout(limit, async {
-            let stream = Stream::connect(address)
-                .await
-                .map_err(|error| explain_connect(&error))?;
+            let stream = Stream::connect(address, &options.trust).await?;
             let (mut read, mut write) = network::split(stream);
             if let Some(name) = &options.connect {
                 opening::connect(&mut read, &mut write, name)

@@ -204,6 +204,8 @@ impl Outbox {
                 left = &left[written..];
                 self.written(written);
             }
+            // Nothing to do without TLS, which may still hold what the socket did not take.
+            self.patiently(stream.flush()).await?.map_err(lost)?;
             self.recycle(buffer);
         }
         self.patiently(stream.shutdown()).await?.map_err(lost)

@@ -1,8 +1,9 @@
 //! The callee: listeners, connections, bindings, sessions, and how all of it ends.
 
+mod accept;
 mod entry;
 mod pipeline;
-
+mod quota;
 mod tail;
 pub(crate) mod target;
 
@@ -21,7 +22,7 @@ use crate::opening::{self, Opening};
 use crate::proxy::Proxy;
 use crate::service::Service;
 use crate::shared::Shared;
-use crate::stream::{Listener, Stream};
+use crate::stream::{Accepted, Listener};
 use crate::{RpcLimits, network};
 
 pub use tail::TailReceiver;
@@ -121,9 +122,11 @@ impl Server {
             close: close.clone(),
         });
         let tasks = tokio_util::task::TaskTracker::new();
+        let quota = quota::Quota::new(&running.shared.limits);
         for listener in listeners {
-            let (stop, running) = (stop.clone(), Rc::clone(&running));
-            tasks.spawn_local(accept_all(listener, running, tasks.clone(), stop));
+            let (stop, running, quota) = (stop.clone(), Rc::clone(&running), Rc::clone(&quota));
+            let accepting = accept::accept_all(listener, running, quota, tasks.clone(), stop);
+            tasks.spawn_local(accepting);
         }
         shutdown.await;
         // Listeners go first, and with them the sockets' files.
@@ -149,44 +152,22 @@ pub(crate) struct Running {
     close: CancellationToken,
 }
 
-async fn accept_all(
-    listener: Listener,
+async fn connection(
+    accepted: Accepted,
+    fixed: Option<String>,
     running: Rc<Running>,
-    tasks: tokio_util::task::TaskTracker,
-    stop: CancellationToken,
-) {
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok(stream) => {
-                let running = Rc::clone(&running);
-                let binding = listener.fixed_binding().map(str::to_owned);
-                tasks.spawn_local(async move {
-                    if let Err(error) = connection(stream, binding, running).await {
-                        tracing::debug!(%error, "a connection ended");
-                    }
-                });
-            }
-            Err(error) => {
-                // Out of descriptors or the like: what is open goes on, and accepting is tried again.
-                tracing::warn!(%error, address = %listener.address(), "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-async fn connection(stream: Stream, fixed: Option<String>, running: Rc<Running>) -> io::Result<()> {
-    let (mut read, mut write) = network::split(stream);
+) -> io::Result<()> {
     let limit = running.shared.limits.connect;
-    let opening = tokio::select! {
-        opening = tokio::time::timeout(limit, opening::accept(&mut read, &mut write)) => opening,
+    let opened = tokio::time::timeout(limit, async {
+        let (mut read, mut write) = network::split(accepted.open().await?);
+        let opening = opening::accept(&mut read, &mut write).await?;
+        io::Result::Ok((read, write, opening))
+    });
+    let opened = tokio::select! {
+        opened = opened => opened,
         () = running.close.cancelled() => return Ok(()),
     };
-    let opening = opening.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let (read, write, opening) = opened.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     let bootstrap = match opening {
         Opening::Connect(name) => {
             let name = fixed.unwrap_or(name);

@@ -13,7 +13,7 @@ pub async fn get(address: &Address, path: &str) -> (u16, String) {
 async fn request_raw(address: &Address, bytes: &[u8]) -> (u16, String) {
     match address {
         Address::Unix(path) => exchange(UnixStream::connect(path).await.unwrap(), bytes).await,
-        Address::Tcp { host, port } => {
+        Address::Tcp { host, port } | Address::Tls { host, port } => {
             let stream = TcpStream::connect((host.as_str(), *port)).await.unwrap();
             exchange(stream, bytes).await
         }

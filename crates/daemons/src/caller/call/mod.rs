@@ -57,6 +57,7 @@ async fn connect(args: &CallArgs, telemetry: &Telemetry) -> Result<Connection, C
             ..default
         },
         connect: args.connect_name.clone(),
+        ..ConnectOptions::default()
     };
     Connection::connect(&args.connect, options).await
 }
