@@ -5,7 +5,8 @@
 //! result's enrichment is applied to the span and forwarded only as the policy accepted it.
 //!
 //! Streams and other externals that are not targets are refused: they are pushed to the receiver ahead of
-//! the call, and whoever received them here could not read them.
+//! the call, and whoever received them here could not read them. So the caller's pusher is not passed on
+//! either.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -373,11 +374,6 @@ impl Onward {
                 let to = operation.init_call_with_args();
                 self.copy_value(value?, to, self.direction.back())?;
             }
-        }
-        use call_params::results_stream_handler::ExternalPusher;
-        if let Ok(ExternalPusher(Ok(pusher))) = from.get_results_stream_handler().which() {
-            let mut handler = to.reborrow().init_results_stream_handler();
-            handler.set_external_pusher(pusher);
         }
         let context = match span {
             SpanOf::Session => self.session.client.span().context(),
