@@ -15,7 +15,7 @@ use crate::calls_rust::Probe;
 use crate::harness::{Builder, Daemon, Ours, attributes_of, renamed, within};
 
 /// A service that enriches.
-struct Gateway;
+pub struct Gateway;
 
 #[async_trait(?Send)]
 impl Service for Gateway {
@@ -168,7 +168,7 @@ async fn a_worker_calls_another_worker_through_the_caller() {
             assert_eq!(passed_on[case], refused, "{case}: {passed_on:#}");
         }
         // Without a body they are plain values to us.
-        for case in ["plain_response", "request", "headers"] {
+        for case in ["plain_response", "request", "headers", "blob"] {
             assert!(
                 passed_on[case]["value"].is_string(),
                 "{case}: {passed_on:#}"

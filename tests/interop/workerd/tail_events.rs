@@ -147,7 +147,9 @@ async fn a_name_and_three_attributes_of_mixed_types_arrive() {
                 stream[0]["spanContext"]["traceId"]
             );
         }
-        assert_eq!(stream[0]["event"]["info"], json!({"type": "jsrpc"}));
+        // In the shape of workerd's own: see the last test.
+        let onset = r#"{"spanContext":{"traceId":0},"invocationId":1,"timestamp":"time","sequence":0,"event":{"type":"onset","executionModel":"stateless","spanId":2,"entrypoint":"SVC","scriptTags":[],"info":{"type":"jsrpc"}}}"#;
+        assert_eq!(shape(&stream)[0], onset);
         assert_eq!(stream[0]["event"]["entrypoint"], "SVC");
         assert_eq!(stream.last().unwrap()["event"]["outcome"], "ok");
     })
@@ -320,14 +322,70 @@ async fn we_are_a_tail_and_see_what_a_tail_worker_sees() {
             ));
         }
         let judge = workerd.tail(|tail| tail.ended == 2).await;
-        for stream in &mut seen.streams {
+        // As text: the order of the keys counts.
+        let text = |stream: &[Value]| stream.iter().map(Value::to_string).collect::<Vec<_>>();
+        for stream in &seen.streams {
             let id = &stream[0]["invocationId"];
-            let same = judge
-                .streams
-                .iter()
-                .find(|other| other[0]["invocationId"] == *id);
-            assert_eq!(stream, same.unwrap());
+            let mut others = judge.streams.iter();
+            let same = others
+                .find(|other| other[0]["invocationId"] == *id)
+                .unwrap();
+            assert_eq!(text(stream), text(same));
         }
+    })
+    .await;
+}
+
+/// A stream with every id and time replaced by what it is, so that it can be compared.
+fn shape(stream: &[Value]) -> Vec<String> {
+    let mut ids: Vec<String> = Vec::new();
+    let mut known = |id: &str| {
+        let place = ids.iter().position(|other| other == id);
+        place.unwrap_or_else(|| {
+            ids.push(id.to_owned());
+            ids.len() - 1
+        })
+    };
+    let mut line = |event: &Value| {
+        let mut event = event.clone();
+        event["timestamp"] = json!("time");
+        for pointer in [
+            "/spanContext/traceId",
+            "/invocationId",
+            "/spanContext/spanId",
+            "/event/spanId",
+        ] {
+            if let Some(id) = event.pointer_mut(pointer) {
+                *id = json!(known(id.as_str().unwrap_or_default()));
+            }
+        }
+        event.to_string()
+    };
+    stream.iter().map(&mut line).collect()
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_pinned_workerd_reports_a_call_in_this_order_and_shape() {
+    within(async {
+        let mut workerd = Builder::new("called").start().await;
+        let port = workerd.debug_port();
+        let connection = Connection::connect(&port, ConnectOptions::default()).await;
+        let main = connection.unwrap().binding("main");
+        drop(main.call("add", (1, 2)).await.unwrap());
+        let recording = workerd.tail(|tail| tail.ended == 1).await;
+        assert_eq!(
+            shape(&recording.streams[0]),
+            [
+                r#"{"spanContext":{"traceId":0},"invocationId":1,"timestamp":"time","sequence":0,"event":{"type":"onset","executionModel":"stateless","spanId":2,"scriptTags":[],"info":{"type":"jsrpc"}}}"#,
+                r#"{"spanContext":{"traceId":0,"spanId":2},"invocationId":1,"timestamp":"time","sequence":1,"event":{"type":"spanOpen","name":"jsRpcCall","spanId":3}}"#,
+                r#"{"spanContext":{"traceId":0,"spanId":2},"invocationId":1,"timestamp":"time","sequence":2,"event":{"type":"attributes","info":[{"name":"jsrpc.method","value":"add"}]}}"#,
+                r#"{"spanContext":{"traceId":0,"spanId":3},"invocationId":1,"timestamp":"time","sequence":3,"event":{"type":"attributes","info":[{"name":"jsrpc.method","value":"add"},{"name":"jsrpc.target_kind","value":"entrypoint"},{"name":"jsrpc.operation","value":"call"}]}}"#,
+                r#"{"spanContext":{"traceId":0,"spanId":3},"invocationId":1,"timestamp":"time","sequence":4,"event":{"type":"spanClose","outcome":"ok"}}"#,
+                r#"{"spanContext":{"traceId":0,"spanId":2},"invocationId":1,"timestamp":"time","sequence":5,"event":{"type":"return"}}"#,
+                r#"{"spanContext":{"traceId":0,"spanId":2},"invocationId":1,"timestamp":"time","sequence":6,"event":{"type":"outcome","outcome":"ok","cpuTime":0,"wallTime":0}}"#,
+            ],
+            "{recording}"
+        );
     })
     .await;
 }

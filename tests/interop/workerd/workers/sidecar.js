@@ -41,6 +41,7 @@ const cases = {
       plain_response: await caught(WORKER.show(new Response(null, { status: 204 }))),
       request: await caught(WORKER.show(new Request("http://x/"))),
       headers: await caught(WORKER.show(new Headers({ a: "b" }))),
+      blob: await caught(WORKER.show(new Blob(["text"]))),
       writable: await caught(WORKER.show(new TransformStream().writable)),
       returned: await caught(WORKER.stream()),
     };
