@@ -56,23 +56,37 @@ pub async fn bind(
     known: &[&str],
     insecure: bool,
 ) -> Result<Vec<Listener>, Failure> {
+    // A literal address is refused before anything is open; a name shows its address when bound.
+    check(endpoints, known, insecure)?;
     let mut listeners = Vec::with_capacity(endpoints.len());
     for endpoint in endpoints {
-        check_binding(endpoint, known)?;
-        // A literal address is refused before anything is open; a name shows its address when bound.
-        if !insecure && is_public(&endpoint.address) {
-            return Err(refused(&endpoint.address));
-        }
         let listener = Listener::bind(&endpoint.address).await?;
-        if !insecure && is_public(listener.address()) {
-            return Err(refused(&endpoint.address));
-        }
+        check_reach(listener.address(), insecure)?;
         listeners.push(match &endpoint.binding {
             Some(binding) => listener.with_binding(binding),
             None => listener,
         });
     }
     Ok(listeners)
+}
+
+/// What [`bind`] would refuse without asking the system.
+///
+/// # Errors
+/// As for [`bind`].
+pub fn check(endpoints: &[Endpoint], known: &[&str], insecure: bool) -> Result<(), Failure> {
+    endpoints.iter().try_for_each(|endpoint| {
+        check_binding(endpoint, known)?;
+        check_reach(&endpoint.address, insecure)
+    })
+}
+
+/// Refuses an address that other machines can reach, unless somebody said `insecure`.
+pub(crate) fn check_reach(address: &Address, insecure: bool) -> Result<(), Failure> {
+    match !insecure && is_public(address) {
+        true => Err(refused(address)),
+        false => Ok(()),
+    }
 }
 
 fn check_binding(endpoint: &Endpoint, known: &[&str]) -> Result<(), Failure> {

@@ -1,22 +1,36 @@
 //! The command line of `caller serve`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use binding_span::{DENIED_PREFIXES, PolicyConfig, Rename};
+use binding_span::Rename;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
-use js_rpc::Forward;
+use js_rpc::{Address, Forward};
 
-use super::{Bound, Config};
+use super::file;
+use super::settings::{self, Target, Trust};
 use crate::cli::{self, Switch, exit_codes};
 use crate::listen::Endpoint;
 use crate::telemetry::{TailPeer, TailTo};
 
 /// The command line of `caller serve`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = EXAMPLES, after_long_help = LONG)]
+#[command(override_usage = USAGE, after_help = EXAMPLES, after_long_help = LONG)]
 #[command(mut_args(|arg| arg.hide_env_values(true)))]
 pub struct ServeArgs {
+    /// Read what the options do not say from a TOML file
+    ///
+    /// Its keys are the names of the options; besides, each binding has a table with settings of its own.
+    /// An option wins over its variable, and both over the file, also over what it says of one binding;
+    /// --bind replaces where a binding of the file goes, --deny adds to what the file denies.
+    #[arg(long, value_name = "FILE", env = "BINDING_SPAN_CONFIG")]
+    pub(super) config: Option<PathBuf>,
+
+    /// Only say whether the options and the file can be used; exit with 0 or 78
+    #[arg(long)]
+    pub(super) check_config: bool,
+
     /// Where to listen: unix:/path, host:port; may be repeated
     ///
     /// An address may be followed by `,binding=NAME`: then every CONNECT on it means that binding,
@@ -24,7 +38,7 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "ADDR[,binding=NAME]",
-        required = true,
+        required_unless_present_any = ["config", "http"],
         env = "BINDING_SPAN_LISTEN",
         value_delimiter = ';'
     )]
@@ -37,52 +51,63 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "NAME=ADDR[#REMOTE]",
-        required = true,
+        required_unless_present_any = ["config", "tail_from"],
         env = "BINDING_SPAN_BIND",
         value_delimiter = ';',
-        value_parser = bound
+        value_parser = bind
     )]
-    bind: Vec<Bound>,
+    pub(super) bind: Vec<Target>,
+
+    /// Take calls as HTTP as well: POST /v1/call/BINDING/METHOD with a JSON array of arguments
+    ///
+    /// ADDR is one of this machine, or unix:/path. The body has the arguments, the answer the result; the
+    /// header `traceparent` names the span that the call belongs to. What a web page could send is
+    /// refused: it must be application/json, without an Origin, for a Host that is known.
+    #[arg(long, value_name = "ADDR", env = "BINDING_SPAN_HTTP")]
+    pub(super) http: Option<Address>,
+
+    /// A Host that HTTP requests may name, besides localhost and its addresses; may be repeated
+    #[arg(long, value_name = "HOST", env = "BINDING_SPAN_HTTP_HOST", value_delimiter = ',', value_parser = file::host)]
+    pub(super) http_host: Vec<String>,
 
     /// Append tail events, as JSON lines, to a file or to stderr
     #[arg(long, value_name = "FILE|stderr", env = "BINDING_SPAN_TAIL")]
-    tail: Option<TailTo>,
+    pub(super) tail: Option<TailTo>,
 
     /// Deliver tail events to a Worker's tailStream(), or to another caller
     ///
     /// ADDR is the debug port of a workerd, SERVICE a Worker in it, or `service#Entrypoint`. A receiver
     /// that is slow or not there costs tail events and nothing else.
     #[arg(long, value_name = "ADDR#SERVICE", env = "BINDING_SPAN_TAIL_TO")]
-    tail_to: Option<TailPeer>,
+    pub(super) tail_to: Option<TailPeer>,
 
     /// Be the streaming tail NAME of others, whose events go where ours go
     ///
     /// The `streamingTails` of a workerd name an external service that points here, with NAME as its
     /// `capnpConnectHost`.
     #[arg(long, value_name = "NAME", env = "BINDING_SPAN_TAIL_FROM")]
-    tail_from: Option<String>,
+    pub(super) tail_from: Option<String>,
 
-    /// Which names a callee may give to spans
+    /// Which names a callee may give to spans; any by default
     ///
-    /// A pattern may contain `*` for any text and `?` for one character. Each binding may have 200
-    /// distinct names; further ones are dropped.
+    /// A pattern may contain `*` for any text and `?` for one character.
     #[arg(
         long,
         value_name = "any|off|PATTERN,...",
-        default_value = "any",
         env = "BINDING_SPAN_RENAME",
-        value_parser = rename
+        value_parser = settings::rename
     )]
-    rename: Rename,
+    rename: Option<Rename>,
 
-    /// Whether attributes from a callee count
-    #[arg(
-        long,
-        value_name = "on|off",
-        default_value = "on",
-        env = "BINDING_SPAN_ATTRIBUTES"
-    )]
-    attributes: Switch,
+    /// How many distinct names each binding may have; 200 by default
+    ///
+    /// Further ones are dropped: names are labels in most places where spans go.
+    #[arg(long, value_name = "N", env = "BINDING_SPAN_MAX_NAMES")]
+    max_names: Option<usize>,
+
+    /// Whether attributes from a callee count; on by default
+    #[arg(long, value_name = "on|off", env = "BINDING_SPAN_ATTRIBUTES")]
+    attributes: Option<Switch>,
 
     /// Drop attributes whose keys begin with this; may be repeated
     ///
@@ -96,27 +121,26 @@ pub struct ServeArgs {
     )]
     deny: Vec<String>,
 
-    /// What goes on to whoever called: the enrichment that counted here, or none
+    /// What goes on to whoever called: the enrichment that counted here (the default), or none
     #[arg(
         long,
         value_name = "accepted|none",
-        default_value = "accepted",
         env = "BINDING_SPAN_FORWARD",
         hide_possible_values = true
     )]
-    forward: ForwardArg,
+    forward: Option<ForwardArg>,
 
-    /// How long a call may take
-    #[arg(long, value_name = "TIME", default_value = "30s", env = "BINDING_SPAN_DEADLINE", value_parser = cli::deadline)]
-    deadline: Duration,
+    /// How long a call may take; 30s by default
+    #[arg(long, value_name = "TIME", env = "BINDING_SPAN_DEADLINE", value_parser = cli::deadline)]
+    deadline: Option<Duration>,
 
-    /// How long calls in flight may take to finish when stopping
-    #[arg(long, value_name = "TIME", default_value = "10s", env = "BINDING_SPAN_DRAIN", value_parser = cli::duration)]
-    drain: Duration,
+    /// How long calls in flight may take to finish when stopping; 10s by default
+    #[arg(long, value_name = "TIME", env = "BINDING_SPAN_DRAIN", value_parser = cli::duration)]
+    pub(super) drain: Option<Duration>,
 
     /// Listen on addresses that other machines can reach, without encryption
     #[arg(long, env = "BINDING_SPAN_INSECURE", value_parser = FalseyValueParser::new())]
-    pub(super) insecure: bool,
+    insecure: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -125,63 +149,38 @@ enum ForwardArg {
     None,
 }
 
-fn bound(text: &str) -> Result<Bound, String> {
+fn bind(text: &str) -> Result<Target, String> {
     let (name, rest) = cli::named(text, "NAME=ADDR, for instance DB=unix:/run/callee.sock")?;
-    let (address, remote) = rest.split_once('#').unwrap_or((rest, name));
-    if remote.is_empty() {
-        return Err("behind # there is no name; write NAME=ADDR#REMOTE or NAME=ADDR".into());
-    }
-    let address = address.parse();
-    Ok(Bound {
-        name: name.to_owned(),
-        address: address.map_err(|error: js_rpc::InvalidAddress| error.to_string())?,
-        remote: remote.to_owned(),
-    })
+    settings::target(name, rest)
 }
 
-fn rename(text: &str) -> Result<Rename, String> {
-    Ok(match text {
-        "off" => Rename::Off,
-        "any" => Rename::Any,
-        patterns => {
-            let patterns: Vec<String> = patterns.split(',').map(str::to_owned).collect();
-            if patterns.iter().any(String::is_empty) {
-                return Err(
-                    "an empty pattern matches nothing; write any, off or PATTERN,...".into(),
-                );
-            }
-            Rename::Matching(patterns)
-        }
-    })
-}
-
-impl From<ServeArgs> for Config {
-    fn from(args: ServeArgs) -> Self {
-        let denied = DENIED_PREFIXES.map(String::from).into_iter();
-        Self {
-            bindings: args.bind,
-            tail: args.tail,
-            tail_to: args.tail_to,
-            tail_from: args.tail_from,
-            policy: PolicyConfig {
-                rename: args.rename,
-                attributes: args.attributes.0,
-                // An empty prefix would be every key.
-                denied_prefixes: denied
-                    .chain(args.deny)
-                    .filter(|prefix| !prefix.is_empty())
-                    .collect(),
-                ..PolicyConfig::default()
-            },
-            forward: match args.forward {
+impl ServeArgs {
+    /// How far all callees are trusted, as far as options and variables say.
+    pub(super) fn trust(&self) -> Trust {
+        Trust {
+            rename: self.rename.clone(),
+            attributes: self.attributes.map(|switch| switch.0),
+            deny: self.deny.clone(),
+            max_names: self.max_names,
+            forward: self.forward.map(|forward| match forward {
                 ForwardArg::Accepted => Forward::Accepted,
                 ForwardArg::None => Forward::Nothing,
-            },
-            deadline: args.deadline,
-            drain: args.drain,
+            }),
+            deadline: self.deadline,
         }
     }
+
+    /// The option can only be on; its variable can be off, and then the file does not count.
+    pub(super) fn insecure(&self) -> Option<bool> {
+        let off = || std::env::var_os("BINDING_SPAN_INSECURE").map(|_| false);
+        self.insecure.then_some(true).or_else(off)
+    }
 }
+
+const USAGE: &str = "\
+caller serve [OPTIONS] --listen <ADDR[,binding=NAME]> --bind <NAME=ADDR[#REMOTE]>
+       caller serve [OPTIONS] --http <ADDR> --bind <NAME=ADDR[#REMOTE]>
+       caller serve [OPTIONS] --config <FILE>";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -203,6 +202,13 @@ Examples:
   Show the spans to a Worker's tailStream(), through its workerd's debug port:
     caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock \\
                  --tail-to unix:/run/workerd-debug.sock#tail
+
+  Everything in a file, see examples/caller.toml; each binding with a policy of its own:
+    caller serve --config caller.toml --check-config && caller serve --config caller.toml
+
+  Take calls of programs that speak HTTP alone:
+    caller serve --http 127.0.0.1:7480 --bind DB=unix:/run/callee.sock
+    curl http://127.0.0.1:7480/v1/call/DB/query --json '[{\"queries\":[{\"sql\":\"select 1 as n\"}]}]'
 
   Trust a callee with nothing, and tell those who call here nothing:
     caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock \\

@@ -1,6 +1,9 @@
 //! `caller serve`: passes calls on to callees, and owns their spans.
 
 mod args;
+mod file;
+mod http;
+mod settings;
 
 use std::future::Future;
 use std::io::Write;
@@ -9,8 +12,8 @@ use std::time::Duration;
 
 use binding_span::{Policy, PolicyConfig};
 use js_rpc::{Address, ConnectOptions, Forward, Listener, Proxy, RpcLimits, Server};
+use tokio::sync::watch;
 
-use crate::cli;
 use crate::exit::Failure;
 use crate::listen::{self, Endpoint};
 use crate::signals::Signals;
@@ -18,9 +21,10 @@ use crate::tail_from::TailTaker;
 use crate::telemetry::{TailPeer, TailTo, Telemetry};
 
 pub use args::ServeArgs;
+pub use http::{Front, HttpConfig};
 
-/// A binding and where its calls go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A binding, where its calls go, and how far its callee is trusted.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Bound {
     /// The name that it has here.
     pub name: String,
@@ -28,11 +32,24 @@ pub struct Bound {
     pub address: Address,
     /// The name that it has there.
     pub remote: String,
+    /// The name to open the connection with, by `CONNECT`, where an http socket of a workerd has a
+    /// `capnpConnectHost`.
+    pub connect_name: Option<String>,
+    /// What of the callee's enrichment counts.
+    pub policy: PolicyConfig,
+    /// What of it goes on to whoever called.
+    pub forward: Forward,
+    /// How long a call may take.
+    pub deadline: Duration,
 }
 
 /// What a caller passes on, and how.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Where it listens.
+    pub listen: Vec<Endpoint>,
+    /// Whether these may be addresses that other machines can reach.
+    pub insecure: bool,
     /// The bindings; none twice.
     pub bindings: Vec<Bound>,
     /// Where tail events go.
@@ -41,40 +58,40 @@ pub struct Config {
     pub tail_to: Option<TailPeer>,
     /// As which service the tail events of others are taken.
     pub tail_from: Option<String>,
-    /// How far the callee of each binding is trusted.
-    pub policy: PolicyConfig,
-    /// What of an enrichment goes on.
-    pub forward: Forward,
-    /// How long a call may take.
-    pub deadline: Duration,
+    /// Where calls are taken as HTTP.
+    pub http: Option<HttpConfig>,
     /// How long calls in flight may take to finish when it stops.
     pub drain: Duration,
 }
 
+impl Config {
+    /// The names that can be asked for.
+    fn served(&self) -> Vec<&str> {
+        let names = self.bindings.iter().map(|bound| bound.name.as_str());
+        names.chain(self.tail_from.as_deref()).collect()
+    }
+}
+
 pub(super) async fn from_command_line(args: ServeArgs) -> Result<(), Failure> {
+    let check = args.check_config;
+    let config = Config::new(args)?;
+    listen::check(&config.listen, &config.served(), config.insecure)?;
+    if let Some(http) = &config.http {
+        listen::check_reach(&http.address, config.insecure)?;
+    }
+    if check {
+        return Ok(());
+    }
     let signals = Signals::install()?;
-    let (endpoints, insecure) = (args.listen.clone(), args.insecure);
-    let config = Config::from(args);
-    let names: Vec<&str> = config.bindings.iter().map(|b| b.name.as_str()).collect();
-    if let Some(name) = cli::twice(names.iter().copied()) {
-        let reason = format!("--bind names the binding {name:?} twice; give each its own name");
-        return Err(Failure::Usage(reason));
-    }
-    if let Some(name) = config
-        .tail_from
-        .as_deref()
-        .filter(|name| names.contains(name))
-    {
-        let reason = format!("--tail-from and --bind both use {name:?}; give each its own name");
-        return Err(Failure::Usage(reason));
-    }
     let telemetry = Telemetry::new().tail(config.tail.as_ref())?;
     let telemetry = telemetry.tail_to(config.tail_to.as_ref())?;
-    let mut served = names;
-    served.extend(config.tail_from.as_deref());
-    let listeners = listen::bind(&endpoints, &served, insecure).await?;
-    announce(&endpoints, &listeners, &config);
-    run(config, telemetry, listeners, signals.shutdown()).await
+    let listeners = listen::bind(&config.listen, &config.served(), config.insecure).await?;
+    let front = match &config.http {
+        Some(http) => Some(Front::bind(http, &config).await?),
+        None => None,
+    };
+    announce(&listeners, front.as_ref(), &config);
+    run(config, telemetry, listeners, front, signals.shutdown()).await
 }
 
 /// Passes calls on until `shutdown` completes and the calls in flight are done.
@@ -84,23 +101,36 @@ pub(super) async fn from_command_line(args: ServeArgs) -> Result<(), Failure> {
 pub async fn run(
     config: Config,
     telemetry: Telemetry,
-    listeners: Vec<Listener>,
+    mut listeners: Vec<Listener>,
+    front: Option<Front>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let limits = RpcLimits {
-        call: config.deadline,
         drain: config.drain,
         ..RpcLimits::default()
     };
     let server = Server::new().sinks(telemetry.sinks()).limits(limits);
     let server = config.bindings.iter().fold(server, |server, bound| {
-        server.proxy(&bound.name, proxy(bound, &config))
+        server.proxy(&bound.name, proxy(bound))
     });
     let server = match &config.tail_from {
         Some(name) => server.tail(name, TailTaker(telemetry.readers())),
         None => server,
     };
+    let (stop, stopped) = watch::channel(false);
+    let front = front.map(|mut front| {
+        listeners.extend(front.inner_door());
+        tokio::task::spawn_local(front.serve(stopped))
+    });
+    let shutdown = async {
+        shutdown.await;
+        let _ = stop.send(true);
+    };
     let abandoned = server.serve(listeners, shutdown).await;
+    if let Some(front) = front {
+        // The answers to the calls that were let finish are still to be written.
+        let _ = tokio::time::timeout(ANSWERS, front).await;
+    }
     if abandoned > 0 {
         let drain = humantime::format_duration(config.drain);
         tracing::warn!("gave up {abandoned} calls that were not done within {drain}");
@@ -109,23 +139,29 @@ pub async fn run(
     Ok(())
 }
 
+/// How long the last answers may take to be written.
+const ANSWERS: Duration = Duration::from_secs(2);
+
 /// Each binding has a policy of its own: it counts that binding's names.
-fn proxy(bound: &Bound, config: &Config) -> Proxy {
-    Proxy::new(
-        bound.address.clone(),
-        &bound.remote,
-        ConnectOptions::default(),
-    )
-    .policy(Arc::new(Policy::new(config.policy.clone())))
-    .forward(config.forward)
-    .deadline(config.deadline)
+fn proxy(bound: &Bound) -> Proxy {
+    let options = ConnectOptions {
+        connect: bound.connect_name.clone(),
+        ..ConnectOptions::default()
+    };
+    Proxy::new(bound.address.clone(), &bound.remote, options)
+        .policy(Arc::new(Policy::new(bound.policy.clone())))
+        .forward(bound.forward)
+        .deadline(bound.deadline)
 }
 
-fn announce(endpoints: &[Endpoint], listeners: &[Listener], config: &Config) {
+fn announce(listeners: &[Listener], front: Option<&Front>, config: &Config) {
     let passed: Vec<String> = config.bindings.iter().map(Bound::describe).collect();
     let passed = passed.join(", ");
-    for (endpoint, listener) in endpoints.iter().zip(listeners) {
-        let at = listen::describe(endpoint, listener);
+    let rpc = config.listen.iter().zip(listeners);
+    let rpc = rpc.map(|(endpoint, listener)| listen::describe(endpoint, listener));
+    let http =
+        front.map(|front| format!("{} (HTTP, POST /v1/call/BINDING/METHOD)", front.address()));
+    for at in rpc.chain(http) {
         let line = format!("caller: listening on {at}, passing on {passed}");
         let _ = writeln!(std::io::stderr(), "{}", tail::escape(&line));
     }

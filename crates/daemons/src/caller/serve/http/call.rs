@@ -1,0 +1,128 @@
+//! From a request to a call, and from its outcome to an answer.
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use http::header::HeaderName;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Bytes, Incoming};
+use js_rpc::{Args, CallError, Value};
+use serde_json::Value as Json;
+
+use super::Calls;
+use super::answer::{self, Answer, Refusal};
+use super::door::DoorCall;
+use super::gate::{self, Wanted};
+use binding_span::SpanContext;
+
+/// Bytes of a body: 8 MiB.
+const BODY_BYTES: usize = 8 * 1024 * 1024;
+/// How long a body may take to arrive.
+const BODY: Duration = Duration::from_secs(30);
+/// How much later than where the call arrives its deadline passes here, so that its span says why.
+const GRACE: Duration = Duration::from_secs(2);
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+impl Calls {
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
+        match self.call(request).await {
+            Ok(result) => answer::result(result),
+            Err(refusal) => refusal.answer(),
+        }
+    }
+
+    async fn call(&self, request: Request<Incoming>) -> Result<Vec<u8>, Refusal> {
+        let (head, body) = request.into_parts();
+        let Wanted { binding, method } = gate::pass(&head, &self.hosts)?;
+        let Some(deadline) = self.deadlines.get(&binding).copied() else {
+            return Err(self.unknown(&binding));
+        };
+        let args = arguments(&receive(body).await?)?;
+        let begun = Instant::now();
+        let call = DoorCall {
+            binding: &binding,
+            method: &method,
+            args,
+            parent: parent(&head.headers),
+            deadline: deadline.saturating_add(GRACE),
+        };
+        let outcome = self.door.call(call).await.map_err(|error| {
+            match begun.elapsed() >= deadline && is_deadline(&error, deadline) {
+                true => CallError::Deadline(deadline),
+                false => error,
+            }
+        });
+        let reply = outcome.map_err(|error| Refusal::failed(&error))?;
+        let json = reply.to_json().map_err(|error| unwritable(&error))?;
+        serde_json::to_vec(&json).map_err(|error| unwritable(&error))
+    }
+
+    fn unknown(&self, binding: &str) -> Refusal {
+        let mut known: Vec<&str> = self.deadlines.keys().map(String::as_str).collect();
+        known.sort_unstable();
+        let shown: String = binding.chars().take(80).collect();
+        let message = format!(
+            "there is no binding {shown:?} here; there is: {}",
+            known.join(", ")
+        );
+        Refusal::new(StatusCode::NOT_FOUND, "binding", message)
+    }
+}
+
+/// Whether this is how the proxy passes on that its deadline passed: an exception has no place for more
+/// than a text.
+fn is_deadline(error: &CallError, deadline: Duration) -> bool {
+    let text = CallError::Deadline(deadline).to_string();
+    matches!(error, CallError::Thrown(error) if error.name == "Error" && error.message == text)
+}
+
+fn unwritable(error: &dyn Error) -> Refusal {
+    let message = format!("the result cannot be written as JSON: {error}");
+    Refusal::new(StatusCode::BAD_GATEWAY, "result", message)
+}
+
+async fn receive(body: Incoming) -> Result<Bytes, Refusal> {
+    // One that says its length needs not to be read to be refused.
+    if body.size_hint().lower() > BODY_BYTES as u64 {
+        return Err(too_long());
+    }
+    let received = tokio::time::timeout(BODY, Limited::new(body, BODY_BYTES).collect()).await;
+    let late = |_| {
+        let message = "the body did not arrive in time";
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, "body", message)
+    };
+    match received.map_err(late)? {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_long()),
+        Err(error) => Err(bad(format!("the body cannot be read: {error}"))),
+    }
+}
+
+fn too_long() -> Refusal {
+    let message = "the body is longer than 8 MiB";
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body", message)
+}
+
+fn arguments(body: &[u8]) -> Result<Args, Refusal> {
+    let json: Json = serde_json::from_slice(body)
+        .map_err(|error| bad(format!("the body is not JSON: {error}")))?;
+    let Json::Array(arguments) = json else {
+        return Err(bad("the body is a JSON array of arguments, [] for none"));
+    };
+    let values = arguments.into_iter().enumerate().map(|(i, json)| {
+        Value::from_json(json)
+            .map_err(|error| bad(format!("argument {} is not a value: {error}", i + 1)))
+    });
+    Ok(Args::from(values.collect::<Result<Vec<_>, _>>()?))
+}
+
+fn bad(message: impl Into<String>) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "body", message)
+}
+
+/// The span that the call belongs to. One that is not valid is ignored, as the standard asks.
+fn parent(headers: &HeaderMap) -> Option<SpanContext> {
+    gate::single(headers, &TRACEPARENT)?.parse().ok()
+}

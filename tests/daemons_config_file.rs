@@ -1,0 +1,351 @@
+//! `caller serve --config`: what a file says, what wins over it, and what is said of a bad one.
+
+mod util;
+
+use std::path::Path;
+
+use serde_json::{Value as Json, json};
+use util::{Done, World, attribute, attributes, caller, request};
+
+/// Checks a file with this text.
+fn check(world: &World, text: &str, more: &[&str]) -> Done {
+    std::fs::write(world.path("caller.toml"), text).unwrap();
+    let args = ["serve", "--config", "caller.toml", "--check-config"];
+    world.run(caller(), &[&args, more].concat())
+}
+
+#[test]
+fn the_example_can_be_used() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/caller.toml");
+    let text = std::fs::read_to_string(example).unwrap();
+    let world = World::new();
+    // As it is, and with everything that it only mentions.
+    let mentioned = text
+        .replace("\n# http", "\nhttp")
+        .replace("\n# tail-to", "\ntail-to");
+    assert_ne!(text, mentioned);
+    for text in [text, mentioned] {
+        let done = check(&world, &text, &[]);
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+    }
+    assert_eq!(world.files(), ["caller.toml"], "nothing was opened");
+}
+
+#[test]
+fn a_bad_file_is_said_with_its_place_and_what_to_write() {
+    let bind = "[bind.DB]\nto = \"unix:a.sock\"\n";
+    let all = |text: &str| format!("listen = \"unix:b.sock\"\n{text}\n{bind}");
+    let own = |text: &str| format!("listen = \"unix:b.sock\"\n{bind}{text}\n");
+    let cases = [
+        (
+            all("taill = 'x'"),
+            "2:1: taill: there is no such key; did you mean tail?",
+        ),
+        (
+            all("tail_to = 'x'"),
+            "2:1: tail_to: there is no such key; did you mean tail-to?",
+        ),
+        (
+            all("bnd = 1"),
+            "2:1: bnd: there is no such key; did you mean bind?",
+        ),
+        (
+            all("zebra = 1"),
+            "2:1: zebra: there is no such key; there is: listen, http, http-host, insecure, tail, tail-to, \
+             tail-from, drain, rename, attributes, deny, max-names, forward, deadline, bind",
+        ),
+        (
+            own("\"max_names\" = 3"),
+            "4:1: bind.DB.max_names: there is no such key; did you mean max-names?",
+        ),
+        (
+            own("tail = 'x'"),
+            "4:1: bind.DB.tail: there is no such key; there is: to, connect-name, rename, attributes, deny, \
+             max-names, forward, deadline",
+        ),
+        (
+            own("deadline = 5"),
+            "4:12: bind.DB.deadline: write a time such as \"30s\", not 5",
+        ),
+        (
+            own("deadline = '5'"),
+            "4:12: bind.DB.deadline: time unit needed, for example 5sec or 5ms; write a time such as 500ms, 5s or 2m",
+        ),
+        (
+            own("deadline = '0s'"),
+            "4:12: bind.DB.deadline: nothing is done in no time; write a time such as 5s",
+        ),
+        (
+            own("  rename = true"),
+            "4:12: bind.DB.rename: write \"any\", \"off\" or a list of patterns; this is true or false",
+        ),
+        (
+            own("rename = ['d1.*', 3]"),
+            "4:19: bind.DB.rename: write \"any\", \"off\" or a list of patterns, not 3",
+        ),
+        (
+            own("rename = ['d1.*', '']"),
+            "4:19: bind.DB.rename: an empty pattern matches nothing; write any, off or PATTERN,...",
+        ),
+        (
+            own("rename = ['off', 'a']"),
+            "4:10: bind.DB.rename: any and off stand alone; write \"any\", \"off\" or patterns",
+        ),
+        (
+            own("attributes = 'yes'"),
+            "4:14: bind.DB.attributes: write true or false, not \"yes\"",
+        ),
+        (
+            own("deny = ['']"),
+            "4:9: bind.DB.deny: an empty prefix would be every key; for that write attributes = false",
+        ),
+        (
+            own("max-names = -1"),
+            "4:13: bind.DB.max-names: write a whole number that is not negative, not -1",
+        ),
+        (
+            own("max-names = 'many'"),
+            "4:13: bind.DB.max-names: write a whole number that is not negative, not \"many\"",
+        ),
+        (
+            own("forward = 'all'"),
+            "4:11: bind.DB.forward: write accepted or none",
+        ),
+        (own("to = 'unix:b'"), "4:1: this is not TOML: duplicate key"),
+        (own("# ä\nä ="), "5:1: this is not TOML: "),
+        (
+            own("rename = ['ä', 3]"),
+            "4:16: bind.DB.rename: write \"any\", \"off\" or a list of patterns, not 3",
+        ),
+        (
+            own("[bind.X]\nto = 'nowhere'"),
+            "5:6: bind.X.to: \"nowhere\" is not an address: there is no port; write unix:/path, ",
+        ),
+        (
+            own("[bind.X]\nto = 'unix:a#'"),
+            "5:6: bind.X.to: behind # there is no name; write ADDR#REMOTE or ADDR",
+        ),
+        (
+            own("[bind.X]\nrename = 'off'"),
+            "4:7: bind.X: there is no `to`; write to = \"ADDR\" or \"ADDR#REMOTE\"",
+        ),
+        (
+            own("[bind.X]\nto = 'unix:a#Y'\nconnect-name = 'Z'"),
+            "6:16: bind.X.connect-name: it names the binding there, and so does what stands behind # in `to`; \
+             leave one of them out",
+        ),
+        (
+            "listen = 'unix:b'\nbind = ['DB=unix:a']".into(),
+            "2:8: bind: write a table for each name: [bind.NAME]; this is a list",
+        ),
+        (
+            "bind.DB = 'unix:a'".into(),
+            "1:11: bind.DB: write a table: [bind.DB], not \"unix:a\"",
+        ),
+        (
+            all("http = '7480'"),
+            "2:8: http: \"7480\" is not an address: there is no port; write unix:/path, ",
+        ),
+        (
+            all("http-host = ['http://a']"),
+            "2:14: http-host: \"http://a\" is not a host; write a name or an address, without a scheme",
+        ),
+        (
+            all("tail-to = 'unix:x'"),
+            "2:11: tail-to: write ADDR#SERVICE, for instance unix:/run/workerd.sock#tail",
+        ),
+        (
+            all("tail-to = ['unix:x#a', 'unix:x#b']"),
+            "2:11: tail-to: there can be one receiver",
+        ),
+        (
+            all("drain = 1979-05-27"),
+            "2:9: drain: write a time such as \"10s\"; this is a date",
+        ),
+        (
+            format!("listen = [{{}}]\n{bind}"),
+            "1:11: listen: write ADDR or ADDR,binding=NAME; this is a table",
+        ),
+    ];
+    let world = World::new();
+    for (text, says) in cases {
+        let done = check(&world, &text, &[]);
+        assert_eq!(done.code, Some(78), "{text}\n{done:?}");
+        let line = done
+            .stderr
+            .strip_prefix("caller: caller.toml:")
+            .unwrap_or(&done.stderr);
+        let exact = !says.ends_with(' ');
+        let same = if exact {
+            line.trim_end() == says
+        } else {
+            line.starts_with(says)
+        };
+        assert!(same, "{text}\nis    {line}should {says}");
+        assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+    }
+}
+
+#[test]
+fn a_file_that_says_too_little_or_what_is_not_allowed_is_said_as_well() {
+    let bind = "[bind.DB]\nto = \"unix:a.sock\"\n";
+    let cases = [
+        (bind.to_owned(), "there is nowhere to listen"),
+        ("listen = 'unix:b'".into(), "there is no binding to pass on"),
+        (String::new(), "there is no binding to pass on"),
+        (format!("listen = '*:0'\n{bind}"), "or say --insecure"),
+        (format!("http = '*:0'\n{bind}"), "or say --insecure"),
+        (
+            format!("listen = 'unix:b,binding=X'\n{bind}"),
+            "there is: DB",
+        ),
+    ];
+    let world = World::new();
+    for (text, says) in cases {
+        let done = check(&world, &text, &[]);
+        assert_eq!(done.code, Some(78), "{text}\n{done:?}");
+        assert!(done.stderr.contains(says), "{text}\n{done:?}");
+    }
+    let text = format!("listen = '*:0'\ninsecure = true\n{bind}");
+    assert_eq!(check(&world, &text, &[]).code, Some(0));
+    let mut off = caller();
+    off.env("BINDING_SPAN_INSECURE", "0");
+    let args = ["serve", "--config", "caller.toml", "--check-config"];
+    assert_eq!(world.run(off, &args).code, Some(78), "the variable wins");
+    let done = world.run(caller(), &["serve", "--config", "nowhere.toml"]);
+    assert_eq!(done.code, Some(78), "{done:?}");
+    assert!(
+        done.stderr
+            .contains("cannot read the configuration nowhere.toml")
+    );
+}
+
+/// Variables, options, and which of the files that are named is written.
+type Precedence<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], &'a str);
+
+#[test]
+fn an_option_wins_over_its_variable_and_both_over_the_file() {
+    let world = World::new();
+    world.database();
+    let _callee = world.callee(&[]);
+    let callee = world.unix("callee.sock");
+    let text = format!(
+        "listen = 'unix:file.sock'\ntail = 'file.jsonl'\n\
+         [bind.DB]\nto = '{callee}'\nrename = 'off'\nattributes = false\n\
+         [bind.OTHER]\nto = 'unix:nowhere.sock'\nrename = 'off'\n"
+    );
+    std::fs::write(world.path("caller.toml"), text).unwrap();
+    let serve = ["serve", "--config", "caller.toml"];
+    let variables = [
+        ("BINDING_SPAN_TAIL", "variable.jsonl"),
+        ("BINDING_SPAN_LISTEN", "unix:variable.sock"),
+    ];
+    let cases: [Precedence; 3] = [
+        (&[], &[], "file"),
+        (&variables, &[], "variable"),
+        (
+            &variables,
+            &["--tail", "option.jsonl", "--listen", "unix:option.sock"],
+            "option",
+        ),
+    ];
+    for (variables, options, wins) in cases {
+        let mut program = caller();
+        program.envs(variables.iter().copied());
+        let daemon = world.start(program, &[&serve, options].concat()).ready();
+        let done = world.query(&world.unix(&format!("{wins}.sock")), "select 1", &[]);
+        assert_eq!(done.rows(), json!([[1]]));
+        assert!(daemon.stop().success());
+        let events = world.tail(&format!("{wins}.jsonl"));
+        assert_eq!(attribute(&events, "span.name"), None, "as the file says");
+    }
+    // Also over what the file says of one binding; and a binding of the file goes where an option says.
+    let other = format!("OTHER={callee}#DB");
+    let options = ["--rename", "any", "--bind", &other, "--tail", "last.jsonl"];
+    let daemon = world
+        .start(caller(), &[&serve[..], &options].concat())
+        .ready();
+    for target in ["DB.query", "OTHER.query"] {
+        let done = world.call(&world.unix("file.sock"), &[target, &request("select 1")]);
+        assert_eq!(done.rows(), json!([[1]]));
+    }
+    assert!(daemon.stop().success());
+    let events = world.tail("last.jsonl");
+    for (binding, tagged) in [("DB", false), ("OTHER", true)] {
+        let events = of_binding(&events, binding);
+        assert_eq!(attribute(&events, "span.name"), Some(json!("d1.query")));
+        assert_eq!(attribute(&events, "db.query.text").is_some(), tagged);
+    }
+}
+
+/// The events of the call of a binding.
+fn of_binding(events: &[Json], binding: &str) -> Vec<Json> {
+    let invocations: Vec<&Json> = events
+        .iter()
+        .filter(|event| {
+            let own = attributes(std::slice::from_ref(event));
+            own.contains(&("jsrpc.binding".into(), json!(binding)))
+        })
+        .map(|event| &event["invocationId"])
+        .collect();
+    assert_eq!(invocations.len(), 1, "one call of {binding}");
+    events
+        .iter()
+        .filter(|event| event["invocationId"] == *invocations[0])
+        .cloned()
+        .collect()
+}
+
+#[test]
+fn each_binding_has_a_policy_of_its_own() {
+    let world = World::new();
+    world.database();
+    let _callee = world.callee(&[]);
+    let to = format!("to = '{}#DB'\n", world.unix("callee.sock"));
+    let text = format!(
+        "listen = 'unix:caller.sock'\ntail = 'tail.jsonl'\nrename = 'off'\ndeny = 'db.system'\n\
+         [bind.DEFAULT]\n{to}\
+         [bind.ANY]\n{to}rename = 'any'\ndeny = ['db.query.', 'db.operation']\n\
+         [bind.PATTERN]\n{to}rename = ['ai.*', 'd1.*']\nattributes = false\n\
+         [bind.OTHER]\n{to}rename = 'ai.*'\n\
+         [bind.NONE]\n{to}rename = 'any'\nmax-names = 0\n\
+         [bind.QUIET]\n{to}rename = 'any'\nforward = 'none'\n\
+         [bind.CONNECTED]\nto = '{}'\nconnect-name = 'DB'\nrename = 'any'\n",
+        world.unix("callee.sock")
+    );
+    std::fs::write(world.path("caller.toml"), text).unwrap();
+    let args = ["serve", "--config", "caller.toml"];
+    let daemon = world.start(caller(), &args).ready();
+    let cases = [
+        // binding, renamed, its text, its operation, and whether the caller of the caller is told
+        ("DEFAULT", false, true, true, true),
+        ("ANY", true, false, false, true),
+        ("PATTERN", true, false, false, true),
+        ("OTHER", false, true, true, true),
+        ("NONE", false, true, true, true),
+        ("QUIET", true, true, true, false),
+        ("CONNECTED", true, true, true, true),
+    ];
+    for (binding, renamed, text, _, told) in cases {
+        let (own, target) = (format!("{binding}.jsonl"), format!("{binding}.query"));
+        let more = [&target, &request("select 1"), "--tail", &own].map(|s: &str| s.to_owned());
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        let done = world.call(&world.unix("caller.sock"), &more);
+        assert_eq!(done.rows(), json!([[1]]), "{binding}");
+        let heard = world.tail(&own);
+        let name = attribute(&heard, "span.name").is_some();
+        assert_eq!(name, renamed && told, "{binding}");
+        let tagged = attribute(&heard, "db.query.text").is_some();
+        assert_eq!(tagged, text && told, "{binding}");
+    }
+    assert!(daemon.stop().success());
+    let events = world.tail("tail.jsonl");
+    for (binding, renamed, text, operation, _) in cases {
+        let events = of_binding(&events, binding);
+        let has = |key| attribute(&events, key).is_some();
+        assert_eq!(has("span.name"), renamed, "{binding}");
+        assert_eq!(has("db.query.text"), text, "{binding}");
+        assert_eq!(has("db.operation.name"), operation, "{binding}");
+        assert!(!has("db.system.name"), "{binding}: denied for all");
+    }
+}

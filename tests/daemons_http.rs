@@ -1,0 +1,428 @@
+//! Calls as HTTP: through the caller's own path, and what of it is refused.
+
+mod util;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::thread;
+
+use rustix::process::Signal;
+use serde_json::{Value as Json, json};
+use util::{Daemon, LIMIT, World, attribute, opened};
+
+/// A status, the head, and the body.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: Json,
+}
+
+/// A connection that stays open between requests.
+struct Http(Box<dyn Stream>);
+
+trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
+
+impl Http {
+    fn tcp(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        Self(Box::new(stream))
+    }
+
+    fn unix(path: &std::path::Path) -> Self {
+        let stream = UnixStream::connect(path).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        Self(Box::new(stream))
+    }
+
+    /// Sends a request as it is.
+    fn send(&mut self, request: &[u8]) -> Answer {
+        self.0.write_all(request).unwrap();
+        self.receive()
+    }
+
+    fn receive(&mut self) -> Answer {
+        let (mut text, mut byte) = (Vec::new(), [0]);
+        while !text.ends_with(b"\r\n\r\n") {
+            self.0.read_exact(&mut byte).expect("an answer");
+            text.extend(byte);
+        }
+        let head = String::from_utf8(text).unwrap().to_lowercase();
+        let length = head.split_once("content-length: ").unwrap().1;
+        let length = length.split_once("\r\n").unwrap().0.parse().unwrap();
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).unwrap();
+        Answer {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            body: serde_json::from_slice(&body).unwrap_or(Json::Null),
+            head,
+        }
+    }
+
+    /// A call as a program makes it, with more headers.
+    fn post(&mut self, path: &str, more: &str, body: &str) -> Answer {
+        let length = body.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{more}\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
+        self.send(request.as_bytes())
+    }
+}
+
+/// Where a caller takes HTTP.
+fn http_of(caller: &mut Daemon) -> String {
+    let line = caller.line("(HTTP, POST /v1/call/BINDING/METHOD)");
+    let at = line.split_once("listening on ").unwrap().1;
+    at.split_once(' ').unwrap().0.to_owned()
+}
+
+fn query(sql: &str) -> String {
+    json!([{"queries": [{"sql": sql}]}]).to_string()
+}
+
+const QUERY: &str = "/v1/call/DB/query";
+
+#[test]
+fn a_call_by_http_is_a_call_as_any_other_with_its_span_below_the_trace_parent() {
+    let world = World::new();
+    world.database();
+    let _callee = world.callee(&[]);
+    let mut caller = world.caller(&["--http", "127.0.0.1:0", "--tail", "tail.jsonl"]);
+    let mut http = Http::tcp(&http_of(&mut caller));
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let parent = format!("traceparent: 00-{trace}-b7ad6b7169203331-01\r\n");
+    let answer = http.post(QUERY, &parent, &query("select a from t"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let rows = answer.body.pointer("/results/queryResults/0/data/rows");
+    assert_eq!(rows, Some(&json!([[1], [2], [3]])));
+    assert!(answer.head.contains("content-type: application/json"));
+    assert!(!answer.head.contains("access-control"), "{answer:?}");
+    // The same connection again; a header that is not valid is ignored.
+    let answer = http.post(QUERY, "traceparent: nonsense\r\n", &query("select 1"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(caller.stop().success());
+
+    let events = world.tail("tail.jsonl");
+    let (ours, other): (Vec<_>, Vec<_>) = events
+        .into_iter()
+        .partition(|event| event["spanContext"]["traceId"] == trace);
+    for events in [&ours, &other] {
+        let spans = opened(events);
+        assert_eq!(spans.len(), 1, "one call, one span: {spans:?}");
+        assert_eq!(spans[0].0, "jsRpcSession");
+        assert_eq!(attribute(events, "span.name"), Some(json!("d1.query")));
+        assert_eq!(attribute(events, "jsrpc.binding"), Some(json!("DB")));
+    }
+    let parents = ours.iter().map(|event| &event["spanContext"]["spanId"]);
+    assert!(
+        parents.into_iter().any(|id| id == "b7ad6b7169203331"),
+        "{ours:?}"
+    );
+}
+
+#[test]
+fn how_a_call_ends_is_the_status() {
+    let world = World::new();
+    world.database();
+    let _callee = world.callee(&[]);
+    let silent = UnixListener::bind(world.path("silent.sock")).unwrap();
+    let rude = UnixListener::bind(world.path("rude.sock")).unwrap();
+    thread::spawn(move || rude.incoming().for_each(drop));
+    let config = format!(
+        "http = 'unix:./http.sock'\ntail = 'tail.jsonl'\n[bind.DB]\nto = '{}'\n\
+         [bind.SILENT]\nto = 'unix:silent.sock'\ndeadline = '300ms'\n\
+         [bind.RUDE]\nto = 'unix:rude.sock'\n[bind.DOWN]\nto = 'unix:down.sock'\n",
+        world.unix("callee.sock")
+    );
+    std::fs::write(world.path("caller.toml"), config).unwrap();
+    let caller = world
+        .start(util::caller(), &["serve", "--config", "caller.toml"])
+        .ready();
+    let mut http = Http::unix(&world.path("http.sock"));
+    let cases = [
+        ("DB/query", "[]", 500, "TypeError", "queries"),
+        ("DB/nothing", "[1]", 500, "TypeError", "nothing"),
+        (
+            "XY/query",
+            "[]",
+            404,
+            "binding",
+            "there is: DB, DOWN, RUDE, SILENT",
+        ),
+        (
+            "SILENT/a.b",
+            "[]",
+            504,
+            "deadline",
+            "deadline of 300ms passed",
+        ),
+        (
+            "RUDE/run",
+            "[]",
+            502,
+            "disconnected",
+            "whether the call ran is not known",
+        ),
+        ("DOWN/run", "[]", 503, "connect", "is the callee running?"),
+        ("DB/query", "", 400, "body", "not JSON"),
+        ("DB/query", "[1,", 400, "body", "not JSON: EOF"),
+        ("DB/query", "{}", 400, "body", "JSON array of arguments"),
+        (
+            "DB/query",
+            "[1, {\"$date\": 7}]",
+            400,
+            "body",
+            "argument 2 is not a value",
+        ),
+        ("DB/query", "[{\"$stub\": 0}]", 400, "arguments", "stub"),
+        ("DB/a..b", "[]", 400, "path", "/v1/call/BINDING/METHOD"),
+        ("DB/query?get", "[]", 400, "path", "behind a ?"),
+    ];
+    for (path, body, status, name, says) in cases {
+        let answer = http.post(&format!("/v1/call/{path}"), "", body);
+        let error = &answer.body["error"];
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+        assert_eq!(error["name"], name, "{path}: {answer:?}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(says), "{path}: {message}");
+    }
+    drop(silent);
+    assert!(caller.stop().success());
+    assert!(!world.path("http.sock").exists(), "the socket is removed");
+    let outcomes: Vec<Json> = world
+        .tail("tail.jsonl")
+        .into_iter()
+        .filter(|event| event["event"]["type"] == "spanClose")
+        .map(|event| event["event"]["outcome"].clone())
+        .collect();
+    assert!(
+        outcomes.contains(&json!("exceededWallTime")),
+        "{outcomes:?}"
+    );
+}
+
+/// What is refused, where a request that a program makes would be answered.
+#[test]
+fn what_a_web_page_could_send_is_refused_before_anything_is_called() {
+    let world = World::new();
+    world.database();
+    let _callee = world.callee(&[]);
+    let mut caller = world.caller(&[
+        "--http",
+        "127.0.0.1:0",
+        "--http-host",
+        "caller.internal",
+        "--tail",
+        "tail.jsonl",
+    ]);
+    let address = http_of(&mut caller);
+    let (json, body) = ("Content-Type: application/json\r\n", query("select 1"));
+    let cases = [
+        ("POST", QUERY, "Host: localhost:1\r\n", json, 200, ""),
+        ("POST", QUERY, "Host: [::1]\r\n", json, 200, ""),
+        ("POST", QUERY, "Host: caller.internal\r\n", json, 200, ""),
+        (
+            "POST",
+            QUERY,
+            "Host: localhost\r\n",
+            "Content-Type: Application/JSON; charset=utf-8\r\n",
+            200,
+            "",
+        ),
+        (
+            "POST",
+            QUERY,
+            "Host: localhost\r\nSec-Fetch-Mode: cors\r\n",
+            json,
+            200,
+            "",
+        ),
+        ("POST", QUERY, "", json, 421, "host"),
+        ("POST", QUERY, "Host: evil.example\r\n", json, 421, "host"),
+        (
+            "POST",
+            QUERY,
+            "Host: localhost\r\nHost: localhost\r\n",
+            json,
+            421,
+            "host",
+        ),
+        (
+            "POST",
+            "http://evil.example/v1/call/DB/query",
+            "Host: localhost\r\n",
+            json,
+            421,
+            "host",
+        ),
+        (
+            "POST",
+            QUERY,
+            "Host: localhost\r\nOrigin: http://localhost\r\n",
+            json,
+            403,
+            "origin",
+        ),
+        (
+            "POST",
+            QUERY,
+            "Host: localhost\r\nOrigin: null\r\n",
+            json,
+            403,
+            "origin",
+        ),
+        (
+            "POST",
+            QUERY,
+            "Host: localhost\r\nSec-Fetch-Site: cross-site\r\n",
+            json,
+            403,
+            "origin",
+        ),
+        (
+            "POST",
+            QUERY,
+            "Host: localhost\r\nSec-Fetch-Site: same-origin\r\n",
+            json,
+            403,
+            "origin",
+        ),
+        (
+            "OPTIONS",
+            QUERY,
+            "Host: localhost\r\nOrigin: https://evil.example\r\n",
+            json,
+            403,
+            "origin",
+        ),
+        ("OPTIONS", QUERY, "Host: localhost\r\n", json, 405, "method"),
+        ("GET", QUERY, "Host: localhost\r\n", json, 405, "method"),
+        ("PUT", QUERY, "Host: localhost\r\n", json, 405, "method"),
+        (
+            "POST",
+            QUERY,
+            "Host: localhost\r\n",
+            "",
+            415,
+            "content-type",
+        ),
+        (
+            "POST",
+            QUERY,
+            "Host: localhost\r\n",
+            "Content-Type: text/plain\r\n",
+            415,
+            "content-type",
+        ),
+        (
+            "POST",
+            QUERY,
+            "Host: localhost\r\n",
+            "Content-Type: application/x-www-form-urlencoded\r\n",
+            415,
+            "content-type",
+        ),
+        (
+            "POST",
+            QUERY,
+            "Host: localhost\r\n",
+            "Content-Type: application/json\r\nContent-Type: text/plain\r\n",
+            415,
+            "content-type",
+        ),
+        (
+            "POST",
+            QUERY,
+            "Host: localhost\r\n",
+            "Content-Type: application/json\r\nContent-Encoding: gzip\r\n",
+            415,
+            "content-type",
+        ),
+        ("POST", "/", "Host: localhost\r\n", json, 404, "path"),
+        ("GET", "/v1/calls", "Host: localhost\r\n", json, 404, "path"),
+    ];
+    let mut answered = 0;
+    for (method, path, host, more, status, name) in cases {
+        let length = body.len();
+        let head =
+            format!("{method} {path} HTTP/1.1\r\n{host}{more}Content-Length: {length}\r\n\r\n");
+        let answer = Http::tcp(&address).send(format!("{head}{body}").as_bytes());
+        assert_eq!(answer.status, status, "{head}{answer:?}");
+        match status {
+            200 => answered += 1,
+            _ => assert_eq!(answer.body["error"]["name"], name, "{head}{answer:?}"),
+        }
+        assert_eq!(answer.head.contains("allow: post"), status == 405);
+        assert!(!answer.head.contains("access-control"), "{answer:?}");
+    }
+    assert!(caller.stop().success());
+    let spans = opened(&world.tail("tail.jsonl"));
+    assert_eq!(spans.len(), answered, "what was refused was not called");
+}
+
+#[test]
+fn bodies_and_heads_have_a_size() {
+    let world = World::new();
+    world.database();
+    let _callee = world.callee(&[]);
+    let mut caller = world.caller(&["--http", "127.0.0.1:0"]);
+    let address = http_of(&mut caller);
+    let head =
+        format!("POST {QUERY} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n");
+    let said = format!("{head}Content-Length: 8388609\r\n\r\n");
+    assert_eq!(Http::tcp(&address).send(said.as_bytes()).status, 413);
+    let mut chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n800001\r\n").into_bytes();
+    chunked.resize(chunked.len() + 0x80_0001, b' ');
+    assert_eq!(Http::tcp(&address).send(&chunked).status, 413);
+    // Just as long as it may be.
+    let mut whole = query("select 1");
+    whole.extend(std::iter::repeat_n(' ', 0x80_0000 - whole.len()));
+    assert_eq!(Http::tcp(&address).post(QUERY, "", &whole).status, 200);
+    let long = format!("{head}X: {}\r\n\r\n", "x".repeat(70_000));
+    assert_eq!(Http::tcp(&address).send(long.as_bytes()).status, 431);
+    let deep = format!("[{}{}]", "[".repeat(5000), "]".repeat(5000));
+    assert_eq!(Http::tcp(&address).post(QUERY, "", &deep).status, 400);
+    assert!(caller.stop().success());
+}
+
+#[test]
+fn http_is_off_unless_asked_for_and_not_for_other_machines() {
+    let world = World::new();
+    let bind = format!("DB={}", world.unix("callee.sock"));
+    for (at, code, says) in [
+        ("*:0", 78, "or say --insecure"),
+        ("192.0.2.1:1", 78, "or say --insecure"),
+        ("nowhere", 2, "there is no port"),
+    ] {
+        let args = ["serve", "--http", at, "--bind", &bind];
+        let done = world.run(util::caller(), &args);
+        assert_eq!(done.code, Some(code), "{done:?}");
+        assert!(done.stderr.contains(says), "{done:?}");
+    }
+    let args = ["serve", "--http", "*:0", "--bind", &bind, "--insecure"];
+    let caller = world.start(util::caller(), &args).ready();
+    assert!(caller.stop().success());
+    let mut caller = world.caller(&[]);
+    caller.signal(Signal::TERM);
+    assert!(!caller.rest().contains("HTTP"));
+}
+
+#[test]
+fn a_request_in_flight_is_answered_when_the_caller_stops() {
+    let world = World::new();
+    world.database();
+    let _callee = world.callee(&[]);
+    let mut caller = world.caller(&["--http", "127.0.0.1:0", "--tail", "stderr"]);
+    let address = http_of(&mut caller);
+    let slow = "with recursive c(x) as (select 1 union all select x + 1 from c where x < 3000000) \
+                select count(*) from c";
+    let call = thread::spawn(move || Http::tcp(&address).post(QUERY, "", &query(slow)));
+    caller.line("spanOpen");
+    assert!(caller.stop().success());
+    let answer = call.join().unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
