@@ -281,3 +281,50 @@ async fn the_caller_writes_down_what_a_workerd_reports_to_it() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "local")]
+async fn a_file_trusts_each_binding_on_its_own_terms() {
+    within(async {
+        let callee = Ours::serve(Server::new().service("AI", Gateway)).await;
+        let to = callee.address();
+        let caller = Daemon::configured(&format!(
+            r#"
+            tail = "./tail.jsonl"
+            [bind.GATEWAY]
+            to = "{to}"
+            remote = "AI"
+            [bind.DISTRUSTED]
+            to = "{to}"
+            remote = "AI"
+            rename = ["kv.*"]
+            deny = ["gen_ai.usage."]
+            "#
+        ))
+        .await;
+        let (spans, sinks) = recorder();
+        let options = ConnectOptions {
+            sinks,
+            ..ConnectOptions::default()
+        };
+        let connection = Connection::connect(&caller.address(), options)
+            .await
+            .unwrap();
+        for name in ["GATEWAY", "DISTRUSTED"] {
+            let call = connection
+                .binding(name)
+                .call("run", ("m", "a prompt"))
+                .await;
+            assert_eq!(call.unwrap().parse::<String>().unwrap(), "A PROMPT");
+        }
+        // What was accepted is forwarded, so our own spans show it.
+        let spans = finished(&spans, 2).await;
+        assert_eq!(
+            (spans[0].name.as_str(), spans[1].name.as_str()),
+            ("ai_gateway.run", "jsRpcSession")
+        );
+        assert!(spans[0].get("gen_ai.usage.input_tokens").is_some());
+        assert!(spans[1].get("gen_ai.usage.input_tokens").is_none());
+        assert!(spans[1].get("gen_ai.request.model").is_some());
+    })
+    .await;
+}
