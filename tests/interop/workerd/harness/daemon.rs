@@ -26,27 +26,13 @@ impl Daemon {
         Self::start(env!("CARGO_BIN_EXE_caller"), &args).await
     }
 
-    /// Starts `caller serve` with a file of this text, which says nothing of where to listen.
-    pub async fn configured(text: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let listen = format!("listen = [\"unix:{}/socket\"]\n", dir.path().display());
-        std::fs::write(dir.path().join("caller.toml"), listen + text).unwrap();
-        let args = ["serve", "--config", "./caller.toml"].map(str::to_owned);
-        Self::run(env!("CARGO_BIN_EXE_caller"), &args, dir).await
-    }
-
     async fn start(program: &str, args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let listen = format!("unix:{}/socket", dir.path().display());
-        let args = [args, &["--listen", &listen]].concat();
-        let args: Vec<_> = args.into_iter().map(str::to_owned).collect();
-        Self::run(program, &args, dir).await
-    }
-
-    async fn run(program: &str, args: &[String], dir: tempfile::TempDir) -> Self {
         let mut child = Command::new(program)
             .current_dir(dir.path())
             .args(args)
+            .arg("--listen")
+            .arg(format!("unix:{}/socket", dir.path().display()))
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
