@@ -397,6 +397,7 @@ fn http_is_off_unless_asked_for_and_not_for_other_machines() {
         ("*:0", 78, "or say --insecure"),
         ("192.0.2.1:1", 78, "or say --insecure"),
         ("nowhere", 2, "there is no port"),
+        ("tls:localhost:1", 2, "leave out tls:"),
     ] {
         let args = ["serve", "--http", at, "--bind", &bind];
         let done = world.run(util::caller(), &args);
@@ -416,13 +417,39 @@ fn a_request_in_flight_is_answered_when_the_caller_stops() {
     let world = World::new();
     world.database();
     let _callee = world.callee(&[]);
-    let mut caller = world.caller(&["--http", "127.0.0.1:0", "--tail", "stderr"]);
+    // As long as a busy machine needs.
+    let more = [
+        "--http",
+        "127.0.0.1:0",
+        "--tail",
+        "stderr",
+        "--drain",
+        "50s",
+    ];
+    let mut caller = world.caller(&more);
     let address = http_of(&mut caller);
-    let slow = "with recursive c(x) as (select 1 union all select x + 1 from c where x < 3000000) \
+    let slow = "with recursive c(x) as (select 1 union all select x + 1 from c where x < 1000000) \
                 select count(*) from c";
     let call = thread::spawn(move || Http::tcp(&address).post(QUERY, "", &query(slow)));
     caller.line("spanOpen");
     assert!(caller.stop().success());
     let answer = call.join().unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[test]
+fn a_client_that_goes_away_cancels_its_call() {
+    let world = World::new();
+    let silent = UnixListener::bind(world.path("callee.sock")).unwrap();
+    let mut caller = world.caller(&["--http", "127.0.0.1:0", "--tail", "stderr"]);
+    let mut http = Http::tcp(&http_of(&mut caller));
+    let head = "Host: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n[]";
+    let request = format!("POST {QUERY} HTTP/1.1\r\n{head}");
+    http.0.write_all(request.as_bytes()).unwrap();
+    caller.line("spanOpen");
+    drop(http);
+    let closed = caller.line("spanClose");
+    assert!(closed.contains("canceled"), "{closed}");
+    drop(silent);
+    assert!(caller.stop().success());
 }

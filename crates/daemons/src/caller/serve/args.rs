@@ -63,7 +63,7 @@ pub struct ServeArgs {
     /// ADDR is one of this machine, or unix:/path. The body has the arguments, the answer the result; the
     /// header `traceparent` names the span that the call belongs to. What a web page could send is
     /// refused: it must be application/json, without an Origin, for a Host that is known.
-    #[arg(long, value_name = "ADDR", env = "BINDING_SPAN_HTTP")]
+    #[arg(long, value_name = "ADDR", env = "BINDING_SPAN_HTTP", value_parser = settings::http)]
     pub(super) http: Option<Address>,
 
     /// A Host that HTTP requests may name, besides localhost and its addresses; may be repeated

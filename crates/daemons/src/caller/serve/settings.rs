@@ -172,6 +172,17 @@ pub(super) fn target(name: &str, text: &str) -> Result<Target, String> {
     })
 }
 
+/// Reads where HTTP is taken.
+pub(super) fn http(text: &str) -> Result<Address, String> {
+    match text.parse() {
+        Ok(Address::Tls { .. }) => Err(format!(
+            "{text:?}: HTTP is taken from this machine, without TLS; leave out tls:"
+        )),
+        Ok(address) => Ok(address),
+        Err(error) => Err(js_rpc::InvalidAddress::to_string(&error)),
+    }
+}
+
 /// Reads `any`, `off`, or patterns with commas between them.
 pub(super) fn rename(text: &str) -> Result<Rename, String> {
     Ok(match text {

@@ -9,11 +9,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use binding_span::Rename;
-use js_rpc::{Address, Forward};
+use js_rpc::Forward;
 use toml::de::DeTable;
 
 use self::table::{Problem, Table};
-use super::settings::{Target, Trust, forward, rename, target};
+use super::settings::{self, Target, Trust, forward, rename, target};
 use crate::cli;
 use crate::exit::Failure;
 use crate::listen::Endpoint;
@@ -23,7 +23,7 @@ use crate::telemetry::{TailPeer, TailTo};
 #[derive(Debug, Default)]
 pub(super) struct File {
     pub(super) listen: Vec<Endpoint>,
-    pub(super) http: Option<Address>,
+    pub(super) http: Option<js_rpc::Address>,
     pub(super) http_host: Vec<String>,
     pub(super) insecure: Option<bool>,
     pub(super) tail: Option<TailTo>,
@@ -96,7 +96,7 @@ impl File {
             listen: table
                 .texts("listen", "ADDR or ADDR,binding=NAME", str::parse)?
                 .unwrap_or_default(),
-            http: table.text("http", "an address", address)?,
+            http: table.text("http", "an address", settings::http)?,
             http_host: table
                 .texts("http-host", "a host's name", host)?
                 .unwrap_or_default(),
@@ -180,11 +180,6 @@ fn tail_to(table: &Table<'_>) -> Result<Option<TailPeer>, Problem> {
         0 | 1 => Ok(peers.pop()),
         _ => Err(table.wrong("tail-to", "there can be one receiver")),
     }
-}
-
-fn address(text: &str) -> Result<Address, String> {
-    text.parse()
-        .map_err(|error: js_rpc::InvalidAddress| error.to_string())
 }
 
 pub(super) fn host(text: &str) -> Result<String, String> {

@@ -4,6 +4,8 @@
 //! It costs a hop inside the machine, and has no other path for such calls than the one that exists.
 
 use std::cell::RefCell;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use binding_span::SpanContext;
@@ -36,7 +38,9 @@ pub(super) struct DoorCall<'a> {
 impl Door {
     /// Makes the door, and the listener that the server has to serve.
     pub(super) async fn open() -> Result<(Self, Listener), Failure> {
-        let folder = tempfile::Builder::new().prefix("binding-span-").tempdir();
+        let mut private = tempfile::Builder::new();
+        private.permissions(Permissions::from_mode(0o700));
+        let folder = private.prefix("binding-span-").tempdir();
         let folder = folder.map_err(|error| {
             Failure::Config(format!(
                 "cannot make a private folder in {} for --http: {error}; set TMPDIR to a folder that \
