@@ -73,6 +73,8 @@ fn the_caller_calls_the_gateway_under_its_own_span() {
 
     let output = example("caller")
         .args([&address, "two words"])
+        // Built together with the programs, the subscriber knows colours.
+        .env("NO_COLOR", "1")
         .output()
         .unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "TWO WORDS\n");
