@@ -51,6 +51,8 @@ pub use error::CallError;
 pub use handle::{CallOptions, Client, RemoteReply, RemoteStub};
 pub use js_value::{JsError, Value};
 pub use limits::{NetworkLimits, RpcLimits};
+#[doc(hidden)]
+pub use network::internals;
 pub use network::{NetworkStats, Reason};
 pub use payload::{Args, Arguments, ConvertError, IntoArgs, Payload, scalar};
 pub use proxy::{Forward, Proxy};

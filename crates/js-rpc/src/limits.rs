@@ -92,7 +92,8 @@ pub struct NetworkLimits {
     pub max_queued_replies: usize,
     /// Mark: questions of the peer that it has not finished, 4,096.
     pub in_flight: usize,
-    /// Mark: bytes of calls that have not returned, 16 MiB. One call alone may have more.
+    /// Mark: bytes of calls that have not returned, and of results that the peer keeps for pipelining,
+    /// 16 MiB; a capability counts as 64. One call alone may have more.
     pub in_flight_bytes: usize,
     /// Cap: questions of the peer, those included that were refused and that it has not finished,
     /// 16,384.
@@ -112,8 +113,11 @@ pub struct NetworkLimits {
     pub promises: usize,
     /// Cap: promises that resolve to promises, in a row, 64. The row is released recursively.
     pub promise_depth: u16,
-    /// Cap: calls that the peer cancelled before they returned, 65,536. Each leaves an entry behind for
-    /// as long as the connection lasts, so connections are replaced long before.
+    /// Of a server: calls in either direction that were cancelled before they returned, after which the
+    /// connection is closed as soon as nothing is in flight and no session is open, 8,192. Each leaves
+    /// an entry behind for as long as the connection lasts; the client connects again.
+    pub recycle: usize,
+    /// Cap: calls that the peer cancelled before they returned, 32,768.
     pub cancelled: usize,
     /// Bytes of an exception's text, 64 KiB; longer ones are cut. An abort's text is copied into each
     /// call in flight.
@@ -151,7 +155,8 @@ impl Default for NetworkLimits {
             imports: 16_384,
             promises: 4_096,
             promise_depth: 64,
-            cancelled: 65_536,
+            recycle: 8_192,
+            cancelled: 32_768,
             reason_bytes: 64 << 10,
             stats: NetworkStats::default(),
             judge: true,

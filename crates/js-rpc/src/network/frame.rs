@@ -154,6 +154,7 @@ async fn read_words<R: AsyncRead + Unpin>(
         // At least as much again as has arrived, so that large messages are not copied often.
         let ahead = start.max(AHEAD);
         let end = total.min(start + ahead);
+        words.reserve_exact(end - start);
         words.resize(end, capnp::word(0, 0, 0, 0, 0, 0, 0, 0));
         let fresh = Word::words_to_bytes_mut(&mut words[start..end]);
         exact(reader, fresh, limits).await?;

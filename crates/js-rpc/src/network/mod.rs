@@ -11,6 +11,8 @@
 
 mod frame;
 mod guard;
+#[doc(hidden)]
+pub mod internals;
 mod outbox;
 mod stats;
 
@@ -39,6 +41,9 @@ const BUFFER: usize = 8 * 1024;
 /// Words of an outgoing message's first segment: enough for most calls and replies. Segments come
 /// zeroed, so larger ones cost more than they save.
 const FIRST_SEGMENT_WORDS: u32 = 64;
+
+/// Messages that one peer gets in before other connections of the thread have their turn.
+const TURN: usize = 64;
 
 /// The two directions of a socket, the incoming one buffered.
 pub(crate) fn split(stream: Stream) -> (BufReader<ReadHalf>, WriteHalf) {
@@ -78,6 +83,8 @@ struct Inner {
     outbox: Rc<Outbox>,
     guard: Rc<RefCell<Guard>>,
     limits: NetworkLimits,
+    /// Work that was done for the peer since others had their turn.
+    work: Cell<usize>,
     /// A call waited for the peer to read and it did not: until it does, no other call waits.
     waited: Cell<bool>,
     /// Dropped with this, which tells the driver that the connection is over.
@@ -102,6 +109,7 @@ impl Network {
             outbox: Rc::clone(&outbox),
             guard: Rc::clone(&guard),
             limits: limits.clone(),
+            work: Cell::new(0),
             waited: Cell::new(false),
             _over: over,
         });
@@ -209,9 +217,17 @@ impl Inner {
     /// The next message that the RPC system may see. `None`: the peer is done.
     async fn receive(&self, reader: &mut BufReader<ReadHalf>) -> Result<Option<Incoming>, Error> {
         loop {
+            if self.work.get() >= TURN {
+                self.work.set(0);
+                tokio::task::yield_now().await;
+            }
             let frame = {
                 if let Some(error) = self.outbox.failure() {
                     return Err(error);
+                }
+                if self.side == Side::Server && self.guard.borrow().is_spent() {
+                    let detail = "the connection is to be replaced by a new one";
+                    return Err(self.refuse(Violation::new(Reason::Recycled, detail)));
                 }
                 let read = std::pin::pin!(frame::read(reader, &self.limits));
                 // A peer that cannot be written to is lost, also while it says nothing.
@@ -249,7 +265,10 @@ impl Inner {
         let body = message.0.get_root()?;
         let queued = self.outbox.queued();
         let reply = |message: &Message| self.outbox.push(message, Sent::Other);
-        self.guard.borrow_mut().receive(body, bytes, queued, reply)
+        let mut guard = self.guard.borrow_mut();
+        let verdict = guard.receive(body, bytes, queued, reply);
+        self.work.set(self.work.get() + guard.work());
+        verdict
     }
 
     fn refuse(&self, violation: Violation) -> Error {

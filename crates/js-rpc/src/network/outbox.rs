@@ -41,14 +41,13 @@ pub(super) struct Outbox {
 
 #[derive(Default)]
 struct State {
-    /// Whole messages, in buffers of [`GATHER`] bytes or one larger message.
-    queue: VecDeque<Vec<u8>>,
+    queue: VecDeque<Batch>,
     /// A buffer for the next messages.
     spare: Vec<u8>,
     bytes: usize,
     /// Messages since the writer last took some.
     fresh: usize,
-    /// Messages that the peer made us send, since the queue was last empty.
+    /// Messages that the peer made us send.
     replies: usize,
     /// Set when nothing more may be queued, with until when; told when all of it is written.
     closing: Option<(oneshot::Sender<()>, Instant)>,
@@ -59,6 +58,13 @@ struct State {
     reader: Option<Waker>,
     /// Who waits for the queue to shrink.
     drain: Option<Waker>,
+}
+
+/// Whole messages: about [`GATHER`] bytes of them, or one larger message.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    replies: usize,
 }
 
 impl Outbox {
@@ -80,14 +86,18 @@ impl Outbox {
         if state.ended.is_some() {
             return;
         }
-        let mut buffer = match state.queue.back() {
-            Some(last) if last.len() < GATHER => state.queue.pop_back().unwrap_or_default(),
-            _ => std::mem::take(&mut state.spare),
+        let mut batch = match state.queue.back() {
+            Some(last) if last.bytes.len() < GATHER => state.queue.pop_back().unwrap_or_default(),
+            _ => Batch {
+                bytes: std::mem::take(&mut state.spare),
+                replies: 0,
+            },
         };
-        let before = buffer.len();
-        let written = serialize::write_message(&mut buffer, message);
-        state.bytes += buffer.len() - before;
-        state.queue.push_back(buffer);
+        let before = batch.bytes.len();
+        let written = serialize::write_message(&mut batch.bytes, message);
+        state.bytes += batch.bytes.len() - before;
+        batch.replies += usize::from(sent == Sent::Other);
+        state.queue.push_back(batch);
         state.fresh += 1;
         state.replies += usize::from(sent == Sent::Other);
         if let Err(error) = written {
@@ -194,8 +204,8 @@ impl Outbox {
 
     async fn write_all(&self, stream: &mut (impl AsyncWrite + Unpin)) -> Result<(), Error> {
         let lost = |error: std::io::Error| Error::disconnected(error.to_string());
-        while let Some(buffer) = self.gather().await {
-            let mut left = &buffer[..];
+        while let Some(batch) = self.gather().await {
+            let mut left = &batch.bytes[..];
             while !left.is_empty() {
                 let written = self.patiently(stream.write(left)).await?.map_err(lost)?;
                 if written == 0 {
@@ -206,7 +216,7 @@ impl Outbox {
             }
             // Nothing to do without TLS, which may still hold what the socket did not take.
             self.patiently(stream.flush()).await?.map_err(lost)?;
-            self.recycle(buffer);
+            self.recycle(batch);
         }
         self.patiently(stream.shutdown()).await?.map_err(lost)
     }
@@ -249,17 +259,15 @@ impl Outbox {
     fn written(&self, bytes: usize) {
         let mut state = self.state.borrow_mut();
         state.bytes = state.bytes.saturating_sub(bytes);
-        if state.bytes == 0 {
-            state.replies = 0;
-        }
         if state.bytes <= self.limits.queued {
             wake(&mut state.drain);
         }
     }
 
     /// Keeps a buffer for the next messages. A large message once must not cost its size for ever.
-    fn recycle(&self, mut buffer: Vec<u8>) {
-        let mut state = self.state.borrow_mut();
+    fn recycle(&self, Batch { bytes, replies }: Batch) {
+        let (mut buffer, mut state) = (bytes, self.state.borrow_mut());
+        state.replies = state.replies.saturating_sub(replies);
         buffer.clear();
         if state.queue.is_empty() {
             buffer.shrink_to(KEEP);
@@ -270,7 +278,7 @@ impl Outbox {
     }
 
     /// Waits for messages and takes what there is, up to about [`GATHER`]. `None`: closed, and empty.
-    async fn gather(&self) -> Option<Vec<u8>> {
+    async fn gather(&self) -> Option<Batch> {
         let mut seen = 0;
         poll_fn(|cx| {
             let mut state = self.state.borrow_mut();
@@ -288,11 +296,11 @@ impl Outbox {
         })
         .await;
         let mut state = self.state.borrow_mut();
-        let buffer = state.queue.pop_front();
+        let batch = state.queue.pop_front();
         if state.queue.is_empty() {
             state.fresh = 0;
         }
-        buffer
+        batch
     }
 }
 

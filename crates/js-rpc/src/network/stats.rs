@@ -137,6 +137,8 @@ reasons! {
     Questions = "questions",
     /// Closed: too many calls that were cancelled.
     Cancelled = "cancelled",
+    /// Closed while nothing happened, because of what cancelled calls left behind.
+    Recycled = "recycled",
     /// Closed: too much queued that the peer does not read.
     Unread = "unread",
     /// Closed: the peer read nothing for too long.

@@ -13,7 +13,7 @@ mod tables;
 mod violation;
 
 use capnp::any_pointer;
-use capnp_rpc::rpc_capnp::{exception, message, resolve, return_};
+use capnp_rpc::rpc_capnp::{disembargo, exception, message, resolve, return_};
 
 use super::Message;
 use super::frame::Frame;
@@ -58,6 +58,11 @@ impl Guard {
         self.frames
     }
 
+    /// How much work the message was that was judged last: one, and more for what it carries.
+    pub(super) fn work(&self) -> usize {
+        1 + self.caps.len() / 8
+    }
+
     /// Whether nothing is in flight in either direction and no session is open: each has a promise that
     /// tells its end.
     pub(super) const fn is_quiet(&self) -> bool {
@@ -67,9 +72,11 @@ impl Guard {
             && self.tables.open_imports == 0
     }
 
-    /// Calls in either direction that were cancelled and whose entries stay behind.
-    pub(super) const fn left_behind(&self) -> usize {
-        self.tables.cancelled + self.tables.abandoned
+    /// Whether the connection has more behind it than before it, and nobody would miss it now: calls
+    /// that were cancelled, in either direction, leave entries behind.
+    pub(super) const fn is_spent(&self) -> bool {
+        let left_behind = self.tables.cancelled + self.tables.abandoned;
+        left_behind >= self.limits.recycle && self.is_quiet()
     }
 
     /// Judges a message that came in, of so many bytes. `queued` is what waits to be read by the peer;
@@ -95,6 +102,8 @@ impl Guard {
             }
             Shape::Call { question, target } => {
                 let depth = self.depth(&target)?;
+                // What the RPC system makes of each capability.
+                let bytes = bytes + 64 * self.caps.len();
                 let refused = match depth {
                     Err(refused) => Some(refused),
                     Ok(_) => self.busy(bytes, queued),
@@ -112,7 +121,11 @@ impl Guard {
                 true => Ok(Verdict::Pass),
                 false => Err(unknown("a release of a capability that it does not hold")),
             },
-            Shape::Disembargo => Ok(Verdict::Pass),
+            Shape::Disembargo { echo: None } => Ok(Verdict::Pass),
+            Shape::Disembargo { echo: Some(id) } => match self.tables.embargoes.remove(id) {
+                Some(()) => Ok(Verdict::Pass),
+                None => Err(unknown("a disembargo that was not asked for")),
+            },
             Shape::Unresolved(export) => {
                 if let Some(id) = export
                     && !self.tables.release_export(id, 1)
@@ -219,10 +232,10 @@ impl Guard {
         self.limits.stats.add(reason);
         self.tables.refuse(question);
         reply(&reply::overloaded(question, explain(reason)));
-        for cap in &self.caps {
-            if let Cap::Hosted(id) | Cap::Promise(id) = *cap {
-                reply(&reply::release(id));
-            }
+        let mut given: Vec<u32> = self.caps.iter().filter_map(|cap| cap.given()).collect();
+        given.sort_unstable();
+        for same in given.chunk_by(|a, b| a == b) {
+            reply(&reply::release(same[0], same.len() as u32));
         }
         Ok(Verdict::Keep)
     }
@@ -430,6 +443,11 @@ impl Guard {
                 self.tables.resolve_export(it.get_promise_id());
                 if let resolve::Cap(descriptor) = it.which()? {
                     self.export(descriptor?);
+                }
+            }
+            message::Disembargo(it) => {
+                if let disembargo::context::SenderLoopback(id) = it?.get_context().which()? {
+                    self.tables.embargoes.insert(id, ());
                 }
             }
             _ => {}

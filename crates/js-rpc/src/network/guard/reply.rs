@@ -28,11 +28,11 @@ pub(super) fn overloaded(answer: u32, reason: &str) -> Message {
     })
 }
 
-pub(super) fn release(import: u32) -> Message {
+pub(super) fn release(import: u32, count: u32) -> Message {
     build(|message| {
         let mut it = message.init_release();
         it.set_id(import);
-        it.set_reference_count(1);
+        it.set_reference_count(count);
     })
 }
 

@@ -40,8 +40,11 @@ pub(super) enum Shape<'a> {
         id: u32,
         count: u32,
     },
-    /// Its target is the RPC system's to judge: it holds no more than the message.
-    Disembargo,
+    /// Its target is the RPC system's to judge: it holds no more than the message. `echo` is the id of
+    /// one that we sent.
+    Disembargo {
+        echo: Option<u32>,
+    },
     /// The peer did not know what to do with a resolve of ours, with this capability in it.
     Unresolved(Option<u32>),
     Abort(exception::Reader<'a>),
@@ -76,6 +79,16 @@ pub(super) enum Cap {
     Receiver(u32),
     /// The receiver's: in the answer to this question.
     Answer(u32),
+}
+
+impl Cap {
+    /// Its id, if it is the sender's.
+    pub(super) const fn given(self) -> Option<u32> {
+        match self {
+            Self::Hosted(id) | Self::Promise(id) => Some(id),
+            Self::None | Self::Receiver(_) | Self::Answer(_) => None,
+        }
+    }
 }
 
 /// Judges a message. `caps` is filled with the capabilities of a call's parameters or results.
@@ -194,12 +207,13 @@ fn disembargo<'a>(
     it: disembargo::Reader<'a>,
     limits: &NetworkLimits,
 ) -> Result<Shape<'a>, Violation> {
-    match it.get_context().which()? {
-        disembargo::context::SenderLoopback(_) | disembargo::context::ReceiverLoopback(_) => {}
+    let echo = match it.get_context().which()? {
+        disembargo::context::SenderLoopback(_) => None,
+        disembargo::context::ReceiverLoopback(id) => Some(id),
         _ => return Err(form("a disembargo for a third party")),
-    }
+    };
     target(it.get_target()?, limits)?;
-    Ok(Shape::Disembargo)
+    Ok(Shape::Disembargo { echo })
 }
 
 /// Of all that we send, only a resolve may be unknown to a peer.

@@ -67,6 +67,8 @@ pub(super) struct Tables {
     pub(super) answers: Slots<Answer>,
     pub(super) exports: Slots<Export>,
     pub(super) imports: Slots<Import>,
+    /// Disembargoes of ours that have not come back.
+    pub(super) embargoes: Slots<()>,
     /// Questions of the peer that it has not finished and that we did not refuse.
     pub(super) in_flight: usize,
     /// What is held for questions of the peer.
@@ -90,6 +92,7 @@ impl Tables {
             answers: Slots::new(),
             exports: Slots::new(),
             imports: Slots::new(),
+            embargoes: Slots::new(),
             in_flight: 0,
             bytes: 0,
             running: 0,

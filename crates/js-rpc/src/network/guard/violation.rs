@@ -23,7 +23,7 @@ impl Violation {
         let detail = self.detail;
         Error::disconnected(match self.reason {
             Reason::Aborted => format!("the peer closed the connection: {detail}"),
-            Reason::Late | Reason::Idle | Reason::WriteStall => detail,
+            Reason::Late | Reason::Idle | Reason::WriteStall | Reason::Recycled => detail,
             _ => format!("the peer broke the protocol: {detail}"),
         })
     }
