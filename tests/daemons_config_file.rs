@@ -52,7 +52,9 @@ fn a_bad_file_is_said_with_its_place_and_what_to_write() {
         (
             all("zebra = 1"),
             "2:1: zebra: there is no such key; there is: listen, http, http-host, insecure, tail, tail-to, \
-             tail-from, drain, rename, attributes, deny, max-names, forward, deadline, bind",
+             tail-from, drain, rename, attributes, deny, max-names, forward, deadline, \
+             socket-group, allow-uid, connections, connections-per-peer, connections-reserved, peer-uid, \
+             tls-cert, tls-key, tls-ca, tls-pin, tls-client-ca, tls-client-pin, bind",
         ),
         (
             own("\"max_names\" = 3"),

@@ -9,6 +9,7 @@
 
 pub mod callee;
 pub mod caller;
+pub mod door;
 pub mod exit;
 pub mod listen;
 pub mod signals;

@@ -1,10 +1,12 @@
 //! Where a daemon listens: what the command line says, and what of it is allowed.
 
+use std::io::Write;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use js_rpc::{Address, Listener};
 
+use crate::door::{self, Admission};
 use crate::exit::Failure;
 
 /// An address to listen on: `ADDR`, or `ADDR,binding=NAME` where every `CONNECT` means that binding.
@@ -50,18 +52,25 @@ impl FromStr for Endpoint {
 ///
 /// # Errors
 /// [`Failure::Config`] when one cannot be bound, names a binding that is not among `known`, or is open
-/// to other machines although nobody said `insecure`.
+/// to other machines although nobody said `insecure`; [`Failure::Usage`] when it is said who may connect
+/// with TLS, and no address has it.
 pub async fn bind(
     endpoints: &[Endpoint],
     known: &[&str],
-    insecure: bool,
+    admission: &Admission,
 ) -> Result<Vec<Listener>, Failure> {
     // A literal address is refused before anything is open; a name shows its address when bound.
-    check(endpoints, known, insecure)?;
+    check(endpoints, known, admission)?;
     let mut listeners = Vec::with_capacity(endpoints.len());
     for endpoint in endpoints {
-        let listener = Listener::bind(&endpoint.address).await?;
-        check_reach(listener.address(), insecure)?;
+        let listener = Listener::bind_with(&endpoint.address, &admission.options).await?;
+        let judges = admission.judges();
+        refuse_exposed(listener.address(), judges, admission.insecure)?;
+        if let Some(why) = exposed(listener.address(), judges) {
+            let at = listener.address();
+            let line = format!("INSECURE: {at} is open to other machines: {}", why.says());
+            let _ = writeln!(std::io::stderr(), "{}", tail::escape(&line));
+        }
         listeners.push(match &endpoint.binding {
             Some(binding) => listener.with_binding(binding),
             None => listener,
@@ -74,18 +83,27 @@ pub async fn bind(
 ///
 /// # Errors
 /// As for [`bind`].
-pub fn check(endpoints: &[Endpoint], known: &[&str], insecure: bool) -> Result<(), Failure> {
+pub fn check(endpoints: &[Endpoint], known: &[&str], admission: &Admission) -> Result<(), Failure> {
+    let judges = admission.judges();
+    if judges && !endpoints.iter().any(|at| door::is_tls(&at.address)) {
+        let options = "--tls-client-ca or --tls-client-pin";
+        return Err(door::unused(options, "listen on"));
+    }
     endpoints.iter().try_for_each(|endpoint| {
         check_binding(endpoint, known)?;
-        check_reach(&endpoint.address, insecure)
+        refuse_exposed(&endpoint.address, judges, admission.insecure)
     })
 }
 
-/// Refuses an address that other machines can reach, unless somebody said `insecure`.
+/// Refuses an address without TLS that other machines can reach, unless somebody said `insecure`.
 pub(crate) fn check_reach(address: &Address, insecure: bool) -> Result<(), Failure> {
-    match !insecure && is_public(address) {
-        true => Err(refused(address)),
-        false => Ok(()),
+    refuse_exposed(address, false, insecure)
+}
+
+fn refuse_exposed(address: &Address, judges: bool, insecure: bool) -> Result<(), Failure> {
+    match exposed(address, judges) {
+        Some(why) if !insecure => Err(refused(address, why)),
+        _ => Ok(()),
     }
 }
 
@@ -111,10 +129,42 @@ fn is_public(address: &Address) -> bool {
     }
 }
 
-fn refused(address: &Address) -> Failure {
+/// Why an address that other machines can reach is not safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exposed {
+    /// Nothing is encrypted.
+    Plain,
+    /// It is not asked who connects.
+    Anybody,
+}
+
+impl Exposed {
+    const fn says(self) -> &'static str {
+        match self {
+            Self::Plain => "nothing is encrypted, and whoever reaches it can call everything",
+            Self::Anybody => "whoever reaches it can call everything",
+        }
+    }
+}
+
+/// Why it should not be listened on, unless somebody says that it may.
+fn exposed(address: &Address, judges: bool) -> Option<Exposed> {
+    match (is_public(address), door::is_tls(address)) {
+        (true, false) => Some(Exposed::Plain),
+        (true, true) if !judges => Some(Exposed::Anybody),
+        _ => None,
+    }
+}
+
+fn refused(address: &Address, why: Exposed) -> Failure {
+    let instead = match why {
+        Exposed::Plain => "listen on unix:/path, 127.0.0.1 or tls:host:port",
+        Exposed::Anybody => "say who may connect with --tls-client-ca or --tls-client-pin",
+    };
     Failure::Config(format!(
-        "refusing to listen on {address}: other machines could reach it, and whoever reaches it can call \
-         everything; listen on unix:/path or 127.0.0.1, or say --insecure where the network is trusted"
+        "refusing to listen on {address}: other machines could reach it; {}; {instead}, or say \
+         --insecure where the network is trusted",
+        why.says()
     ))
 }
 

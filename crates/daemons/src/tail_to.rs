@@ -11,7 +11,7 @@ use std::sync::mpsc as blocking;
 use std::time::{Duration, Instant};
 
 use binding_span::InvocationId;
-use js_rpc::{Address, CallError, ConnectOptions, Connection, RpcLimits, TailStream};
+use js_rpc::{Address, CallError, ConnectOptions, Connection, RpcLimits, TailStream, Trust};
 use tail::{Event, EventKind, EventSink, QueueLimits, Subscription};
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -46,6 +46,19 @@ impl TailSender {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(address: Address, name: String, limits: QueueLimits) -> std::io::Result<Self> {
+        Self::start_with(address, name, Trust::default(), limits)
+    }
+
+    /// The same, to a peer that is trusted otherwise.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start_with(
+        address: Address,
+        name: String,
+        trust: Trust,
+        limits: QueueLimits,
+    ) -> std::io::Result<Self> {
         let (queue, events) = tail::queue(limits);
         let inlet = Arc::new(Inlet {
             queue,
@@ -60,7 +73,7 @@ impl TailSender {
             room: Arc::new(Semaphore::new(BUFFERED)),
         };
         let run = move || {
-            let link = Link::new(address, name);
+            let link = Link::new(address, name, trust);
             let running = crate::runtime::block_on(async {
                 sender.run(link, orders).await;
                 Ok(())
@@ -195,6 +208,7 @@ async fn report(link: Rc<Link>, mut events: mpsc::UnboundedReceiver<Held>, lost:
 struct Link {
     address: Address,
     name: String,
+    trust: Trust,
     connection: RefCell<Option<Connection>>,
     connecting: Mutex<()>,
     failed: Cell<Option<Instant>>,
@@ -202,10 +216,11 @@ struct Link {
 }
 
 impl Link {
-    fn new(address: Address, name: String) -> Self {
+    fn new(address: Address, name: String, trust: Trust) -> Self {
         Self {
             address,
             name,
+            trust,
             connection: RefCell::default(),
             connecting: Mutex::default(),
             failed: Cell::default(),
@@ -259,6 +274,7 @@ impl Link {
         };
         let options = ConnectOptions {
             limits,
+            trust: self.trust.clone(),
             ..ConnectOptions::default()
         };
         let connected = Connection::connect(&self.address, options).await;

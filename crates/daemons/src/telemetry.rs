@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use binding_span::{Sinks, SpanSink};
-use js_rpc::Address;
+use js_rpc::{Address, Trust};
 use tail::{EventSink, Feed, JsonLines, QueueLimits, Recorder};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
@@ -114,11 +114,12 @@ impl Telemetry {
     ///
     /// # Errors
     /// [`Failure::Unavailable`] when there can be no thread for it.
-    pub fn tail_to(mut self, peer: Option<&TailPeer>) -> Result<Self, Failure> {
+    pub fn tail_to(mut self, peer: Option<&TailPeer>, trust: &Trust) -> Result<Self, Failure> {
         let Some(TailPeer { address, service }) = peer.cloned() else {
             return Ok(self);
         };
-        let sender = TailSender::start(address, service, QueueLimits::default());
+        let sender =
+            TailSender::start_with(address, service, trust.clone(), QueueLimits::default());
         let sender = sender.map_err(|error| {
             Failure::Unavailable(format!("cannot start a thread for tail events: {error}"))
         })?;

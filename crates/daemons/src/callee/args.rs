@@ -5,8 +5,11 @@ use std::time::Duration;
 use clap::Parser;
 use clap::builder::FalseyValueParser;
 
+use js_rpc::RpcLimits;
+
 use super::{Config, DatabaseConfig};
 use crate::cli::{self, exit_codes};
+use crate::door::{AdmitArgs, IdentityArgs};
 use crate::listen::Endpoint;
 use crate::telemetry::TailTo;
 
@@ -15,7 +18,7 @@ use crate::telemetry::TailTo;
 #[command(name = "callee", version, styles = cli::STYLES, after_help = EXAMPLES, after_long_help = LONG)]
 #[command(mut_args(|arg| arg.hide_env_values(true)))]
 pub struct CalleeArgs {
-    /// Where to listen: unix:/path, host:port; may be repeated
+    /// Where to listen: unix:/path, host:port, tls:host:port; may be repeated
     ///
     /// An address may be followed by `,binding=NAME`: then every CONNECT on it means that binding,
     /// whatever name it carries. Port 0 lets the system choose one; the line that says `listening on`
@@ -54,9 +57,13 @@ pub struct CalleeArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", env = "BINDING_SPAN_DRAIN", value_parser = cli::duration)]
     pub drain: Duration,
 
-    /// Listen on addresses that other machines can reach, without encryption
-    #[arg(long, env = "BINDING_SPAN_INSECURE", value_parser = FalseyValueParser::new())]
-    pub insecure: bool,
+    /// Who may connect, and how many.
+    #[command(flatten)]
+    pub admit: AdmitArgs,
+
+    /// Who we are.
+    #[command(flatten)]
+    pub identity: IdentityArgs,
 }
 
 fn database(text: &str) -> Result<DatabaseConfig, String> {
@@ -77,7 +84,10 @@ impl From<CalleeArgs> for Config {
         Self {
             databases: databases.collect(),
             tail: args.tail,
-            drain: args.drain,
+            limits: args.admit.limits(RpcLimits {
+                drain: args.drain,
+                ..RpcLimits::default()
+            }),
         }
     }
 }
@@ -102,6 +112,13 @@ Examples:
   Two databases, made if they are not there, and the callee's own spans beside:
     callee --listen unix:/run/callee.sock --d1 DB=./shop.sqlite --d1 LOG=./log.sqlite --d1-create \\
            --tail ./callee.tail.jsonl
+
+  For other machines: certificates on both sides, each read again when it is renewed:
+    callee --listen tls:*:7400 --tls-cert ./callee.pem --tls-key ./callee.key \\
+           --tls-client-ca ./ca.pem --d1 DB=./shop.sqlite
+
+  For another user of this machine, who is in the group `apps`:
+    callee --listen unix:/run/callee.sock --socket-group apps --allow-uid web --d1 DB=./shop.sqlite
 
   Call it:
     caller call --connect unix:/run/callee.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'

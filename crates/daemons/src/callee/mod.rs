@@ -14,7 +14,7 @@ use js_rpc::{Listener, RpcLimits, Server};
 
 use crate::exit::{self, Failure};
 use crate::listen::{self, Endpoint};
-use crate::signals::Signals;
+use crate::signals::Shutdown;
 use crate::telemetry::{self, TailTo, Telemetry};
 use crate::{cli, runtime};
 
@@ -28,12 +28,13 @@ pub fn main() -> ExitCode {
 }
 
 async fn from_command_line(args: CalleeArgs) -> Result<(), Failure> {
-    let signals = Signals::install()?;
-    let (endpoints, insecure) = (args.listen.clone(), args.insecure);
+    let shutdown = Shutdown::install("callee", args.drain)?;
+    let endpoints = args.listen.clone();
+    let admission = args.admit.admission(&args.identity)?;
     let callee = Callee::open(args.into())?;
-    let listeners = listen::bind(&endpoints, &callee.bindings(), insecure).await?;
+    let listeners = listen::bind(&endpoints, &callee.bindings(), &admission).await?;
     callee.announce(&endpoints, &listeners);
-    callee.run(listeners, signals.shutdown()).await
+    callee.run(listeners, shutdown.requested()).await
 }
 
 /// What a callee serves, and how.
@@ -43,8 +44,8 @@ pub struct Config {
     pub databases: Vec<DatabaseConfig>,
     /// Where tail events of its own spans go.
     pub tail: Option<TailTo>,
-    /// How long calls in flight may take to finish when it stops.
-    pub drain: Duration,
+    /// How long things may take and how many there may be.
+    pub limits: RpcLimits,
 }
 
 /// A database and the binding that it is.
@@ -62,7 +63,7 @@ pub struct DatabaseConfig {
 pub struct Callee {
     databases: Vec<(DatabaseConfig, Database)>,
     telemetry: Telemetry,
-    drain: Duration,
+    limits: RpcLimits,
 }
 
 impl Callee {
@@ -90,7 +91,7 @@ impl Callee {
         Ok(Self {
             databases: databases.collect::<Result<_, _>>()?,
             telemetry,
-            drain: config.drain,
+            limits: config.limits,
         })
     }
 
@@ -124,17 +125,14 @@ impl Callee {
         listeners: Vec<Listener>,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), Failure> {
-        let limits = RpcLimits {
-            drain: self.drain,
-            ..RpcLimits::default()
-        };
+        let limits = self.limits.clone();
         let server = Server::new().sinks(self.telemetry.sinks()).limits(limits);
         let server = self.databases.iter().fold(server, |server, (config, db)| {
             server.service(&config.binding, db.clone())
         });
         let abandoned = server.serve(listeners, shutdown).await;
         if abandoned > 0 {
-            let drain = humantime::format_duration(self.drain);
+            let drain = humantime::format_duration(self.limits.drain);
             tracing::warn!("gave up {abandoned} calls that were not done within {drain}");
         }
         for (_, database) in &self.databases {

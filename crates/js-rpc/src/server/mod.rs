@@ -11,7 +11,6 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
 
 use binding_span::Sinks;
 use binding_span_schema::js_rpc_capnp::{workerd_bootstrap, workerd_debug_port};
@@ -106,7 +105,9 @@ impl Server {
     }
 
     /// Serves until `shutdown` completes; then stops accepting, lets calls in flight finish within
-    /// [`RpcLimits::drain`], and closes. Returns how many calls it had to abandon.
+    /// [`RpcLimits::drain`], and closes, for which each connection has
+    /// [`NetworkLimits::close`](crate::NetworkLimits::close), whatever its peer does. Returns how many
+    /// calls it had to abandon.
     ///
     /// It belongs to one thread, on a `tokio` runtime that can spawn local tasks.
     pub async fn serve(
@@ -137,13 +138,12 @@ impl Server {
         let abandoned = running.shared.in_flight();
         close.cancel();
         tasks.close();
-        let _ = tokio::time::timeout(CLOSE * 2, tasks.wait()).await;
+        // Each connection has that long; once more for those that are about to begin with it.
+        let close = running.shared.limits.network.close * 2;
+        let _ = tokio::time::timeout(close, tasks.wait()).await;
         abandoned
     }
 }
-
-/// How long a closing connection may take to write what is queued for its peer.
-const CLOSE: Duration = Duration::from_secs(1);
 
 /// What the connections of a running server share.
 pub(crate) struct Running {
@@ -189,6 +189,6 @@ async fn connection(
     }
     // The system is polled on, so that what is queued for the peer is written.
     let flushed = async { tokio::join!(disconnector, system) };
-    let _ = tokio::time::timeout(CLOSE, flushed).await;
+    let _ = tokio::time::timeout(limits.network.close, flushed).await;
     Ok(())
 }

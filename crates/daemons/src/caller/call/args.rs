@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use binding_span::SpanContext;
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use js_rpc::Address;
 
 use crate::cli::{self, exit_codes};
+use crate::door::{IdentityArgs, TrustArgs};
 use crate::telemetry::TailTo;
 
 /// What `caller call` calls, and how.
@@ -15,7 +17,7 @@ use crate::telemetry::TailTo;
 #[command(after_help = EXAMPLES, after_long_help = LONG)]
 #[command(mut_args(|arg| arg.hide_env_values(true)))]
 pub struct CallArgs {
-    /// Where the callee is: unix:/path or host:port
+    /// Where the callee is: unix:/path, host:port or tls:host:port
     #[arg(long, value_name = "ADDR", env = "BINDING_SPAN_CONNECT")]
     pub connect: Address,
 
@@ -58,6 +60,18 @@ pub struct CallArgs {
     /// Show all of the spans: every attribute, longer values, ids
     #[arg(short, long, conflicts_with = "no_tree")]
     pub verbose: bool,
+
+    /// Connect to other machines without encryption
+    #[arg(long, env = "BINDING_SPAN_INSECURE", value_parser = FalseyValueParser::new())]
+    pub insecure: bool,
+
+    /// Whom to connect to.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+
+    /// Who we are.
+    #[command(flatten)]
+    pub identity: IdentityArgs,
 }
 
 impl CallArgs {
@@ -134,6 +148,10 @@ const LONG: &str = concat!(
   A named entrypoint behind a workerd's debug port, as part of a trace:
     TRACEPARENT=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 \
     caller call --connect 127.0.0.1:7500 'shop#Admin.report'
+
+  On another machine, whose certificate is known by its issuer; we show ours, if it asks:
+    caller call --connect tls:db.example:7400 --tls-ca ./ca.pem --tls-cert ./app.pem \
+           --tls-key ./app.key DB.query @statements.json
 
 The result is JSON on stdout and nothing else: indented on a terminal, one line otherwise. What JSON
 lacks is an object with one word: {"$undefined":true}, {"$bigint":"1"}, {"$date":"..."},

@@ -8,7 +8,7 @@ mod output;
 use std::sync::Arc;
 use std::time::Duration;
 
-use js_rpc::{CallError, ConnectOptions, Connection, PendingCall, Reply, RpcLimits};
+use js_rpc::{ConnectOptions, Connection, PendingCall, Reply, RpcLimits};
 use tail::{Recorder, Tree};
 
 use self::output::Output;
@@ -48,7 +48,9 @@ fn spans(recorder: &Recorder, verbose: bool) -> Tree {
     spans.iter().collect()
 }
 
-async fn connect(args: &CallArgs, telemetry: &Telemetry) -> Result<Connection, CallError> {
+async fn connect(args: &CallArgs, telemetry: &Telemetry) -> Result<Connection, Failure> {
+    let trust = args.trust.trust(&args.identity, args.insecure)?;
+    args.trust.check(&trust, &[&args.connect])?;
     let default = RpcLimits::default();
     let options = ConnectOptions {
         sinks: telemetry.sinks(),
@@ -57,9 +59,9 @@ async fn connect(args: &CallArgs, telemetry: &Telemetry) -> Result<Connection, C
             ..default
         },
         connect: args.connect_name.clone(),
-        ..ConnectOptions::default()
+        trust,
     };
-    Connection::connect(&args.connect, options).await
+    Ok(Connection::connect(&args.connect, options).await?)
 }
 
 fn send(connection: &Connection, args: &CallArgs, arguments: js_rpc::Args) -> PendingCall {

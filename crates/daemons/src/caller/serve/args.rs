@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use binding_span::Rename;
-use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use js_rpc::{Address, Forward};
 
 use super::file;
 use super::settings::{self, Target, Trust};
 use crate::cli::{self, Switch, exit_codes};
+use crate::door::{AdmitArgs, IdentityArgs, TrustArgs};
 use crate::listen::Endpoint;
 use crate::telemetry::{TailPeer, TailTo};
 
@@ -31,7 +31,7 @@ pub struct ServeArgs {
     #[arg(long)]
     pub(super) check_config: bool,
 
-    /// Where to listen: unix:/path, host:port; may be repeated
+    /// Where to listen: unix:/path, host:port, tls:host:port; may be repeated
     ///
     /// An address may be followed by `,binding=NAME`: then every CONNECT on it means that binding,
     /// whatever name it carries. In the variable, several are separated by `;`.
@@ -138,9 +138,17 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME", env = "BINDING_SPAN_DRAIN", value_parser = cli::duration)]
     pub(super) drain: Option<Duration>,
 
-    /// Listen on addresses that other machines can reach, without encryption
-    #[arg(long, env = "BINDING_SPAN_INSECURE", value_parser = FalseyValueParser::new())]
-    insecure: bool,
+    /// Who may connect, and how many.
+    #[command(flatten)]
+    pub(super) admit: AdmitArgs,
+
+    /// Whom to connect to.
+    #[command(flatten)]
+    pub(super) peers: TrustArgs,
+
+    /// Who we are.
+    #[command(flatten)]
+    pub(super) identity: IdentityArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -168,12 +176,6 @@ impl ServeArgs {
             }),
             deadline: self.deadline,
         }
-    }
-
-    /// The option can only be on; its variable can be off, and then the file does not count.
-    pub(super) fn insecure(&self) -> Option<bool> {
-        let off = || std::env::var_os("BINDING_SPAN_INSECURE").map(|_| false);
-        self.insecure.then_some(true).or_else(off)
     }
 }
 
@@ -213,6 +215,10 @@ Examples:
   Trust a callee with nothing, and tell those who call here nothing:
     caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock \\
                  --rename off --attributes off --forward none
+
+  Both ends under TLS, with one certificate that says who we are:
+    caller serve --listen tls:*:7401 --tls-client-ca ./apps-ca.pem --tls-cert ./caller.pem \\
+                 --tls-key ./caller.key --bind DB=tls:db.example:7400 --tls-ca ./ca.pem
 
 A ready caller says so on stderr, in a line for each listener. It connects to a callee when a call
 needs it, and again after the connection was lost; it never sends a call twice. SIGTERM and SIGINT

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use binding_span::{Policy, PolicyConfig};
-use js_rpc::{Address, ConnectOptions, Forward, Listener, Proxy, RpcLimits, Server};
+use js_rpc::{Address, ConnectOptions, Forward, Listener, Proxy, RpcLimits, Server, Trust};
 use tokio::sync::watch;
 
+use crate::door::Admission;
 use crate::exit::Failure;
 use crate::listen::{self, Endpoint};
-use crate::signals::Signals;
+use crate::signals::Shutdown;
 use crate::tail_from::TailTaker;
 use crate::telemetry::{TailPeer, TailTo, Telemetry};
 
@@ -48,8 +49,8 @@ pub struct Bound {
 pub struct Config {
     /// Where it listens.
     pub listen: Vec<Endpoint>,
-    /// Whether these may be addresses that other machines can reach.
-    pub insecure: bool,
+    /// Who may connect there.
+    pub admission: Admission,
     /// The bindings; none twice.
     pub bindings: Vec<Bound>,
     /// Where tail events go.
@@ -60,8 +61,10 @@ pub struct Config {
     pub tail_from: Option<String>,
     /// Where calls are taken as HTTP.
     pub http: Option<HttpConfig>,
-    /// How long calls in flight may take to finish when it stops.
-    pub drain: Duration,
+    /// How long things may take and how many there may be.
+    pub limits: RpcLimits,
+    /// Whom it connects to.
+    pub trust: Trust,
 }
 
 impl Config {
@@ -75,23 +78,23 @@ impl Config {
 pub(super) async fn from_command_line(args: ServeArgs) -> Result<(), Failure> {
     let check = args.check_config;
     let config = Config::new(args)?;
-    listen::check(&config.listen, &config.served(), config.insecure)?;
+    listen::check(&config.listen, &config.served(), &config.admission)?;
     if let Some(http) = &config.http {
-        listen::check_reach(&http.address, config.insecure)?;
+        listen::check_reach(&http.address, config.admission.insecure)?;
     }
     if check {
         return Ok(());
     }
-    let signals = Signals::install()?;
+    let shutdown = Shutdown::install("caller", config.limits.drain)?;
     let telemetry = Telemetry::new().tail(config.tail.as_ref())?;
-    let telemetry = telemetry.tail_to(config.tail_to.as_ref())?;
-    let listeners = listen::bind(&config.listen, &config.served(), config.insecure).await?;
+    let telemetry = telemetry.tail_to(config.tail_to.as_ref(), &config.trust)?;
+    let listeners = listen::bind(&config.listen, &config.served(), &config.admission).await?;
     let front = match &config.http {
         Some(http) => Some(Front::bind(http, &config).await?),
         None => None,
     };
     announce(&listeners, front.as_ref(), &config);
-    run(config, telemetry, listeners, front, signals.shutdown()).await
+    run(config, telemetry, listeners, front, shutdown.requested()).await
 }
 
 /// Passes calls on until `shutdown` completes and the calls in flight are done.
@@ -105,13 +108,10 @@ pub async fn run(
     front: Option<Front>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let limits = RpcLimits {
-        drain: config.drain,
-        ..RpcLimits::default()
-    };
+    let limits = config.limits.clone();
     let server = Server::new().sinks(telemetry.sinks()).limits(limits);
     let server = config.bindings.iter().fold(server, |server, bound| {
-        server.proxy(&bound.name, proxy(bound))
+        server.proxy(&bound.name, proxy(bound, &config.trust))
     });
     let server = match &config.tail_from {
         Some(name) => server.tail(name, TailTaker(telemetry.readers())),
@@ -132,7 +132,7 @@ pub async fn run(
         let _ = tokio::time::timeout(ANSWERS, front).await;
     }
     if abandoned > 0 {
-        let drain = humantime::format_duration(config.drain);
+        let drain = humantime::format_duration(config.limits.drain);
         tracing::warn!("gave up {abandoned} calls that were not done within {drain}");
     }
     telemetry.finish();
@@ -143,9 +143,10 @@ pub async fn run(
 const ANSWERS: Duration = Duration::from_secs(2);
 
 /// Each binding has a policy of its own: it counts that binding's names.
-fn proxy(bound: &Bound) -> Proxy {
+fn proxy(bound: &Bound, trust: &Trust) -> Proxy {
     let options = ConnectOptions {
         connect: bound.connect_name.clone(),
+        trust: trust.clone(),
         ..ConnectOptions::default()
     };
     Proxy::new(bound.address.clone(), &bound.remote, options)

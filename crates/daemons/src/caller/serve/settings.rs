@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use binding_span::{DENIED_PREFIXES, MAX_DISTINCT_NAMES, PolicyConfig, Rename};
-use js_rpc::{Address, Forward};
+use js_rpc::{Address, Forward, RpcLimits};
 
 use super::args::ServeArgs;
 use super::file::{Binding, File};
@@ -84,14 +84,16 @@ impl Config {
             None => File::default(),
         };
         let said = args.trust();
-        let insecure = args.insecure().or(file.insecure).unwrap_or(false);
+        let (admit, who) = (args.admit.or(file.admit), args.identity.or(file.identity));
+        let to = args.peers.or(file.peers);
         let bindings = bindings(args.bind, file.bindings, |own| {
             said.clone().or(&own).or(&file.trust)
         })?;
         let http = args.http.or(file.http);
         let config = Self {
             listen: either(args.listen, file.listen),
-            insecure,
+            admission: admit.admission(&who)?,
+            trust: to.trust(&who, admit.insecure)?,
             bindings,
             tail: args.tail.or(file.tail),
             tail_to: args.tail_to.or(file.tail_to),
@@ -100,9 +102,15 @@ impl Config {
                 address,
                 hosts: either(args.http_host, file.http_host),
             }),
-            drain: args.drain.or(file.drain).unwrap_or(DRAIN),
+            limits: admit.limits(RpcLimits {
+                drain: args.drain.or(file.drain).unwrap_or(DRAIN),
+                ..RpcLimits::default()
+            }),
         };
         config.check()?;
+        let bindings = config.bindings.iter().map(|bound| &bound.address);
+        let peers = bindings.chain(config.tail_to.iter().map(|peer| &peer.address));
+        to.check(&config.trust, &peers.collect::<Vec<_>>())?;
         Ok(config)
     }
 

@@ -5,16 +5,17 @@
 
 mod table;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use binding_span::Rename;
-use js_rpc::Forward;
+use js_rpc::{Forward, InvalidPin, KeyPin};
 use toml::de::DeTable;
 
 use self::table::{Problem, Table};
 use super::settings::{self, Target, Trust, forward, rename, target};
 use crate::cli;
+use crate::door::{AdmitArgs, IdentityArgs, TrustArgs, users};
 use crate::exit::Failure;
 use crate::listen::Endpoint;
 use crate::telemetry::{TailPeer, TailTo};
@@ -25,7 +26,9 @@ pub(super) struct File {
     pub(super) listen: Vec<Endpoint>,
     pub(super) http: Option<js_rpc::Address>,
     pub(super) http_host: Vec<String>,
-    pub(super) insecure: Option<bool>,
+    pub(super) admit: AdmitArgs,
+    pub(super) identity: IdentityArgs,
+    pub(super) peers: TrustArgs,
     pub(super) tail: Option<TailTo>,
     pub(super) tail_to: Option<TailPeer>,
     pub(super) tail_from: Option<String>,
@@ -43,7 +46,7 @@ pub(super) struct Binding {
     pub(super) trust: Trust,
 }
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 27] = [
     "listen",
     "http",
     "http-host",
@@ -58,6 +61,18 @@ const KEYS: [&str; 15] = [
     "max-names",
     "forward",
     "deadline",
+    "socket-group",
+    "allow-uid",
+    "connections",
+    "connections-per-peer",
+    "connections-reserved",
+    "peer-uid",
+    "tls-cert",
+    "tls-key",
+    "tls-ca",
+    "tls-pin",
+    "tls-client-ca",
+    "tls-client-pin",
     "bind",
 ];
 
@@ -100,7 +115,16 @@ impl File {
             http_host: table
                 .texts("http-host", "a host's name", host)?
                 .unwrap_or_default(),
-            insecure: table.switch("insecure")?,
+            admit: admit(&table)?,
+            identity: IdentityArgs {
+                tls_cert: path(&table, "tls-cert")?,
+                tls_key: path(&table, "tls-key")?,
+            },
+            peers: TrustArgs {
+                tls_ca: path(&table, "tls-ca")?,
+                tls_pin: pins(&table, "tls-pin")?,
+                peer_uid: uids(&table, "peer-uid")?,
+            },
             tail: table.text("tail", "a file's path, or stderr", |text| {
                 text.parse().map_err(str::to_owned)
             })?,
@@ -114,6 +138,33 @@ impl File {
                 .collect::<Result<_, _>>()?,
         })
     }
+}
+
+fn admit(table: &Table<'_>) -> Result<AdmitArgs, Problem> {
+    Ok(AdmitArgs {
+        socket_group: table.text("socket-group", "a group's name or gid", users::group)?,
+        allow_uid: uids(table, "allow-uid")?,
+        tls_client_ca: path(table, "tls-client-ca")?,
+        tls_client_pin: pins(table, "tls-client-pin")?,
+        insecure: table.switch("insecure")?.unwrap_or(false),
+        connections: table.number("connections")?,
+        connections_per_peer: table.number("connections-per-peer")?,
+        connections_reserved: table.number("connections-reserved")?,
+    })
+}
+
+fn path(table: &Table<'_>, key: &str) -> Result<Option<PathBuf>, Problem> {
+    Ok(table.text(key, "a file's path", name)?.map(PathBuf::from))
+}
+
+fn uids(table: &Table<'_>, key: &str) -> Result<Vec<u32>, Problem> {
+    let uids = table.texts(key, "a user's name or uid, as text", users::user)?;
+    Ok(uids.unwrap_or_default())
+}
+
+fn pins(table: &Table<'_>, key: &str) -> Result<Vec<KeyPin>, Problem> {
+    let pin = |text: &str| text.parse().map_err(|error: InvalidPin| error.to_string());
+    Ok(table.texts(key, "sha256//BASE64", pin)?.unwrap_or_default())
 }
 
 fn binding(name: String, at: usize, table: &Table<'_>) -> Result<Binding, Problem> {

@@ -69,9 +69,9 @@ impl Front {
     /// [`Failure::Config`] when it cannot listen there, or other machines could reach it and nobody said
     /// that they may.
     pub async fn bind(http: &HttpConfig, config: &Config) -> Result<Self, Failure> {
-        listen::check_reach(&http.address, config.insecure)?;
+        listen::check_reach(&http.address, config.admission.insecure)?;
         let socket = Socket::bind(&http.address).await?;
-        listen::check_reach(socket.address(), config.insecure)?;
+        listen::check_reach(socket.address(), config.admission.insecure)?;
         let (door, inner) = Door::open().await?;
         let deadlines = config.bindings.iter();
         Ok(Self {
