@@ -67,13 +67,17 @@ impl Stream {
             Address::Tcp { host, port } => {
                 let stream = connect_tcp(host, *port).await.map_err(explain)?;
                 let to = stream.peer_addr().map_err(explain)?.ip();
-                match trust.insecure || to.to_canonical().is_loopback() {
-                    true => Ok(Self::Tcp(stream)),
-                    false => Err(format!(
+                if to.to_canonical().is_loopback() {
+                    return Ok(Self::Tcp(stream));
+                }
+                if !trust.insecure {
+                    return Err(format!(
                         "{to} is another machine, and the connection would not be encrypted; use \
                          tls:{address}, or say --insecure where the network is trusted"
-                    )),
+                    ));
                 }
+                tracing::warn!("INSECURE: the connection to {address} is not encrypted");
+                Ok(Self::Tcp(stream))
             }
             Address::Tls { host, port } => {
                 let tls = trust.tls.as_ref().ok_or(
