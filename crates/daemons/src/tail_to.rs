@@ -127,6 +127,12 @@ impl EventSink for Inlet {
 /// An event on its way, and the room that it takes until it is reported.
 type Held = (Arc<Event>, OwnedSemaphorePermit);
 
+/// An invocation that is being reported.
+struct Open {
+    since: Instant,
+    events: mpsc::UnboundedSender<Held>,
+}
+
 struct Sending {
     events: Subscription,
     inlet: Arc<Inlet>,
@@ -156,27 +162,32 @@ impl Sending {
 
     /// Gives every event that is there to its stream. Waits for room: meanwhile the queue fills, and what
     /// does not fit there is counted for its invocation.
-    async fn forward(
-        &self,
-        streams: &mut HashMap<InvocationId, mpsc::UnboundedSender<Held>>,
-        link: &Rc<Link>,
-    ) {
+    async fn forward(&self, streams: &mut HashMap<InvocationId, Open>, link: &Rc<Link>) {
         while let Some(event) = self.events.try_recv() {
             let Ok(room) = Arc::clone(&self.room).acquire_owned().await else {
                 return;
             };
             let id = event.invocation_id;
             if matches!(event.event, EventKind::Onset(_)) {
-                streams.retain(|_, stream| !stream.is_closed());
-                if streams.len() < STREAMS {
-                    let (stream, events) = mpsc::unbounded_channel();
-                    let reporting = report(Rc::clone(link), events, Arc::clone(&self.lost));
-                    tokio::task::spawn_local(reporting);
-                    streams.insert(id, stream);
+                streams.retain(|_, stream| !stream.events.is_closed());
+                if streams.len() >= STREAMS {
+                    // The end of some never came: their source died, or it was lost.
+                    let oldest = streams
+                        .iter()
+                        .min_by_key(|(_, s)| s.since)
+                        .map(|(id, _)| *id);
+                    if let Some(id) = oldest {
+                        streams.remove(&id);
+                    }
                 }
+                let (events, queued) = mpsc::unbounded_channel();
+                let reporting = report(Rc::clone(link), queued, Arc::clone(&self.lost));
+                tokio::task::spawn_local(reporting);
+                let since = Instant::now();
+                streams.insert(id, Open { since, events });
             }
             let last = matches!(event.event, EventKind::Outcome { .. });
-            let sent = streams.get(&id).map(|stream| stream.send((event, room)));
+            let sent = streams.get(&id).map(|s| s.events.send((event, room)));
             if !matches!(sent, Some(Ok(()))) {
                 self.lost.fetch_add(1, Ordering::Relaxed);
             }

@@ -132,7 +132,11 @@ pub(crate) fn thrown(text: &str) -> JsError {
 }
 
 fn is_class(text: &str) -> bool {
-    CLASSES.contains(&text) || (text.starts_with("DOMException(") && text.ends_with(')'))
+    // Short and plain: it is the value of `error.type`, and a peer chose it.
+    let plain = |name: &str| name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric());
+    let exception = text.strip_prefix("DOMException(");
+    let exception = exception.and_then(|rest| rest.strip_suffix(')'));
+    CLASSES.contains(&text) || exception.is_some_and(plain)
 }
 
 /// The exception that carries a JavaScript error.

@@ -13,8 +13,10 @@ use binding_span::SpanContext;
 use js_value::Value;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tracing::instrument::WithSubscriber;
 
+use crate::client::Redial;
 use crate::payload::{Args, ConvertError, IntoArgs, Payload};
 use crate::{Address, CallBuilder, CallError, ConnectOptions, Connection, Stub};
 
@@ -164,10 +166,17 @@ impl Here {
     where
         F: AsyncFnOnce(&Rc<Thread>) -> Result<CallBuilder, CallError>,
     {
-        let mut builder = call(thread).await?;
-        if let Some(deadline) = self.options.deadline {
-            builder = builder.deadline(deadline);
-        }
+        // The connection may have to be made first, which counts.
+        let builder = call(thread);
+        let mut builder = match self.options.deadline {
+            None => builder.await?,
+            Some(limit) => {
+                let began = Instant::now();
+                let builder = tokio::time::timeout(limit, builder).await;
+                let builder = builder.unwrap_or(Err(CallError::Deadline(limit)))?;
+                builder.deadline(limit.saturating_sub(began.elapsed()))
+            }
+        };
         if let Some(parent) = self.options.parent {
             builder = builder.parent(parent);
         }
@@ -182,8 +191,7 @@ impl Here {
 struct Thread {
     address: Address,
     options: ConnectOptions,
-    connection: RefCell<Option<Connection>>,
-    connecting: tokio::sync::Mutex<()>,
+    connection: Redial,
     /// The stubs that handles refer to by number.
     held: RefCell<HashMap<u64, Stub>>,
     next: std::cell::Cell<u64>,
@@ -191,14 +199,8 @@ struct Thread {
 
 impl Thread {
     async fn connection(&self) -> Result<Connection, CallError> {
-        let _turn = self.connecting.lock().await;
-        let current = self.connection.borrow().clone();
-        if let Some(connection) = current.filter(|connection| !connection.is_lost()) {
-            return Ok(connection);
-        }
-        let connection = Connection::connect(&self.address, self.options.clone()).await?;
-        self.connection.replace(Some(connection.clone()));
-        Ok(connection)
+        let options = || self.options.clone();
+        self.connection.get(&self.address, options).await
     }
 
     /// A reply for another thread: its stubs stay here, and handles on them go.
@@ -239,8 +241,7 @@ fn run(
     let thread = Rc::new(Thread {
         address,
         options,
-        connection: RefCell::default(),
-        connecting: tokio::sync::Mutex::default(),
+        connection: Redial::default(),
         held: RefCell::default(),
         next: std::cell::Cell::default(),
     });

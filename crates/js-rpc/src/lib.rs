@@ -57,7 +57,7 @@ pub use network::{NetworkStats, Reason};
 pub use payload::{Args, Arguments, ConvertError, IntoArgs, Payload, scalar};
 pub use proxy::{Forward, Proxy};
 pub use server::{Server, TailReceiver};
-pub use service::{Context, Service, ServiceResult, nothing, reply, unknown_method};
+pub use service::{Context, Service, ServiceResult, nothing, reply, service_fn, unknown_method};
 pub use stream::{BindError, ListenOptions, Listener, Trust, Users};
 pub use stream::{Identity, InvalidPin, KeyPin, Tls, TlsConfig, TlsError};
 pub use stub::Stub;

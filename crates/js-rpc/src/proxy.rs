@@ -8,7 +8,7 @@
 //! the call, and whoever received them here could not read them. So the caller's pusher is not passed on
 //! either.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use binding_span_schema::js_rpc_capnp::{external_pusher, js_value as wire_value}
 use capnp::Error;
 use capnp::capability::Response;
 
-use crate::client::{ClientSession, ConnectOptions, Connection, Destination, Upstream};
+use crate::client::{ClientSession, ConnectOptions, Connection, Destination, Redial, Upstream};
 use crate::error::pass_on;
 use crate::session::SessionGuard;
 use crate::shared::Shared;
@@ -48,8 +48,7 @@ pub struct Proxy {
     forward: Forward,
     deadline: Option<Duration>,
     options: ConnectOptions,
-    connection: RefCell<Option<Connection>>,
-    connecting: tokio::sync::Mutex<()>,
+    connection: Redial,
 }
 
 impl Proxy {
@@ -63,8 +62,7 @@ impl Proxy {
             forward: Forward::default(),
             deadline: None,
             options,
-            connection: RefCell::default(),
-            connecting: tokio::sync::Mutex::default(),
+            connection: Redial::default(),
         }
     }
 
@@ -90,28 +88,17 @@ impl Proxy {
         self
     }
 
-    /// A connection that is up.
+    /// A connection that is up, within the time that a call has.
     async fn connect(&self, shared: &Shared) -> Result<Connection, CallError> {
-        let up = || {
-            let connection = self.connection.borrow();
-            connection.as_ref().filter(|c| !c.is_lost()).cloned()
-        };
-        if let Some(connection) = up() {
-            return Ok(connection);
-        }
-        // One attempt at a time; whoever waited finds its result.
-        let _turn = self.connecting.lock().await;
-        if let Some(connection) = up() {
-            return Ok(connection);
-        }
-        let options = ConnectOptions {
+        let options = || ConnectOptions {
             sinks: Arc::clone(shared.sinks()),
             limits: shared.limits.clone(),
             ..self.options.clone()
         };
-        let connection = Connection::connect(&self.address, options).await?;
-        self.connection.replace(Some(connection.clone()));
-        Ok(connection)
+        let limit = self.deadline.unwrap_or(shared.limits.call);
+        let connected = self.connection.get(&self.address, options);
+        let connected = tokio::time::timeout(limit, connected).await;
+        connected.unwrap_or(Err(CallError::Deadline(limit)))
     }
 
     /// The top level of a session that is passed on.
@@ -395,18 +382,22 @@ impl Onward {
         let mut to = results.get();
         // The result first: how much of a message may be read is limited, and a hostile enrichment must
         // not use that up.
-        if from.has_result() {
-            let value = to.reborrow().init_result();
-            self.copy_value(from.get_result()?, value, self.direction)?;
-        }
+        let copied = match from.has_result() {
+            true => {
+                let value = to.reborrow().init_result();
+                from.get_result()
+                    .and_then(|from| self.copy_value(from, value, self.direction))
+            }
+            false => Ok(()),
+        };
         if from.has_binding_span_enrichment() {
-            let accepted = span.enrich(&self.session, from);
+            let accepted = span.enrich(&self.session, from, copied.is_ok());
             if self.session.forward == Forward::Accepted {
                 binding_span::write(&accepted, || to.reborrow().init_binding_span_enrichment());
             }
         }
         to.set_has_disposer(from.get_has_disposer());
-        Ok(())
+        Ok(copied?)
     }
 
     /// Copies a value's bytes as they are; targets in it are wrapped, their calls going `direction`.
@@ -441,12 +432,17 @@ impl SpanOf {
     }
 
     /// Applies what the policy accepts of a result's enrichment; returns that.
-    fn enrich(&self, session: &Session, results: call_results::Reader<'_>) -> Enrichment {
+    fn enrich(
+        &self,
+        session: &Session,
+        results: call_results::Reader<'_>,
+        returned: bool,
+    ) -> Enrichment {
         let said = results.get_binding_span_enrichment();
         let policy = &session.client.policy;
         match self {
-            Self::Session => session.client.span().enrich_from(said, policy, true),
-            Self::Call(span) => span.enrich_from(said, policy, true),
+            Self::Session => session.client.span().enrich_from(said, policy, returned),
+            Self::Call(span) => span.enrich_from(said, policy, returned),
         }
     }
 }

@@ -53,6 +53,35 @@ pub trait Service: 'static {
     }
 }
 
+/// A service from a closure, for callbacks and small things.
+///
+/// ```
+/// use js_rpc::{Args, Context, Stub, reply, service_fn};
+/// let double = service_fn(async |_method: &str, args: Args, _cx: &Context| {
+///     reply(&(2 * args.first::<i64>()?))
+/// });
+/// let stub = Stub::new(double);
+/// # let _ = stub;
+/// ```
+pub fn service_fn<F>(call: F) -> impl Service
+where
+    F: AsyncFn(&str, Args, &Context) -> ServiceResult + 'static,
+{
+    Closure(call)
+}
+
+struct Closure<F>(F);
+
+#[async_trait(?Send)]
+impl<F> Service for Closure<F>
+where
+    F: AsyncFn(&str, Args, &Context) -> ServiceResult + 'static,
+{
+    async fn call(&self, method: &str, args: Args, cx: &Context) -> ServiceResult {
+        (self.0)(method, args, cx).await
+    }
+}
+
 /// A value as a method's result.
 pub fn reply<T: Serialize + ?Sized>(value: &T) -> ServiceResult {
     Ok(Payload::of(value)?)

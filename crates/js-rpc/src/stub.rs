@@ -53,6 +53,9 @@ enum Inner {
 pub(crate) struct Remote {
     pub(crate) target: js_rpc_target::Client,
     pub(crate) via: Via,
+    /// The object whose disposer ends this one with it.
+    #[allow(dead_code, reason = "held for its drop")]
+    whole: Option<Stub>,
 }
 
 /// How an object of a peer's came to us.
@@ -87,7 +90,16 @@ impl Stub {
     }
 
     pub(crate) fn imported(target: js_rpc_target::Client, via: Via) -> Self {
-        Self(Rc::new(Inner::Theirs(Remote { target, via })))
+        Self::part_of_result(target, via, None)
+    }
+
+    /// A stub in a result that has a disposer, which runs when nothing of the result is held.
+    pub(crate) fn part_of_result(
+        target: js_rpc_target::Client,
+        via: Via,
+        whole: Option<Self>,
+    ) -> Self {
+        Self(Rc::new(Inner::Theirs(Remote { target, via, whole })))
     }
 
     /// Calls a method; a path of several elements is written with dots. Nothing is sent before the

@@ -24,7 +24,17 @@ pub(crate) struct CallInfo<'a> {
     pub(crate) operation: &'a Operation,
 }
 
+/// Bytes of a method that telemetry shows; a caller chose it, and it is part of a span's name.
+const SHOWN: usize = 256;
+
 impl CallInfo<'_> {
+    fn shown(&self) -> Self {
+        Self {
+            method: &self.method[..self.method.floor_char_boundary(SHOWN)],
+            ..*self
+        }
+    }
+
     fn attributes(&self) -> [Attribute; 5] {
         let method = || Cow::Owned(self.method.to_owned());
         [
@@ -121,6 +131,7 @@ pub(crate) const CALL: &str = "jsRpcCall";
 impl CallSpan {
     /// Opens the caller's span of a call.
     pub(crate) fn client(parent: Parent<'_>, info: &CallInfo<'_>, sinks: &Sinks) -> Self {
+        let info = &info.shown();
         // A child of what `tracing` knows by its id; of what it does not know by its context, below.
         let (name, place, id) = match parent {
             Parent::Current => (SESSION, Place::current(), tracing::Span::current().id()),
@@ -158,6 +169,7 @@ impl CallSpan {
 
     /// Opens the callee's own span of a call.
     pub(crate) fn server(place: Place, info: &CallInfo<'_>, sinks: &Sinks) -> Self {
+        let info = &info.shown();
         let span = tracing::info_span!(
             target: "binding_span",
             parent: None,

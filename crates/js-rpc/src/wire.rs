@@ -94,7 +94,17 @@ pub(crate) fn read_value(
     }
     let decoded = js_value::decode(value.get_v8_serialized()?, limits)
         .map_err(|error| refused(&error.to_string()))?;
-    Ok((decoded, read_stubs(value)?))
+    let stubs = read_stubs(value)?;
+    check_stubs(js_value::stubs(&decoded), stubs.len())?;
+    Ok((decoded, stubs))
+}
+
+/// Refuses a value that refers to a stub that did not come with it.
+fn check_stubs(numbers: Vec<u32>, count: usize) -> Result<(), Error> {
+    match numbers.into_iter().all(|n| (n as usize) < count) {
+        true => Ok(()),
+        false => Err(refused("a value whose stubs are not all there")),
+    }
 }
 
 fn read_stubs(value: wire_value::Reader<'_>) -> Result<Vec<js_rpc_target::Client>, Error> {

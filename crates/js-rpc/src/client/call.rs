@@ -128,7 +128,7 @@ impl CallBuilder {
         let route = match on {
             On::Binding(to) => Route::open(&to, &method, remote),
             On::Stub(target, via) => Route::through(target, via, &method, remote),
-            On::Service(service) => return PendingCall::local(service, method, args),
+            On::Service(service) => return PendingCall::local(service, method, args, deadline),
         };
         let args = args.map_err(|error| CallError::Arguments(error.to_string()));
         let limit = deadline.unwrap_or(route.owner.shared().limits.call);

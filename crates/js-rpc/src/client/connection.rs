@@ -69,11 +69,13 @@ enum Bootstrap {
     /// Every service by name; the entrypoints asked for so far.
     ByName {
         port: workerd_debug_port::Client,
-        known: RefCell<HashMap<String, workerd_bootstrap::Client>>,
+        known: Known,
     },
     /// One service, which the opening named.
     Fixed(workerd_bootstrap::Client),
 }
+
+type Known = Rc<RefCell<HashMap<String, workerd_bootstrap::Client>>>;
 
 /// Bindings that a connection remembers; asking for an entrypoint again costs a message, no more.
 const MAX_KNOWN: usize = 256;
@@ -108,7 +110,7 @@ impl Connection {
             Some(_) => Bootstrap::Fixed(system.bootstrap(Side::Server)),
             None => Bootstrap::ByName {
                 port: system.bootstrap(Side::Server),
-                known: RefCell::default(),
+                known: Known::default(),
             },
         };
         let (background, futures) = mpsc::unbounded();
@@ -164,6 +166,21 @@ impl Connection {
     /// dropped.
     pub(crate) fn background(&self, future: LocalBoxFuture<'static, ()>) {
         let _ = self.0.background.unbounded_send(future);
+    }
+
+    /// Forgets an entrypoint, when called: one that could not be had stays broken, and what refused it
+    /// may have passed. It does not hold the connection.
+    pub(crate) fn forget_entrypoint(&self, name: &str) -> impl FnOnce() + use<> {
+        let known = match &self.0.bootstrap {
+            Bootstrap::ByName { known, .. } => Rc::downgrade(known),
+            Bootstrap::Fixed(_) => std::rc::Weak::new(),
+        };
+        let name = name.to_owned();
+        move || {
+            let known = known.upgrade();
+            // Dropped outside of the borrow.
+            drop(known.and_then(|known| known.borrow_mut().remove(&name)));
+        }
     }
 
     pub(crate) fn entrypoint(&self, name: &str) -> workerd_bootstrap::Client {

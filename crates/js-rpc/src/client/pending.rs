@@ -10,6 +10,7 @@ use binding_span::CallScope;
 use binding_span_schema::js_rpc_capnp::js_rpc_target;
 use capnp::capability::{RemotePromise, Response};
 use futures::future::LocalBoxFuture;
+use tokio::time::Instant;
 
 use crate::client::call::Method;
 use crate::client::reply::Reply;
@@ -38,7 +39,7 @@ impl PendingCall {
     ) -> Self {
         let via = owner.via();
         Self {
-            future: Box::pin(receive(owner, sent.promise, limit)),
+            future: Box::pin(receive(owner, sent.promise, Deadline::after(limit))),
             pipeline: Some((sent.pipeline, via)),
         }
     }
@@ -57,7 +58,9 @@ impl PendingCall {
         service: Rc<dyn Service>,
         method: Method,
         args: Result<Args, ConvertError>,
+        limit: Option<Duration>,
     ) -> Self {
+        let deadline = limit.map(Deadline::after);
         let future = async move {
             let args = args.map_err(|error| CallError::Arguments(error.to_string()))?;
             let cx = service::Context {
@@ -65,9 +68,15 @@ impl PendingCall {
                 binding: "".into(),
                 caller: None,
             };
-            let outcome = match method.operation {
-                Operation::Call => service.call(&method.name, args, &cx).await,
-                Operation::Get => service.get(&method.name, &cx).await,
+            let call = async {
+                match method.operation {
+                    Operation::Call => service.call(&method.name, args, &cx).await,
+                    Operation::Get => service.get(&method.name, &cx).await,
+                }
+            };
+            let outcome = match deadline {
+                Some(deadline) => deadline.hold(call).await?,
+                None => call.await,
             };
             let payload = outcome.map_err(|error| CallError::Thrown(Box::new(error)))?;
             Ok(Reply {
@@ -100,15 +109,39 @@ impl Future for PendingCall {
     }
 }
 
+/// Until when a call may take, counted from when it was sent and not from when it is awaited.
+#[derive(Clone, Copy)]
+struct Deadline {
+    limit: Duration,
+    /// `None`: too far away for a clock.
+    at: Option<Instant>,
+}
+
+impl Deadline {
+    fn after(limit: Duration) -> Self {
+        let at = Instant::now().checked_add(limit);
+        Self { limit, at }
+    }
+
+    async fn hold<F: Future>(self, future: F) -> Result<F::Output, CallError> {
+        match self.at {
+            None => Ok(future.await),
+            Some(at) => tokio::time::timeout_at(at, future)
+                .await
+                .map_err(|_| CallError::Deadline(self.limit)),
+        }
+    }
+}
+
 async fn receive(
     mut owner: Owner,
     promise: capnp::capability::Promise<Answer, capnp::Error>,
-    limit: Duration,
+    deadline: Deadline,
 ) -> Result<Reply, CallError> {
-    let outcome = match tokio::time::timeout(limit, promise).await {
-        Ok(Ok(answer)) => read(&mut owner, &answer),
+    let outcome = match deadline.hold(promise).await {
+        Ok(Ok(answer)) => read(&owner, &answer),
         Ok(Err(error)) => Err(CallError::from(error)),
-        Err(_) => Err(CallError::Deadline(limit)),
+        Err(error) => Err(error),
     };
     owner.settle(outcome.as_ref().err());
     outcome
@@ -116,16 +149,12 @@ async fn receive(
 
 /// Reads the result, then applies the enrichment, also if the result cannot be read. In this order: how
 /// much of a message may be read is limited, and a hostile enrichment must not use that up.
-fn read(owner: &mut Owner, answer: &Answer) -> Result<Reply, CallError> {
+fn read(owner: &Owner, answer: &Answer) -> Result<Reply, CallError> {
     let results = answer.get()?;
     let reply = read_reply(owner, results);
     if results.has_binding_span_enrichment() {
         let said = results.get_binding_span_enrichment();
-        owner.with_span(|span, policy| {
-            if span.is_watched() {
-                span.enrich_from(said, policy, reply.is_ok());
-            }
-        });
+        owner.enrich_from(said, reply.is_ok());
     }
     reply
 }
@@ -138,11 +167,13 @@ fn read_reply(
     let result = results.get_result().map_err(unreadable)?;
     let limits = &owner.shared().limits.decode;
     let (value, targets) = wire::read_value(result, limits).map_err(unreadable)?;
-    let import = |target| Stub::imported(target, owner.via());
     let disposer = match results.get_has_disposer() {
-        true => results.get_call_pipeline().ok().map(import),
+        true => results.get_call_pipeline().ok(),
         false => None,
     };
+    let disposer = disposer.map(|target| Stub::imported(target, owner.via()));
+    // Whoever keeps a stub of a result keeps what the result's disposer would end.
+    let import = |target| Stub::part_of_result(target, owner.via(), disposer.clone());
     Ok(Reply {
         payload: Payload {
             value,

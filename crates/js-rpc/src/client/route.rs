@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use binding_span::binding_span_capnp::binding_span_enrichment;
 use binding_span::{Policy, SpanContext};
 use binding_span_schema::js_rpc_capnp::js_rpc_target;
 use capnp::capability::RemotePromise;
@@ -165,16 +166,34 @@ impl Owner {
         stub.export(&home)
     }
 
-    pub(crate) fn with_span<R>(&mut self, change: impl FnOnce(&mut CallSpan, &Policy) -> R) -> R {
+    fn with_span<R>(&mut self, change: impl FnOnce(&mut CallSpan) -> R) -> R {
         match self {
-            Self::Session(session) => session.with_span(|span| change(span, &session.policy)),
-            Self::Call { span, via } => change(span, via.policy()),
+            Self::Session(session) => session.with_span(change),
+            Self::Call { span, .. } => change(span),
+        }
+    }
+
+    /// Renames and tags the span. A sink may do what it likes meanwhile, also call on this session: the
+    /// span is only read here.
+    pub(crate) fn enrich_from(
+        &self,
+        said: capnp::Result<binding_span_enrichment::Reader<'_>>,
+        returned: bool,
+    ) {
+        let enrich = |span: &CallSpan, policy: &Policy| {
+            if span.is_watched() {
+                span.enrich_from(said, policy, returned);
+            }
+        };
+        match self {
+            Self::Session(session) => enrich(&session.span(), &session.policy),
+            Self::Call { span, via } => enrich(span, via.policy()),
         }
     }
 
     /// Settles the span with how the call ended.
     pub(crate) fn settle(&mut self, error: Option<&CallError>) {
-        self.with_span(|span, _| match error {
+        self.with_span(|span| match error {
             None => span.succeeded(),
             Some(error) => span.failed(error),
         });

@@ -46,10 +46,14 @@ impl Upstream {
         let top_level = opened.pipeline.get_top_level();
         let (end, ending) = oneshot::channel();
         let linger = connection.shared().limits.linger;
+        let forget = connection.forget_entrypoint(&to.name);
         connection.background(Box::pin(async move {
             let over = async move {
                 // The question stays open until it returns: to finish it earlier would cancel it.
-                let response = opened.promise.await.ok()?;
+                let Ok(response) = opened.promise.await else {
+                    forget();
+                    return None;
+                };
                 drop((opened.pipeline, start));
                 let session = response.get().ok()?.get_session().ok()?;
                 drop(response);

@@ -33,12 +33,18 @@ impl Connection {
         let dispatcher = start.pipeline.get_dispatcher();
         let opened = dispatcher.tail_stream_session_request().send();
         let target = opened.pipeline.get_top_level();
+        let forget = connection.forget_entrypoint(name);
         let (end, ended) = oneshot::channel::<()>();
         let limits = &connection.shared().limits;
         let (limit, linger) = (limits.call, limits.linger);
         connection.background(Box::pin(async move {
             // The question stays open until it returns: to finish it earlier would cancel it.
-            let over = std::pin::pin!(opened.promise);
+            let over = async move {
+                if opened.promise.await.is_err() {
+                    forget();
+                }
+            };
+            let over = std::pin::pin!(over);
             if let Either::Right((_, over)) = select(over, ended).await {
                 let _ = tokio::time::timeout(linger, over).await;
             }

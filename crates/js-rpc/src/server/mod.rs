@@ -117,6 +117,8 @@ impl Server {
     ) -> usize {
         let stop = CancellationToken::new();
         let close = CancellationToken::new();
+        // Also when this future is dropped.
+        let _ends = (stop.clone().drop_guard(), close.clone().drop_guard());
         let running = Rc::new(Running {
             bindings: self.bindings,
             shared: Shared::new(self.sinks, self.limits),

@@ -28,25 +28,7 @@ pub const SOON: Duration = Duration::from_secs(10);
 /// The binding that every test's service is served as.
 pub const BINDING: &str = "S";
 
-/// A service from an async closure: `service(async |method, args, cx| ...)`.
-pub fn service<F>(method: F) -> Closure<F>
-where
-    F: AsyncFn(&str, Args, &Context) -> ServiceResult + 'static,
-{
-    Closure(method)
-}
-
-pub struct Closure<F>(F);
-
-#[async_trait(?Send)]
-impl<F> Service for Closure<F>
-where
-    F: AsyncFn(&str, Args, &Context) -> ServiceResult + 'static,
-{
-    async fn call(&self, method: &str, args: Args, cx: &Context) -> ServiceResult {
-        (self.0)(method, args, cx).await
-    }
-}
+pub use js_rpc::service_fn as service;
 
 /// The spans of one process, in memory; whoever waits for one is woken.
 #[derive(Default)]

@@ -1,0 +1,49 @@
+//! A connection that is made when it is needed, and again after it was lost.
+
+use std::cell::RefCell;
+
+use futures::FutureExt;
+use futures::future::{LocalBoxFuture, WeakShared};
+
+use crate::{Address, CallError, ConnectOptions, Connection};
+
+/// The connection to one address. One attempt at a time: whoever comes meanwhile shares its outcome,
+/// also its failure. The attempt ends when nobody waits for it any more.
+#[derive(Default)]
+pub(crate) struct Redial {
+    connection: RefCell<Option<Connection>>,
+    attempt: RefCell<Option<WeakShared<Attempt>>>,
+}
+
+type Attempt = LocalBoxFuture<'static, Result<Connection, CallError>>;
+
+impl Redial {
+    /// A connection that is up.
+    pub(crate) async fn get(
+        &self,
+        address: &Address,
+        options: impl FnOnce() -> ConnectOptions,
+    ) -> Result<Connection, CallError> {
+        let up = self.connection.borrow().clone();
+        if let Some(connection) = up.filter(|connection| !connection.is_lost()) {
+            return Ok(connection);
+        }
+        let running = self.attempt.borrow().as_ref().and_then(WeakShared::upgrade);
+        let attempt = running.filter(|attempt| attempt.peek().is_none());
+        let attempt = attempt.unwrap_or_else(|| {
+            let (address, options) = (address.clone(), options());
+            let connect = async move { Connection::connect(&address, options).await };
+            let attempt = connect.boxed_local().shared();
+            self.attempt.replace(attempt.downgrade());
+            attempt
+        });
+        let connection = attempt.await?;
+        self.connection.replace(Some(connection.clone()));
+        Ok(connection)
+    }
+
+    /// Lets go of it.
+    pub(crate) fn take(&self) -> Option<Connection> {
+        self.connection.take()
+    }
+}
