@@ -49,6 +49,11 @@ impl Frame {
         Self { words, first, more }
     }
 
+    /// The first segment.
+    pub(super) fn first(&self) -> &[u8] {
+        Word::words_to_bytes(&self.words[..self.first])
+    }
+
     /// Its size, all segments together.
     pub(super) fn bytes(&self) -> usize {
         self.words.len() * 8

@@ -5,7 +5,7 @@ use capnp_rpc::rpc_twoparty_capnp::Side;
 use tokio::net::UnixStream;
 
 use super::frame;
-use super::guard::{Guard, Verdict};
+use super::guard::{self, Guard, Verdict};
 use super::{Network, split};
 use crate::NetworkLimits;
 use crate::opening;
@@ -44,9 +44,9 @@ impl Judge {
             .map_err(|broken| format!("{broken:?}"))?
         {
             let bytes = frame.bytes();
+            let glance = guard::glance(frame.first());
             let message = frame.reader(&self.limits);
-            let body = message.get_root().map_err(|error| error.to_string())?;
-            let verdict = self.guard.receive(body, bytes, 0, |_| {});
+            let verdict = self.guard.receive(glance, &message, bytes, 0, |_| {});
             match verdict.map_err(|violation| violation.detail)? {
                 Verdict::Pass => passed += 1,
                 Verdict::Replace(frame) => {
@@ -64,9 +64,7 @@ impl Judge {
 
     /// Takes note of a message of ours.
     pub fn send(&mut self, message: &capnp::message::Builder<capnp::message::HeapAllocator>) {
-        if let Ok(body) = message.get_root_as_reader() {
-            self.guard.send(body, message.size_in_words() * 8);
-        }
+        self.guard.send(message);
     }
 }
 

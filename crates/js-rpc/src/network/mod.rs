@@ -31,7 +31,7 @@ use tokio::io::BufReader;
 use crate::stream::{ReadHalf, Stream, WriteHalf};
 use crate::{NetworkLimits, RpcLimits};
 use frame::{Broken, Frame, within};
-use guard::{Guard, Sent, Verdict, Violation};
+use guard::{Glance, Guard, Sent, Verdict, Violation};
 use outbox::Outbox;
 pub use stats::{NetworkStats, Reason};
 
@@ -244,13 +244,14 @@ impl Inner {
                 Err(Broken::Refused(violation)) => return Err(self.refuse(violation)),
             };
             let bytes = frame.bytes();
+            let glance = guard::glance(frame.first());
             let message = Incoming(frame.reader(&self.limits));
             if self.outbox.queued() > self.limits.queued {
                 self.let_the_peer_read(&message).await;
             } else {
                 self.waited.set(false);
             }
-            match self.judge(&message, bytes) {
+            match self.judge(glance, &message, bytes) {
                 Ok(Verdict::Pass) => return Ok(Some(message)),
                 Ok(Verdict::Replace(frame)) => {
                     return Ok(Some(Incoming(frame.reader(&self.limits))));
@@ -261,12 +262,16 @@ impl Inner {
         }
     }
 
-    fn judge(&self, message: &Incoming, bytes: usize) -> Result<Verdict, Violation> {
-        let body = message.0.get_root()?;
+    fn judge(
+        &self,
+        glance: Option<Glance<'static>>,
+        message: &Incoming,
+        bytes: usize,
+    ) -> Result<Verdict, Violation> {
         let queued = self.outbox.queued();
         let reply = |message: &Message| self.outbox.push(message, Sent::Other);
         let mut guard = self.guard.borrow_mut();
-        let verdict = guard.receive(body, bytes, queued, reply);
+        let verdict = guard.receive(glance, &message.0, bytes, queued, reply);
         self.work.set(self.work.get() + guard.work());
         verdict
     }
@@ -325,11 +330,7 @@ impl capnp_rpc::OutgoingMessage for Outgoing {
 
     fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<Message>) {
         let message = self.message;
-        let bytes = message.size_in_words() * 8;
-        let sent = match message.get_root_as_reader() {
-            Ok(body) => self.guard.borrow_mut().send(body, bytes),
-            Err(_) => Sent::Other,
-        };
+        let sent = self.guard.borrow_mut().send(&message);
         self.outbox.push(&message, sent);
         // Only streaming calls wait for this, and this protocol has none.
         (Promise::ok(()), Rc::new(message))

@@ -68,8 +68,10 @@ impl NetworkStats {
         self.0.cancelled.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn abandon(&self) {
-        self.0.abandoned.fetch_add(1, Relaxed);
+    pub(super) fn abandon(&self, abandoned: bool) {
+        if abandoned {
+            self.0.abandoned.fetch_add(1, Relaxed);
+        }
     }
 
     pub(super) fn add(&self, reason: Reason) {

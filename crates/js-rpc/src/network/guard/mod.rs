@@ -6,19 +6,22 @@
 //! Everything but calls is always let through, or two peers that wait for each other would wait for
 //! ever.
 
+mod glance;
 mod reply;
 mod shape;
 mod slots;
 mod tables;
 mod violation;
 
-use capnp::any_pointer;
+use capnp::message::Reader;
 use capnp_rpc::rpc_capnp::{disembargo, exception, message, resolve, return_};
 
 use super::Message;
 use super::frame::Frame;
 use super::stats::Reason;
 use crate::NetworkLimits;
+pub(super) use glance::glance;
+pub(super) use shape::Shape as Glance;
 use shape::{Cap, Outcome, Resolution, Shape, Target};
 use tables::{Asked, Kind, State, Tables};
 pub(crate) use violation::Violation;
@@ -79,11 +82,13 @@ impl Guard {
         left_behind >= self.limits.recycle && self.is_quiet()
     }
 
-    /// Judges a message that came in, of so many bytes. `queued` is what waits to be read by the peer;
-    /// `reply` is called with what is to be sent to it at once.
+    /// Judges a message that came in, of so many bytes, of which a [`glance`] may have been had.
+    /// `queued` is what waits to be read by the peer; `reply` is called with what is to be sent to it at
+    /// once.
     pub(super) fn receive(
         &mut self,
-        body: any_pointer::Reader<'_>,
+        glance: Option<Glance<'static>>,
+        message: &Reader<Frame>,
         bytes: usize,
         queued: usize,
         mut reply: impl FnMut(&Message),
@@ -93,8 +98,13 @@ impl Guard {
         if !self.limits.judge {
             return Ok(Verdict::Pass);
         }
-        let message: message::Reader<'_> = body.get_as()?;
-        let shape = shape::judge(message, &self.limits, &mut self.caps)?;
+        let shape = match glance {
+            Some(shape) => {
+                self.caps.clear();
+                shape
+            }
+            None => shape::judge(message.get_root()?, &self.limits, &mut self.caps)?,
+        };
         match shape {
             Shape::Bootstrap { question } => {
                 let refused = self.busy(0, queued);
@@ -388,16 +398,43 @@ impl Guard {
 
     /// Takes note of a message that goes out. Ours are as they should be: what cannot be read is passed
     /// over.
-    pub(super) fn send(&mut self, body: any_pointer::Reader<'_>, bytes: usize) -> Sent {
+    pub(super) fn send(&mut self, message: &Message) -> Sent {
+        let bytes = message.size_in_words() * 8;
         self.limits.stats.queued(bytes);
-        let message = body.get_as::<message::Reader<'_>>();
-        let Ok(Ok(which)) = message.map(|message| message.which()) else {
-            return Sent::Other;
-        };
         if !self.limits.judge {
             return Sent::Other;
         }
-        self.note(which, bytes).unwrap_or(Sent::Other)
+        let usual = match &*message.get_segments_for_output() {
+            [first, ..] => glance(first),
+            [] => None,
+        };
+        match usual {
+            Some(Shape::Call { question, .. }) => {
+                self.tables.ask(question);
+                Sent::Call
+            }
+            Some(Shape::Return {
+                answer, no_finish, ..
+            }) => {
+                self.tables.answer(answer, no_finish, bytes);
+                Sent::Other
+            }
+            Some(Shape::Finish { question, .. }) => {
+                let abandoned = self.tables.finish_asked(question);
+                self.limits.stats.abandon(abandoned);
+                Sent::Other
+            }
+            Some(Shape::Release { id, count }) => {
+                self.tables.release_import(id, count);
+                Sent::Other
+            }
+            _ => self.send_unusual(message, bytes).unwrap_or(Sent::Other),
+        }
+    }
+
+    fn send_unusual(&mut self, message: &Message, bytes: usize) -> capnp::Result<Sent> {
+        let message: message::Reader<'_> = message.get_root_as_reader()?;
+        self.note(message.which()?, bytes)
     }
 
     fn note(&mut self, which: message::WhichReader<'_>, bytes: usize) -> capnp::Result<Sent> {
@@ -427,16 +464,6 @@ impl Guard {
                         }
                     }
                 }
-            }
-            message::Finish(it) => {
-                if self.tables.finish_asked(it?.get_question_id()) {
-                    self.limits.stats.abandon();
-                }
-            }
-            message::Release(it) => {
-                let it = it?;
-                self.tables
-                    .release_import(it.get_id(), it.get_reference_count());
             }
             message::Resolve(it) => {
                 let it = it?;

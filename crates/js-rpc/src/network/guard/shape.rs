@@ -15,7 +15,7 @@ use crate::NetworkLimits;
 use crate::network::stats::Reason;
 
 /// A message of an allowed shape.
-pub(super) enum Shape<'a> {
+pub(in crate::network) enum Shape<'a> {
     Bootstrap {
         question: u32,
     },
@@ -50,26 +50,26 @@ pub(super) enum Shape<'a> {
     Abort(exception::Reader<'a>),
 }
 
-pub(super) enum Target {
+pub(in crate::network) enum Target {
     Export(u32),
     Answer(u32),
 }
 
-pub(super) enum Outcome<'a> {
+pub(in crate::network) enum Outcome<'a> {
     /// Its capabilities are in the list that [`judge`] fills.
     Results,
     Exception(exception::Reader<'a>),
     Canceled,
 }
 
-pub(super) enum Resolution<'a> {
+pub(in crate::network) enum Resolution<'a> {
     Capability(Cap),
     Exception(exception::Reader<'a>),
 }
 
 /// A capability in a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cap {
+pub(in crate::network) enum Cap {
     None,
     /// The sender's.
     Hosted(u32),
