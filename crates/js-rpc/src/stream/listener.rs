@@ -1,8 +1,9 @@
 //! A bound socket: who may connect to it, and whoever did.
 
 use std::io;
+use std::net::SocketAddr;
 
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
 use super::socket_file::{self, SocketFile};
 use super::{Peer, Stream, Tls, Users};
@@ -30,6 +31,9 @@ pub struct ListenOptions {
     /// nor pins in it, whoever reaches the address may connect.
     pub tls: Option<Tls>,
 }
+
+/// Connections that the kernel holds for us until they are accepted.
+pub(super) const BACKLOG: u32 = 4096;
 
 #[derive(Debug)]
 enum Socket {
@@ -176,7 +180,29 @@ async fn open(address: &Address, options: &ListenOptions) -> Result<(Socket, Add
 
 async fn open_tcp(host: &str, port: u16) -> Result<(TcpListener, String, u16), String> {
     let explain = |error: io::Error| socket_file::explain(&error);
-    let listener = TcpListener::bind((host, port)).await.map_err(explain)?;
+    let listener = listen_tcp(host, port).await.map_err(explain)?;
     let local = listener.local_addr().map_err(explain)?;
     Ok((listener, local.ip().to_string(), local.port()))
+}
+
+/// Listens on the first address of a host that lets us, with a queue in which whoever comes during a
+/// flood has a place.
+async fn listen_tcp(host: &str, port: u16) -> io::Result<TcpListener> {
+    let mut outcome = Err(io::ErrorKind::AddrNotAvailable.into());
+    for address in tokio::net::lookup_host((host, port)).await? {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        };
+        outcome = socket.and_then(|socket| {
+            // Connections of a process before us may be closing still.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        });
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
 }

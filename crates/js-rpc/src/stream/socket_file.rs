@@ -13,8 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
-/// Connections that the kernel holds for us until they are accepted.
-const BACKLOG: u32 = 1024;
+use super::listener::BACKLOG;
 
 /// The file of a listening socket. Removed on drop, if it is still the one that we made.
 #[derive(Debug)]
