@@ -11,8 +11,11 @@ use capnp_rpc::rpc_capnp::{cap_descriptor, exception, message, message_target, p
 use js_rpc::NetworkLimits;
 use js_rpc::internals::{self, Judge};
 
+/// Takes any bytes; panics if something is wrong.
+pub type Target = fn(&[u8]);
+
 /// All of them, by name.
-pub const ALL: [(&str, fn(&[u8])); 5] = [
+pub const ALL: [(&str, Target); 5] = [
     ("frames", frames),
     ("messages", messages),
     ("enrichment", enrichment),
@@ -58,7 +61,7 @@ pub fn messages(data: &[u8]) {
     let mut judge = Judge::new(limits());
     run(async {
         while !plan.0.is_empty() {
-            let ours = plan.next() % 2 == 0;
+            let ours = plan.once_in(2);
             let mut message = Builder::new_default();
             plan.fill(message.init_root(), 0);
             if ours {
@@ -85,6 +88,10 @@ impl Plan<'_> {
         *first
     }
 
+    fn once_in(&mut self, n: u8) -> bool {
+        self.next().is_multiple_of(n)
+    }
+
     /// Small, so that ids meet again, or very large.
     fn id(&mut self) -> u32 {
         match self.next() {
@@ -100,7 +107,7 @@ impl Plan<'_> {
                 let mut it = message.init_call();
                 it.set_question_id(self.id());
                 self.target(it.reborrow().init_target());
-                if self.next() % 8 == 0 {
+                if self.once_in(8) {
                     it.reborrow().get_send_results_to().set_yourself(());
                 }
                 self.caps(it.init_params());
@@ -108,7 +115,7 @@ impl Plan<'_> {
             4 | 5 => {
                 let mut it = message.init_return();
                 it.set_answer_id(self.id());
-                it.set_no_finish_needed(self.next() % 2 == 0);
+                it.set_no_finish_needed(self.once_in(2));
                 match self.next() % 8 {
                     0 => it.set_canceled(()),
                     1 => it.set_results_sent_elsewhere(()),
@@ -119,7 +126,7 @@ impl Plan<'_> {
             6 => {
                 let mut it = message.init_finish();
                 it.set_question_id(self.id());
-                it.set_release_result_caps(self.next() % 2 == 0);
+                it.set_release_result_caps(self.once_in(2));
             }
             7 => {
                 let mut it = message.init_release();

@@ -42,16 +42,28 @@ pub(in crate::network) fn glance(segment: &[u8]) -> Option<Shape<'static>> {
 fn call(words: &Words<'_>, it: Struct) -> Option<Shape<'static>> {
     let data = words.at(it.data)?;
     let results_go_to_the_caller = data >> 48 == 0;
-    let target = words.structure(it.pointers, 1, 0)?;
-    let id = words.at(target.data)?;
-    let imported = id >> 32 & 0xffff == 0;
+    let target = target(words, words.structure(it.pointers, 1, 1)?)?;
     let payload = words.structure(it.pointers + 1, 0, 2)?;
-    (results_go_to_the_caller && imported && words.no_list(payload.pointers + 1)?).then(|| {
-        Shape::Call {
-            question: data as u32,
-            target: Target::Export(id as u32),
-        }
+    let usual = results_go_to_the_caller && words.no_list(payload.pointers + 1)?;
+    usual.then_some(Shape::Call {
+        question: data as u32,
+        target,
     })
+}
+
+fn target(words: &Words<'_>, it: Struct) -> Option<Target> {
+    let data = words.at(it.data)?;
+    match data >> 32 & 0xffff {
+        0 => Some(Target::Export(data as u32)),
+        1 => {
+            let answer = words.structure(it.pointers, 1, 1)?;
+            let question = words.at(answer.data)? as u32;
+            words
+                .few_steps(answer.pointers)?
+                .then_some(Target::Answer(question))
+        }
+        _ => None,
+    }
 }
 
 fn returned(words: &Words<'_>, it: Struct) -> Option<Shape<'static>> {
@@ -104,6 +116,28 @@ impl Words<'_> {
         })
     }
 
+    /// Whether the pointer at `index` is null, or leads to a list of at most two steps: structs of one
+    /// word, of a kind that there is.
+    fn few_steps(&self, index: usize) -> Option<bool> {
+        let word = self.at(index)?;
+        if word == 0 {
+            return Some(true);
+        }
+        let words = word >> 35;
+        let start = self.target(index, word)?;
+        let tag = self.at(start)?;
+        let one_word_each = word & 3 == 1 && word >> 32 & 7 == 7 && tag == words << 2 | 1 << 32;
+        if !one_word_each || words > 2 {
+            return Some(false);
+        }
+        for step in 0..words as usize {
+            if self.at(start + 1 + step)? & 0xffff > 1 {
+                return Some(false);
+            }
+        }
+        Some(true)
+    }
+
     /// Whether the pointer at `index` is null, or leads to a list of structs without an element.
     fn no_list(&self, index: usize) -> Option<bool> {
         let word = self.at(index)?;
@@ -145,6 +179,21 @@ mod tests {
         else {
             panic!("a call");
         };
+        let pipelined = written(|m| {
+            let mut it = m.init_call();
+            it.set_question_id(7);
+            let mut answer = it.reborrow().init_target().init_promised_answer();
+            answer.set_question_id(9);
+            answer.init_transform(1).get(0).set_get_pointer_field(3);
+            it.init_params();
+        });
+        assert!(matches!(
+            glance(&pipelined),
+            Some(Shape::Call {
+                question: 7,
+                target: Target::Answer(9)
+            })
+        ));
         let returned = written(|m| {
             let mut it = m.init_return();
             it.set_answer_id(7);
@@ -197,7 +246,8 @@ mod tests {
             }),
             written(|m| {
                 let mut it = m.init_call();
-                it.reborrow().init_target().init_promised_answer();
+                let answer = it.reborrow().init_target().init_promised_answer();
+                answer.init_transform(3);
                 it.init_params();
             }),
             written(|m| {
