@@ -28,6 +28,7 @@ pub const SOON: Duration = Duration::from_secs(10);
 /// The binding that every test's service is served as.
 pub const BINDING: &str = "S";
 
+#[allow(unused_imports, reason = "not every test binary has a service")]
 pub use js_rpc::service_fn as service;
 
 /// The spans of one process, in memory; whoever waits for one is woken.
