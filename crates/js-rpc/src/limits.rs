@@ -90,7 +90,9 @@ pub struct NetworkLimits {
     /// Cap: replies and the like queued for a peer, 65,536: it is what a peer that never reads can make
     /// of small messages. Our own calls do not count.
     pub max_queued_replies: usize,
-    /// Mark: questions of the peer that it has not finished, 4,096.
+    /// Mark: questions of the peer that it has not finished, 4,096. A binding call has up to three. Our
+    /// own calls are not held back at the peer's mark: those that it refuses fail as
+    /// [`Overloaded`](crate::CallError::Overloaded) and did not run.
     pub in_flight: usize,
     /// Mark: bytes of calls that have not returned, and of results that the peer keeps for pipelining,
     /// 16 MiB; a capability counts as 64. One call alone may have more.

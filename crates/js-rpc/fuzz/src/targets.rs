@@ -1,7 +1,7 @@
 //! What is fuzzed: everything that reads bytes which a peer chose. None of it may panic, hang or
 //! allocate more than a small multiple of what it is given.
 //!
-//! Each target is a function of bytes, so that the project's tests run the same on a small corpus and on
+//! `cargo +nightly fuzz run messages`, in the folder above this one's, fuzzes one of them. Each is a function of bytes, so that the project's tests run the same on a small corpus and on
 //! random changes of it.
 #![allow(dead_code, reason = "each fuzz target uses one")]
 

@@ -319,6 +319,17 @@ fn connections_that_say_little() {
     attack(&mut report, "300 connections that say nothing", |path| {
         hold(path, 300, &[])
     });
+    attack(
+        &mut report,
+        "300 connections that begin, and nothing",
+        |path| {
+            let peers: Vec<Peer> = (0..300).map(|_| Peer::connect(path).reading()).collect();
+            peers
+                .iter()
+                .try_for_each(|peer| Expect::Alive.check(peer).map(drop))?;
+            Ok("open".into())
+        },
+    );
     attack(&mut report, "a byte at a time", |path| {
         let peer = Peer::connect(path).reading();
         for byte in bootstrap(0) {

@@ -12,6 +12,7 @@ mod messages;
 mod on_client;
 mod on_server;
 mod peer;
+mod quiet;
 mod raw;
 mod report;
 mod victim;
