@@ -1,8 +1,8 @@
 //! What is fuzzed: everything that reads bytes which a peer chose. None of it may panic, hang or
 //! allocate more than a small multiple of what it is given.
 //!
-//! `cargo +nightly fuzz run messages`, in the folder above this one's, fuzzes one of them. Each is a function of bytes, so that the project's tests run the same on a small corpus and on
-//! random changes of it.
+//! Each target is a function of bytes, so that the project's tests run the same on a small corpus and on
+//! random changes of it. `cargo +nightly fuzz run messages`, in `crates/js-rpc`, fuzzes one of them.
 #![allow(dead_code, reason = "each fuzz target uses one")]
 
 use binding_span_schema::binding_span_capnp::binding_span_enrichment;
