@@ -24,7 +24,7 @@ pub fn limits() -> RpcLimits {
         call: Duration::from_millis(1500),
         drain: Duration::from_millis(100),
         network: NetworkLimits {
-            first_frame: Duration::from_millis(400),
+            first_frame: Duration::from_millis(1200),
             frame: Duration::from_millis(400),
             write_stall: Duration::from_secs(1),
             pause: Duration::from_millis(50),
