@@ -654,3 +654,51 @@ async fn spans_close_once_and_in_order_when_everything_is_dropped_at_once() {
     assert_eq!(world.caller.now()[1].outcome, Outcome::Ok);
     let _ = said(&world.caller.last());
 }
+
+#[tokio::test(flavor = "local")]
+async fn draining_delivers_every_result() {
+    for (tcp, proxied) in [(false, false), (false, true), (true, false)] {
+        let dir = socket_dir();
+        let at = match tcp {
+            true => "127.0.0.1:0".parse().unwrap(),
+            false => unix(&dir, "callee"),
+        };
+        let listener = Listener::bind(&at).await.unwrap();
+        let address = listener.address().clone();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let begun = Rc::new(Cell::new(0));
+        let count = Rc::clone(&begun);
+        let big = service(async move |_: &str, _, _: &Context| {
+            count.set(count.get() + 1);
+            tokio::time::sleep(ms(200)).await;
+            reply(&"x".repeat(300_000))
+        });
+        let mut server = Server::new().service(BINDING, big);
+        if proxied {
+            let up = common::serve(server, &unix(&dir, "up")).await;
+            server =
+                Server::new().proxy(BINDING, Proxy::new(up, BINDING, ConnectOptions::default()));
+        }
+        let serving = tokio::task::spawn_local(server.serve([listener], async {
+            let _ = stopped.await;
+        }));
+        let c = Connection::connect(&address, ConnectOptions::default())
+            .await
+            .unwrap();
+        let b = c.binding(BINDING);
+        let calls: Vec<_> = (0..40).map(|_| b.call("x", ()).send()).collect();
+        while begun.get() < calls.len() {
+            tokio::time::sleep(ms(1)).await;
+        }
+        let _ = stop.send(());
+        let outs = common::all(calls).await;
+        let bad: Vec<_> = outs.iter().filter_map(|o| o.as_ref().err()).collect();
+        assert_eq!(serving.await.unwrap(), 0, "calls abandoned");
+        assert!(
+            bad.is_empty(),
+            "tcp {tcp}, proxied {proxied}: {} of 40 lost: {:?}",
+            bad.len(),
+            bad.first()
+        );
+    }
+}

@@ -77,9 +77,12 @@ struct Network {
     driver: Option<Promise<(), Error>>,
 }
 
+/// The incoming direction, when nobody reads from it.
+type Reader = Rc<RefCell<Option<BufReader<ReadHalf>>>>;
+
 struct Inner {
     side: Side,
-    reader: RefCell<Option<BufReader<ReadHalf>>>,
+    reader: Reader,
     outbox: Rc<Outbox>,
     guard: Rc<RefCell<Guard>>,
     limits: NetworkLimits,
@@ -87,6 +90,8 @@ struct Inner {
     work: Cell<usize>,
     /// A call waited for the peer to read and it did not: until it does, no other call waits.
     waited: Cell<bool>,
+    /// We are the one who closes.
+    closing: Rc<Cell<bool>>,
     /// Dropped with this, which tells the driver that the connection is over.
     _over: oneshot::Sender<()>,
 }
@@ -103,14 +108,17 @@ impl Network {
         let (over, is_over) = oneshot::channel();
         let outbox = Outbox::new(limits.clone());
         let guard = Rc::new(RefCell::new(Guard::new(limits.clone())));
+        let reader: Reader = Rc::new(RefCell::new(Some(read)));
+        let closing = Rc::new(Cell::new(false));
         let inner = Rc::new(Inner {
             side,
-            reader: RefCell::new(Some(read)),
+            reader: Rc::clone(&reader),
             outbox: Rc::clone(&outbox),
             guard: Rc::clone(&guard),
             limits: limits.clone(),
             work: Cell::new(0),
             waited: Cell::new(false),
+            closing: Rc::clone(&closing),
             _over: over,
         });
         let limits = limits.clone();
@@ -126,6 +134,10 @@ impl Network {
             };
             // capnp-rpc ends when this does: not before nobody uses the connection any more.
             let _ = is_over.await;
+            if side == Side::Server && closing.get() && written.is_ok() {
+                let reader = reader.take();
+                within(limits.close, read_out(reader)).await;
+            }
             written
         };
         Self {
@@ -134,6 +146,14 @@ impl Network {
             connection: Some(Connection(inner)),
             driver: Some(Promise::from_future(driver)),
         }
+    }
+}
+
+/// Reads until the peer has closed as well. A socket that is closed with something unread resets its
+/// connection, and the peer loses what it has not read.
+async fn read_out(reader: Option<BufReader<ReadHalf>>) {
+    if let Some(mut reader) = reader {
+        let _ = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
     }
 }
 
@@ -198,18 +218,38 @@ impl capnp_rpc::Connection<Side> for Connection {
         &mut self,
     ) -> Promise<Option<Box<dyn capnp_rpc::IncomingMessage>>, Error> {
         let inner = Rc::clone(&self.0);
-        let Some(mut reader) = inner.reader.take() else {
+        let Some(reader) = inner.reader.take() else {
             return Promise::err(Error::failed("a message is being received already".into()));
         };
+        let mut lent = Lent {
+            home: Rc::clone(&inner.reader),
+            reader: Some(reader),
+        };
         Promise::from_future(async move {
-            let received = inner.receive(&mut reader).await;
-            inner.reader.replace(Some(reader));
+            let Some(reader) = &mut lent.reader else {
+                return Ok(None);
+            };
+            let received = inner.receive(reader).await;
+            drop(lent);
             Ok(received?.map(|message| Box::new(message) as Box<dyn capnp_rpc::IncomingMessage>))
         })
     }
 
     fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), Error> {
+        self.0.closing.set(true);
         Promise::from_future(Rc::clone(&self.0.outbox).close(result))
+    }
+}
+
+/// The incoming direction while somebody reads from it; given back when that ends, however it ends.
+struct Lent {
+    home: Reader,
+    reader: Option<BufReader<ReadHalf>>,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.home.replace(self.reader.take());
     }
 }
 
@@ -234,11 +274,19 @@ impl Inner {
                 let broken = std::pin::pin!(self.outbox.broken());
                 match select(read, broken).await {
                     Either::Left((frame, _)) => frame,
+                    // A peer that closed may have answered before: what arrived is read to its end.
+                    Either::Right((error, read)) if self.outbox.failure().is_none() => {
+                        within(self.limits.close, read).await.ok_or(error)?
+                    }
                     Either::Right((error, _)) => return Err(error),
                 }
             };
             let frame = match frame {
                 Ok(Some(frame)) => frame,
+                // capnp-rpc 0.27.3 panics when it hears of the end after it closed by itself.
+                Ok(None) if self.closing.get() => {
+                    return Err(Error::disconnected("the connection is closed".into()));
+                }
                 Ok(None) => return Ok(None),
                 Err(Broken::Lost(reason)) => return Err(Error::disconnected(reason)),
                 Err(Broken::Refused(violation)) => return Err(self.refuse(violation)),
