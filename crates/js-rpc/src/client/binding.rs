@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use binding_span::Policy;
 
-use crate::client::call::{CallBuilder, Method};
+use crate::client::call::CallBuilder;
 use crate::client::connection::{Connection, Destination};
+use crate::client::method::Method;
 use crate::payload::{Args, IntoArgs};
 use crate::wire::Operation;
 

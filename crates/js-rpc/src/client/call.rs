@@ -9,46 +9,14 @@ use binding_span_schema::js_rpc_capnp::js_rpc_target;
 
 use crate::CallError;
 use crate::client::connection::Destination;
+use crate::client::method::Method;
 use crate::client::pending::PendingCall;
 use crate::client::reply::Reply;
 use crate::client::route::Route;
 use crate::payload::{Args, ConvertError};
 use crate::service::Service;
 use crate::stub::{Remote, Via};
-use crate::telemetry::{CallInfo, Place};
-use crate::wire::Operation;
-
-/// What is called.
-#[derive(Debug, Clone)]
-pub(crate) struct Method {
-    pub(crate) name: String,
-    pub(crate) operation: Operation,
-}
-
-impl Method {
-    pub(crate) fn of(name: &str, operation: Operation) -> Self {
-        Self {
-            name: name.to_owned(),
-            operation,
-        }
-    }
-
-    pub(crate) fn info<'a>(&'a self, binding: &'a str) -> CallInfo<'a> {
-        CallInfo {
-            binding,
-            method: &self.name,
-            operation: &self.operation,
-        }
-    }
-
-    /// The elements of its path; none for the target itself.
-    pub(crate) fn path(&self) -> Vec<&str> {
-        match self.name.as_str() {
-            "" => Vec::new(),
-            name => name.split('.').collect(),
-        }
-    }
-}
+use crate::telemetry::Place;
 
 /// A call that has not been sent. Await it for the result, or [`send`](Self::send) it.
 #[must_use = "nothing is sent before the call is awaited or sent"]

@@ -3,6 +3,7 @@
 mod binding;
 mod call;
 mod connection;
+mod method;
 mod pending;
 mod redial;
 mod reply;
@@ -12,9 +13,9 @@ mod tail;
 
 pub use binding::Binding;
 pub use call::CallBuilder;
-pub(crate) use call::Method;
 pub(crate) use connection::Destination;
 pub use connection::{ConnectOptions, Connection};
+pub(crate) use method::Method;
 pub use pending::PendingCall;
 pub(crate) use redial::Redial;
 pub use reply::Reply;

@@ -12,7 +12,7 @@ use capnp::capability::{RemotePromise, Response};
 use futures::future::LocalBoxFuture;
 use tokio::time::Instant;
 
-use crate::client::call::Method;
+use crate::client::method::Method;
 use crate::client::reply::Reply;
 use crate::client::route::Owner;
 use crate::payload::{Args, ConvertError, Payload};

@@ -9,8 +9,8 @@ use binding_span_schema::js_rpc_capnp::js_rpc_target;
 use capnp::capability::RemotePromise;
 
 use crate::CallError;
-use crate::client::call::Method;
 use crate::client::connection::Destination;
+use crate::client::method::Method;
 use crate::client::session::{ClientSession, Upstream};
 use crate::payload::Args;
 use crate::server::target::Home;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
 use super::socket_file::{self, SocketFile};
-use super::{Peer, Stream, Tls, Users};
+use super::{BACKLOG, Peer, Stream, Tls, Users};
 use crate::Address;
 
 /// A bound socket. A unix socket's file is removed when it is dropped.
@@ -31,9 +31,6 @@ pub struct ListenOptions {
     /// nor pins in it, whoever reaches the address may connect.
     pub tls: Option<Tls>,
 }
-
-/// Connections that the kernel holds for us until they are accepted.
-pub(super) const BACKLOG: u32 = 4096;
 
 #[derive(Debug)]
 enum Socket {

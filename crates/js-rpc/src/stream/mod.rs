@@ -22,6 +22,9 @@ pub(crate) use peer::{Peer, PeerKey};
 pub use tls::{Identity, InvalidPin, KeyPin, Tls, TlsConfig, TlsError};
 pub use users::Users;
 
+/// Connections that the kernel holds for us until they are accepted.
+const BACKLOG: u32 = 4096;
+
 pub(crate) type ReadHalf = Either<unix::OwnedReadHalf, Either<tcp::OwnedReadHalf, tls::ReadHalf>>;
 pub(crate) type WriteHalf =
     Either<unix::OwnedWriteHalf, Either<tcp::OwnedWriteHalf, tls::WriteHalf>>;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
-use super::listener::BACKLOG;
+use super::BACKLOG;
 
 /// The file of a listening socket. Removed on drop, if it is still the one that we made.
 #[derive(Debug)]
