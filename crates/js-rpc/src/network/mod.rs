@@ -90,6 +90,8 @@ struct Inner {
     work: Cell<usize>,
     /// A call waited for the peer to read and it did not: until it does, no other call waits.
     waited: Cell<bool>,
+    /// Until when answers are read after writing has failed.
+    read_until: Cell<Option<tokio::time::Instant>>,
     /// We are the one who closes.
     closing: Rc<Cell<bool>>,
     /// Dropped with this, which tells the driver that the connection is over.
@@ -118,6 +120,7 @@ impl Network {
             limits: limits.clone(),
             work: Cell::new(0),
             waited: Cell::new(false),
+            read_until: Cell::new(None),
             closing: Rc::clone(&closing),
             _over: over,
         });
@@ -274,8 +277,8 @@ impl Inner {
                 let broken = std::pin::pin!(self.outbox.broken());
                 match select(read, broken).await {
                     Either::Left((frame, _)) => frame,
-                    // A peer that closed may have answered before: what arrived is read to its end.
-                    Either::Right((error, read)) if self.outbox.failure().is_none() => {
+                    // A callee that closed may have answered before: what arrived is read, for a while.
+                    Either::Right((error, read)) if self.may_have_answered() => {
                         within(self.limits.close, read).await.ok_or(error)?
                     }
                     Either::Right((error, _)) => return Err(error),
@@ -308,6 +311,17 @@ impl Inner {
                 Err(violation) => return Err(self.refuse(violation)),
             }
         }
+    }
+
+    /// Whether a callee that can no longer be written to may still have something for us.
+    fn may_have_answered(&self) -> bool {
+        if self.side != Side::Client || self.outbox.failure().is_some() {
+            return false;
+        }
+        let now = tokio::time::Instant::now();
+        let until = self.read_until.get().unwrap_or(now + self.limits.close);
+        self.read_until.set(Some(until));
+        now < until
     }
 
     fn judge(
