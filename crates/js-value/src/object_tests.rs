@@ -1,3 +1,5 @@
+//! Order and lookup of properties, below and above the size at which they are hashed.
+
 use super::*;
 
 fn names(object: &Object) -> Vec<String> {

@@ -229,7 +229,6 @@ async fn drive(
                 None => held = false,
             },
             Some(()) = background.next(), if !background.is_empty() => {}
-            else => break,
         }
         if !held && background.is_empty() {
             break;

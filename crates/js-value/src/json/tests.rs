@@ -1,3 +1,5 @@
+//! The table of the crate documentation, held in both directions.
+
 use super::*;
 use crate::{JsError, JsString, Object, RegExp, SparseArray, Value, View, ViewKind};
 use num_bigint::BigInt;
