@@ -30,39 +30,31 @@ impl workerd_debug_port::Server for DebugPort {
             "" | "default" => service.to_owned(),
             _ => format!("{service}#{entrypoint}"),
         };
-        let entrypoint = Entrypoint::find(&self.0, &name);
+        let entrypoint = Entrypoint::named(&self.0, &name);
         results.get().set_entrypoint(entrypoint);
         Ok(())
     }
 }
 
-/// One binding.
+/// A name, and whatever binding has it when a session begins.
 pub(crate) struct Entrypoint {
     running: Rc<Running>,
     name: Rc<str>,
-    entry: Entry,
 }
 
+/// Bytes of a name that is kept although no binding has it yet: peers may ask for many.
+const LONGEST_NAME: usize = 1024;
+
 impl Entrypoint {
-    /// The binding of that name, or a capability that fails every call with what there is instead.
-    pub(crate) fn find(running: &Rc<Running>, name: &str) -> workerd_bootstrap::Client {
-        match running.bindings.get(name) {
-            Some(entry) => capnp_rpc::new_client(Self {
-                running: Rc::clone(running),
-                name: name.into(),
-                entry: entry.clone(),
-            }),
-            None => {
-                let mut known: Vec<&str> = running.bindings.keys().map(String::as_str).collect();
-                known.sort_unstable();
-                let shown: String = name.escape_debug().take(80).collect();
-                let error = Error::failed(format!(
-                    "jsg.Error: there is no binding \"{shown}\" here; there is: {}",
-                    known.join(", ")
-                ));
-                capnp::capability::FromClientHook::new(capnp_rpc::new_broken_cap(error).hook)
-            }
+    pub(crate) fn named(running: &Rc<Running>, name: &str) -> workerd_bootstrap::Client {
+        if let (true, Err(error)) = (name.len() > LONGEST_NAME, running.bindings.find(name)) {
+            let broken = capnp_rpc::new_broken_cap(error).hook;
+            return capnp::capability::FromClientHook::new(broken);
         }
+        capnp_rpc::new_client(Self {
+            running: Rc::clone(running),
+            name: name.into(),
+        })
     }
 }
 
@@ -75,8 +67,10 @@ impl workerd_bootstrap::Server for Entrypoint {
         if self.running.shared.is_draining() {
             return Err(Error::disconnected("the server is shutting down".into()));
         }
+        let entry = self.running.bindings.find(&self.name)?;
         let dispatcher = Dispatcher {
             entrypoint: self,
+            entry,
             used: Cell::new(false),
         };
         results
@@ -89,6 +83,7 @@ impl workerd_bootstrap::Server for Entrypoint {
 /// One event of a binding.
 struct Dispatcher {
     entrypoint: Rc<Entrypoint>,
+    entry: Entry,
     used: Cell<bool>,
 }
 
@@ -101,7 +96,7 @@ impl event_dispatcher::Server for Dispatcher {
         if self.used.replace(true) {
             return Err(Error::failed("an event dispatcher takes one event".into()));
         }
-        let (top_level, session) = self.entrypoint.open_session()?;
+        let (top_level, session) = self.open_session()?;
         let mut results = results.get();
         results.set_top_level(top_level);
         results.set_session(session);
@@ -116,7 +111,7 @@ impl event_dispatcher::Server for Dispatcher {
         if self.used.replace(true) {
             return Err(Error::failed("an event dispatcher takes one event".into()));
         }
-        let Entry::Tail(receiver) = &self.entrypoint.entry else {
+        let Entry::Tail(receiver) = &self.entry else {
             return Err(wire::refused("this binding takes no tail events"));
         };
         let (stream, over) = tail::open(Rc::clone(receiver));
@@ -129,16 +124,17 @@ impl event_dispatcher::Server for Dispatcher {
     }
 }
 
-impl Entrypoint {
+impl Dispatcher {
     fn open_session(&self) -> Result<(js_rpc_target::Client, js_rpc_session::Client), Error> {
         let (guard, session) = session::open();
-        let shared = Rc::clone(&self.running.shared);
+        let Entrypoint { running, name } = &*self.entrypoint;
+        let (shared, name) = (Rc::clone(&running.shared), Rc::clone(name));
         let top_level = match &self.entry {
             Entry::Service(service) => {
-                let home = Home::new(shared, Rc::clone(&self.name), Rc::new(guard), None);
+                let home = Home::new(shared, name, Rc::new(guard), None);
                 ServiceTarget::top_level(Rc::clone(service), home)
             }
-            Entry::Proxy(proxy) => proxy.open_session(shared, Rc::clone(&self.name), guard),
+            Entry::Proxy(proxy) => proxy.open_session(shared, name, guard),
             Entry::Tail(_) => {
                 return Err(wire::refused(
                     "there is nothing to call: this takes tail events",

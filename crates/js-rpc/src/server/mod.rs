@@ -1,13 +1,13 @@
 //! The callee: listeners, connections, bindings, sessions, and how all of it ends.
 
 mod accept;
+mod bindings;
 mod entry;
 mod pipeline;
 mod quota;
 mod tail;
 pub(crate) mod target;
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
@@ -24,6 +24,8 @@ use crate::shared::Shared;
 use crate::stream::{Accepted, Listener};
 use crate::{RpcLimits, network};
 
+pub use bindings::Bindings;
+pub(crate) use bindings::Entry;
 pub use tail::TailReceiver;
 
 /// Serves bindings on listeners.
@@ -37,17 +39,9 @@ pub use tail::TailReceiver;
 /// # Ok(()) }
 /// ```
 pub struct Server {
-    bindings: HashMap<String, Entry>,
+    bindings: Bindings,
     sinks: Sinks,
     limits: RpcLimits,
-}
-
-/// What stands behind a binding's name.
-#[derive(Clone)]
-pub(crate) enum Entry {
-    Service(Rc<dyn Service>),
-    Proxy(Rc<Proxy>),
-    Tail(Rc<dyn TailReceiver>),
 }
 
 impl Default for Server {
@@ -60,7 +54,7 @@ impl Server {
     /// A server without bindings.
     pub fn new() -> Self {
         Self {
-            bindings: HashMap::new(),
+            bindings: Bindings::default(),
             sinks: binding_span::no_sinks(),
             limits: RpcLimits::default(),
         }
@@ -68,26 +62,28 @@ impl Server {
 
     /// Serves a service as the binding `name`.
     #[must_use]
-    pub fn service(mut self, name: &str, service: impl Service) -> Self {
-        let service = Entry::Service(Rc::new(service));
-        self.bindings.insert(name.to_owned(), service);
+    pub fn service(self, name: &str, service: impl Service) -> Self {
+        self.bindings.service(name, service);
         self
     }
 
     /// Passes calls of the binding `name` on to another callee.
     #[must_use]
-    pub fn proxy(mut self, name: &str, proxy: Proxy) -> Self {
-        let proxy = Entry::Proxy(Rc::new(proxy));
-        self.bindings.insert(name.to_owned(), proxy);
+    pub fn proxy(self, name: &str, proxy: Proxy) -> Self {
+        self.bindings.proxy(name, proxy);
         self
     }
 
     /// Takes tail events as the service `name`: a workerd's `streamingTails` can name it.
     #[must_use]
-    pub fn tail(mut self, name: &str, receiver: impl TailReceiver) -> Self {
-        let receiver = Entry::Tail(Rc::new(receiver));
-        self.bindings.insert(name.to_owned(), receiver);
+    pub fn tail(self, name: &str, receiver: impl TailReceiver) -> Self {
+        self.bindings.tail(name, receiver);
         self
+    }
+
+    /// What is served, as a handle that changes it while the server runs.
+    pub fn bindings(&self) -> Bindings {
+        self.bindings.clone()
     }
 
     /// Where spans go, besides to the current `tracing` subscriber.
@@ -149,7 +145,7 @@ impl Server {
 
 /// What the connections of a running server share.
 pub(crate) struct Running {
-    bindings: HashMap<String, Entry>,
+    bindings: Bindings,
     pub(crate) shared: Rc<Shared>,
     close: CancellationToken,
 }
@@ -173,7 +169,7 @@ async fn connection(
     let bootstrap = match opening {
         Opening::Connect(name) => {
             let name = fixed.unwrap_or(name);
-            let entry = entry::Entrypoint::find(&running, &name);
+            let entry = entry::Entrypoint::named(&running, &name);
             network::untyped::<workerd_bootstrap::Client>(entry)
         }
         Opening::Bare => {

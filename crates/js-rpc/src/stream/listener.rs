@@ -2,14 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
+use super::inherited::{self, InheritError, Inherited};
 use super::socket_file::{self, SocketFile};
 use super::{BACKLOG, Peer, Stream, Tls, Users};
 use crate::Address;
 
-/// A bound socket. A unix socket's file is removed when it is dropped.
+/// A bound socket. A unix socket's file is removed when it is dropped, if we made it.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
@@ -36,7 +38,7 @@ pub struct ListenOptions {
 enum Socket {
     Unix(
         UnixListener,
-        #[allow(dead_code, reason = "held for its drop")] SocketFile,
+        #[allow(dead_code, reason = "held for its drop")] Option<SocketFile>,
     ),
     Tcp(TcpListener),
     Tls(TcpListener, Tls),
@@ -84,16 +86,49 @@ impl Listener {
             address: address.clone(),
             reason,
         })?;
+        Ok(Self::of(socket, address, options))
+    }
+
+    /// Listens on a socket that somebody else bound, for those whom the options admit: a service manager
+    /// that hands sockets over. The mode and the group of a unix socket's file are what its maker gave
+    /// it, and the file stays. With `tls`, what comes is expected to speak TLS.
+    ///
+    /// # Errors
+    /// When it is not a listening stream socket, unix or TCP, or there is no certificate for `tls`.
+    pub fn inherited(
+        socket: OwnedFd,
+        tls: bool,
+        options: &ListenOptions,
+    ) -> Result<Self, InheritError> {
+        let (socket, address) = match inherited::take(socket)? {
+            Inherited::Unix(..) if tls => {
+                return Err(InheritError(
+                    "it is a unix socket, and those do without TLS; leave out tls".into(),
+                ));
+            }
+            Inherited::Unix(listener, address) => (Socket::Unix(listener, None), address),
+            Inherited::Tcp(listener, host, port) if tls => {
+                let tls = identity(options).map_err(|reason| InheritError(reason.into()))?;
+                (Socket::Tls(listener, tls), Address::Tls { host, port })
+            }
+            Inherited::Tcp(listener, host, port) => {
+                (Socket::Tcp(listener), Address::Tcp { host, port })
+            }
+        };
+        Ok(Self::of(socket, address, options))
+    }
+
+    fn of(socket: Socket, address: Address, options: &ListenOptions) -> Self {
         let by_group = match options.group {
             Some(_) => Users::Any,
             None => Users::Own,
         };
-        Ok(Self {
+        Self {
             socket,
             address,
             binding: None,
             users: options.users.clone().unwrap_or(by_group),
-        })
+        }
     }
 
     /// The address in force: where port 0 was asked for, the port that was chosen.
@@ -159,20 +194,26 @@ async fn open(address: &Address, options: &ListenOptions) -> Result<(Socket, Add
     match address {
         Address::Unix(path) => {
             let (listener, file) = socket_file::bind(path, options.group).await?;
-            Ok((Socket::Unix(listener, file), address.clone()))
+            Ok((Socket::Unix(listener, Some(file)), address.clone()))
         }
         Address::Tcp { host, port } => {
             let (listener, host, port) = open_tcp(host, *port).await?;
             Ok((Socket::Tcp(listener), Address::Tcp { host, port }))
         }
         Address::Tls { host, port } => {
-            let tls = options.tls.clone().filter(Tls::has_identity).ok_or(
-                "there is no certificate to show; give --tls-cert and --tls-key, or leave out tls:",
-            )?;
+            let tls = identity(options)?;
             let (listener, host, port) = open_tcp(host, *port).await?;
             Ok((Socket::Tls(listener, tls), Address::Tls { host, port }))
         }
     }
+}
+
+fn identity(options: &ListenOptions) -> Result<Tls, &'static str> {
+    options
+        .tls
+        .clone()
+        .filter(Tls::has_identity)
+        .ok_or("there is no certificate to show; give --tls-cert and --tls-key, or leave out tls:")
 }
 
 async fn open_tcp(host: &str, port: u16) -> Result<(TcpListener, String, u16), String> {

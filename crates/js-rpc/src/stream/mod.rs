@@ -3,6 +3,7 @@
 //! Who may be at the other end is decided here, before anything is said: users of unix sockets in
 //! [`users`], certificates and keys in [`tls`]. How many may be is the server's to decide.
 
+mod inherited;
 mod listener;
 mod peer;
 mod socket_file;
@@ -16,6 +17,7 @@ use tokio_util::either::Either;
 
 use crate::Address;
 
+pub use inherited::InheritError;
 pub(crate) use listener::{Accepted, Refused};
 pub use listener::{BindError, ListenOptions, Listener};
 pub(crate) use peer::{Peer, PeerKey};

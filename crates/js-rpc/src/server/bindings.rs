@@ -1,0 +1,84 @@
+//! What a server serves, by name, and how that changes while it runs.
+//!
+//! A name is looked up when a session begins: a session that is open keeps what it began with, the next
+//! one on the same connection finds what is there by then.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use capnp::Error;
+
+use super::TailReceiver;
+use crate::proxy::Proxy;
+use crate::service::Service;
+
+/// The bindings of a [`Server`](crate::Server): a handle, whose clones are the same bindings. It belongs
+/// to the thread that serves.
+#[derive(Clone, Default)]
+pub struct Bindings(Rc<RefCell<HashMap<String, Entry>>>);
+
+/// What stands behind a binding's name.
+#[derive(Clone)]
+pub(crate) enum Entry {
+    Service(Rc<dyn Service>),
+    Proxy(Rc<Proxy>),
+    Tail(Rc<dyn TailReceiver>),
+}
+
+impl Bindings {
+    /// Serves a service as the binding `name` from now on, instead of what had that name.
+    pub fn service(&self, name: &str, service: impl Service) {
+        self.put(name, Entry::Service(Rc::new(service)));
+    }
+
+    /// Passes calls of the binding `name` on from now on, instead of what had that name.
+    pub fn proxy(&self, name: &str, proxy: Proxy) {
+        self.put(name, Entry::Proxy(Rc::new(proxy)));
+    }
+
+    /// Takes tail events as the service `name` from now on, instead of what had that name.
+    pub fn tail(&self, name: &str, receiver: impl TailReceiver) {
+        self.put(name, Entry::Tail(Rc::new(receiver)));
+    }
+
+    /// No session of the binding `name` begins any more. Whether there was one.
+    pub fn remove(&self, name: &str) -> bool {
+        let removed = self.0.borrow_mut().remove(name);
+        // Dropped when nothing is borrowed: what it drops is not ours to know.
+        removed.is_some()
+    }
+
+    /// The names that can be asked for, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.0.borrow().keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn put(&self, name: &str, entry: Entry) {
+        let before = self.0.borrow_mut().insert(name.to_owned(), entry);
+        drop(before);
+    }
+
+    /// The binding of that name.
+    ///
+    /// # Errors
+    /// What there is instead.
+    pub(super) fn find(&self, name: &str) -> Result<Entry, Error> {
+        if let Some(entry) = self.0.borrow().get(name) {
+            return Ok(entry.clone());
+        }
+        let shown: String = name.escape_debug().take(80).collect();
+        Err(Error::failed(format!(
+            "jsg.Error: there is no binding \"{shown}\" here; there is: {}",
+            self.names().join(", ")
+        )))
+    }
+}
+
+impl std::fmt::Debug for Bindings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
