@@ -1,11 +1,12 @@
-//! `caller serve --config`: what a file says, what wins over it, and what is said of a bad one.
+//! `caller serve --config` and `callee --config`: what a file says, what wins over it, and what is said of a
+//! bad one.
 
 mod util;
 
 use std::path::Path;
 
 use serde_json::{Value as Json, json};
-use util::{Done, World, attribute, attributes, caller, request};
+use util::{Done, World, attribute, attributes, callee, caller, request};
 
 /// Checks a file with this text.
 fn check(world: &World, text: &str, more: &[&str]) -> Done {
@@ -51,10 +52,7 @@ fn a_bad_file_is_said_with_its_place_and_what_to_write() {
         ),
         (
             all("zebra = 1"),
-            "2:1: zebra: there is no such key; there is: listen, http, http-host, insecure, tail, tail-to, \
-             tail-from, drain, rename, attributes, deny, max-names, forward, deadline, \
-             socket-group, allow-uid, connections, connections-per-peer, connections-reserved, peer-uid, \
-             tls-cert, tls-key, tls-ca, tls-pin, tls-client-ca, tls-client-pin, bind",
+            "2:1: zebra: there is no such key; there is: listen, http, http-host, tail, ",
         ),
         (
             own("\"max_names\" = 3"),
@@ -62,8 +60,8 @@ fn a_bad_file_is_said_with_its_place_and_what_to_write() {
         ),
         (
             own("tail = 'x'"),
-            "4:1: bind.DB.tail: there is no such key; there is: to, connect-name, rename, attributes, deny, \
-             max-names, forward, deadline",
+            "4:1: bind.DB.tail: there is no such key; there is: to, connect-name, rename, max-names, attributes, \
+             deny, forward, deadline",
         ),
         (
             own("deadline = 5"),
@@ -79,27 +77,27 @@ fn a_bad_file_is_said_with_its_place_and_what_to_write() {
         ),
         (
             own("  rename = true"),
-            "4:12: bind.DB.rename: write \"any\", \"off\" or a list of patterns; this is true or false",
+            "4:12: bind.DB.rename: write any|off|PATTERN,...; this is true or false",
         ),
         (
             own("rename = ['d1.*', 3]"),
-            "4:19: bind.DB.rename: write \"any\", \"off\" or a list of patterns, not 3",
+            "4:19: bind.DB.rename: write any|off|PATTERN,..., not 3",
         ),
         (
             own("rename = ['d1.*', '']"),
-            "4:19: bind.DB.rename: an empty pattern matches nothing; write any, off or PATTERN,...",
+            "4:19: bind.DB.rename: this is empty; leave the key out",
         ),
         (
             own("rename = ['off', 'a']"),
-            "4:10: bind.DB.rename: any and off stand alone; write \"any\", \"off\" or patterns",
+            "4:10: bind.DB.rename: any and off stand alone; write any, off or patterns",
         ),
         (
             own("attributes = 'yes'"),
-            "4:14: bind.DB.attributes: write true or false, not \"yes\"",
+            "4:14: bind.DB.attributes: write on or off",
         ),
         (
             own("deny = ['']"),
-            "4:9: bind.DB.deny: an empty prefix would be every key; for that write attributes = false",
+            "4:9: bind.DB.deny: this is empty; leave the key out",
         ),
         (
             own("max-names = -1"),
@@ -107,7 +105,7 @@ fn a_bad_file_is_said_with_its_place_and_what_to_write() {
         ),
         (
             own("max-names = 'many'"),
-            "4:13: bind.DB.max-names: write a whole number that is not negative, not \"many\"",
+            "4:13: bind.DB.max-names: write a whole number that is not negative, not many",
         ),
         (
             own("forward = 'all'"),
@@ -117,7 +115,7 @@ fn a_bad_file_is_said_with_its_place_and_what_to_write() {
         (own("# ä\nä ="), "5:1: this is not TOML: "),
         (
             own("rename = ['ä', 3]"),
-            "4:16: bind.DB.rename: write \"any\", \"off\" or a list of patterns, not 3",
+            "4:16: bind.DB.rename: write any|off|PATTERN,..., not 3",
         ),
         (
             own("[bind.X]\nto = 'nowhere'"),
@@ -145,6 +143,30 @@ fn a_bad_file_is_said_with_its_place_and_what_to_write() {
             "1:11: bind.DB: write a table: [bind.DB], not \"unix:a\"",
         ),
         (
+            own("rename = []"),
+            "4:10: bind.DB.rename: an empty list says nothing; leave the key out",
+        ),
+        (
+            all("insecure = 'yes'"),
+            "2:12: insecure: write true or false, not \"yes\"",
+        ),
+        (
+            all("limit-frame-bytes = '3 apples'"),
+            "2:21: limit-frame-bytes: write a size such as 65536, 64KiB or 33MiB, not 3 apples",
+        ),
+        (
+            all("limit-in-flight = 0"),
+            "2:19: limit-in-flight: with none of them nothing works; write 1 or more",
+        ),
+        (
+            all("rename = ['off', 'a']"),
+            "2:10: rename: any and off stand alone; write any, off or patterns",
+        ),
+        (
+            all("config = 'other.toml'"),
+            "2:1: config: there is no such key; ",
+        ),
+        (
             all("http = '7480'"),
             "2:8: http: \"7480\" is not an address: there is no port; write unix:/path, ",
         ),
@@ -158,15 +180,15 @@ fn a_bad_file_is_said_with_its_place_and_what_to_write() {
         ),
         (
             all("tail-to = ['unix:x#a', 'unix:x#b']"),
-            "2:11: tail-to: there can be one receiver",
+            "2:11: tail-to: there can be one only",
         ),
         (
             all("drain = 1979-05-27"),
-            "2:9: drain: write a time such as \"10s\"; this is a date",
+            "2:9: drain: write a time such as \"30s\"; this is a date",
         ),
         (
             format!("listen = [{{}}]\n{bind}"),
-            "1:11: listen: write ADDR or ADDR,binding=NAME; this is a table",
+            "1:11: listen: write ADDR[,binding=NAME]; this is a table",
         ),
     ];
     let world = World::new();
@@ -350,4 +372,108 @@ fn each_binding_has_a_policy_of_its_own() {
         assert_eq!(has("db.operation.name"), operation, "{binding}");
         assert!(!has("db.system.name"), "{binding}: denied for all");
     }
+}
+
+#[test]
+fn a_callee_serves_the_databases_of_its_file_and_those_of_its_options() {
+    let world = World::new();
+    world.database();
+    let text = "listen = 'unix:callee.sock'\n[d1.DB]\npath = 'shop.sqlite'\n[d1.NEW]\npath = 'new.sqlite'\n\
+                create = true\n[d1.MOVED]\npath = 'nowhere.sqlite'\n";
+    std::fs::write(world.path("callee.toml"), text).unwrap();
+    let args = ["--config", "callee.toml", "--check-config"];
+    let done = world.run(callee(), &args);
+    assert_eq!(done.code, Some(78), "{done:?}");
+    let says = "the database MOVED is not there: nowhere.sqlite is no file";
+    assert!(done.stderr.contains(says), "{done:?}");
+    let args = ["--config", "callee.toml", "--d1", "MOVED=shop.sqlite"];
+    let checked = world.run(callee(), &[&args[..], &["--check-config"]].concat());
+    assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""));
+    assert!(!world.path("new.sqlite").exists(), "nothing was made");
+    let more = ["--d1", "MORE=shop.sqlite"];
+    let daemon = world.start(callee(), &[&args[..], &more].concat()).ready();
+    let at = world.unix("callee.sock");
+    for (binding, sql) in [
+        ("DB", "select 1"),
+        ("MOVED", "select 1"),
+        ("MORE", "select 1"),
+        ("NEW", "select 1"),
+    ] {
+        let done = world.call(&at, &[&format!("{binding}.query"), &request(sql)]);
+        assert_eq!(done.rows(), json!([[1]]), "{binding}");
+    }
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn a_bad_file_of_a_callee_is_said_with_its_place() {
+    let world = World::new();
+    world.database();
+    let cases = [
+        (
+            "[d1.DB]\n",
+            "1:5: d1.DB: there is no `path`; write path = \"FILE\"",
+        ),
+        (
+            "[d1.DB]\npath = 'a'\ncreate = 'yes'",
+            "3:10: d1.DB.create: write on or off",
+        ),
+        (
+            "[d1.DB]\nfile = 'a'",
+            "2:1: d1.DB.file: there is no such key; there is: path, create",
+        ),
+        (
+            "d1 = 'DB=a'",
+            "1:6: d1: write a table for each name: [d1.NAME], not \"DB=a\"",
+        ),
+        (
+            "[bind.DB]\nto = 'x'",
+            "1:2: bind: there is no such key; there is: listen, ",
+        ),
+        ("[d1.DB]\npath = 'a'", "there is nowhere to listen; "),
+        ("listen = 'unix:b'", "there is nothing to serve; "),
+        ("tls-cert = 'a.pem'\nlisten = 'unix:b'", "--tls-key <FILE>"),
+        ("drain = '-1s'", "1:9: drain: "),
+        (
+            "\"a\\u001b[31m\\n\" = 1",
+            "1:1: a\\u{1b}[31m\\n: there is no such key; ",
+        ),
+    ];
+    for (text, says) in cases {
+        std::fs::write(world.path("callee.toml"), text).unwrap();
+        let done = world.run(callee(), &["--config", "callee.toml"]);
+        assert_eq!(done.code, Some(78), "{text}\n{done:?}");
+        assert!(done.stderr.contains(says), "{text}\n{done:?}");
+        assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+    }
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/callee.toml");
+    let example = example.to_str().unwrap();
+    let done = world.run(callee(), &["--config", example, "--check-config"]);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_limit_counts_from_an_option_a_variable_or_the_file() {
+    let world = World::new();
+    world.database();
+    let text =
+        "listen = 'unix:callee.sock'\nlimit-frame-bytes = '1KiB'\n[d1.DB]\npath = 'shop.sqlite'\n";
+    std::fs::write(world.path("callee.toml"), text).unwrap();
+    let large = format!("select '{}'", "x".repeat(2000));
+    let said = |program: std::process::Command, options: &[&str]| {
+        let daemon = world
+            .start(program, &[&["--config", "callee.toml"], options].concat())
+            .ready();
+        let done = world.call(&world.unix("callee.sock"), &["DB.query", &request(&large)]);
+        assert!(daemon.stop().success());
+        done.code
+    };
+    assert_eq!(said(callee(), &[]), Some(69), "the file's");
+    let mut variable = callee();
+    variable.env("BINDING_SPAN_LIMIT_FRAME_BYTES", "1MiB");
+    assert_eq!(said(variable, &[]), Some(0), "the variable's");
+    let mut variable = callee();
+    variable.env("BINDING_SPAN_LIMIT_FRAME_BYTES", "1KiB");
+    let option = ["--limit-frame-bytes", "65536"];
+    assert_eq!(said(variable, &option), Some(0), "the option's");
 }

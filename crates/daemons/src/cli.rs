@@ -48,6 +48,43 @@ pub(crate) fn named<'a>(text: &'a str, form: &str) -> Result<(&'a str, &'a str),
     }
 }
 
+/// Reads how many of something there may be.
+pub(crate) fn count<T: FromStr>(text: &str) -> Result<T, String> {
+    let error = || format!("write a whole number that is not negative, not {text}");
+    text.parse().map_err(|_| error())
+}
+
+/// The same, but not none.
+pub(crate) fn positive<T: FromStr + PartialEq + From<bool>>(text: &str) -> Result<T, String> {
+    match count::<T>(text)? {
+        none if none == T::from(false) => {
+            Err("with none of them nothing works; write 1 or more".into())
+        }
+        count => Ok(count),
+    }
+}
+
+/// A number of bytes: `65536`, `64KiB`, `33MiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) u64);
+
+impl Size {
+    pub(crate) fn bytes(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let size = text.parse::<bytesize::ByteSize>();
+        let size =
+            size.map_err(|_| format!("write a size such as 65536, 64KiB or 33MiB, not {text}"))?;
+        Ok(Self(size.as_u64()))
+    }
+}
+
 /// A switch that is on or off by a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Switch(pub(crate) bool);
@@ -57,8 +94,8 @@ impl FromStr for Switch {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
-            "on" => Ok(Self(true)),
-            "off" => Ok(Self(false)),
+            "on" | "true" => Ok(Self(true)),
+            "off" | "false" => Ok(Self(false)),
             _ => Err("write on or off"),
         }
     }
@@ -82,6 +119,24 @@ mod tests {
             assert!(duration(wrong).unwrap_err().contains("500ms"), "{wrong}");
         }
         assert!(deadline("0s").unwrap_err().contains("no time"));
+    }
+
+    #[test]
+    fn sizes_have_binary_and_decimal_units() {
+        for (text, bytes) in [
+            ("65536", 65_536),
+            ("64KiB", 65_536),
+            ("1.5 MiB", 1_572_864),
+            ("2kB", 2_000),
+        ] {
+            assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
+        }
+        for wrong in ["", "-1", "many", "5 apples"] {
+            assert!(
+                wrong.parse::<Size>().unwrap_err().contains("64KiB"),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod callee;
 pub mod caller;
 pub mod door;
 pub mod exit;
+pub mod limits;
 pub mod listen;
 pub mod signals;
 pub mod tail_from;
@@ -18,4 +19,5 @@ pub mod tail_to;
 pub mod telemetry;
 
 mod cli;
+mod config;
 mod runtime;

@@ -1,15 +1,15 @@
 //! The command line of `callee`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::FalseyValueParser;
 
-use js_rpc::RpcLimits;
-
-use super::{Config, DatabaseConfig};
+use super::DatabaseConfig;
 use crate::cli::{self, exit_codes};
 use crate::door::{AdmitArgs, IdentityArgs};
+use crate::limits::LimitArgs;
 use crate::listen::Endpoint;
 use crate::telemetry::TailTo;
 
@@ -18,6 +18,18 @@ use crate::telemetry::TailTo;
 #[command(name = "callee", version, styles = cli::STYLES, after_help = EXAMPLES, after_long_help = LONG)]
 #[command(mut_args(|arg| arg.hide_env_values(true)))]
 pub struct CalleeArgs {
+    /// Read what the options do not say from a TOML file
+    ///
+    /// Its keys are the names of the options; besides, each database can have a table `[d1.NAME]` with
+    /// `path` and `create`. An option wins over its variable, and both over the file; --d1 replaces where a
+    /// database of the file is.
+    #[arg(long, value_name = "FILE", env = "BINDING_SPAN_CONFIG")]
+    pub(super) config: Option<PathBuf>,
+
+    /// Only say whether the options and the file can be used; exit with 0 or 78
+    #[arg(long)]
+    pub(super) check_config: bool,
+
     /// Where to listen: unix:/path, host:port, tls:host:port; may be repeated
     ///
     /// An address may be followed by `,binding=NAME`: then every CONNECT on it means that binding,
@@ -26,7 +38,7 @@ pub struct CalleeArgs {
     #[arg(
         long,
         value_name = "ADDR[,binding=NAME]",
-        required = true,
+        required_unless_present = "config",
         env = "BINDING_SPAN_LISTEN",
         value_delimiter = ';'
     )]
@@ -38,7 +50,7 @@ pub struct CalleeArgs {
     #[arg(
         long = "d1",
         value_name = "NAME=PATH",
-        required = true,
+        required_unless_present = "config",
         env = "BINDING_SPAN_D1",
         value_delimiter = ';',
         value_parser = database
@@ -61,6 +73,10 @@ pub struct CalleeArgs {
     #[command(flatten)]
     pub admit: AdmitArgs,
 
+    /// What peers may make us hold, and how long things may take.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+
     /// Who we are.
     #[command(flatten)]
     pub identity: IdentityArgs,
@@ -73,23 +89,6 @@ fn database(text: &str) -> Result<DatabaseConfig, String> {
         path: path.into(),
         create: false,
     })
-}
-
-impl From<CalleeArgs> for Config {
-    fn from(args: CalleeArgs) -> Self {
-        let databases = args.databases.into_iter().map(|database| DatabaseConfig {
-            create: args.create,
-            ..database
-        });
-        Self {
-            databases: databases.collect(),
-            tail: args.tail,
-            limits: args.admit.limits(RpcLimits {
-                drain: args.drain,
-                ..RpcLimits::default()
-            }),
-        }
-    }
 }
 
 const EXAMPLES: &str = "\
@@ -119,6 +118,9 @@ Examples:
 
   For another user of this machine, who is in the group `apps`:
     callee --listen unix:/run/callee.sock --socket-group apps --allow-uid web --d1 DB=./shop.sqlite
+
+  Everything in a file, see examples/callee.toml:
+    callee --config callee.toml --check-config && callee --config callee.toml
 
   Call it:
     caller call --connect unix:/run/callee.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'

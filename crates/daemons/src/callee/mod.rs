@@ -1,7 +1,9 @@
 //! The program `callee`: serves bindings on sockets until it is told to stop.
 
 mod args;
+mod settings;
 
+use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,29 +11,45 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bindings::d1::{Database, DatabaseOptions};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use js_rpc::{Listener, RpcLimits, Server};
 
+use crate::config;
+use crate::door::Admission;
 use crate::exit::{self, Failure};
 use crate::listen::{self, Endpoint};
+use crate::runtime;
 use crate::signals::Shutdown;
 use crate::telemetry::{self, TailTo, Telemetry};
-use crate::{cli, runtime};
 
 pub use args::CalleeArgs;
 
 /// The program: parses, wires, exits.
 pub fn main() -> ExitCode {
-    let args = CalleeArgs::parse();
+    // What cannot be parsed ends here, and so does a request for help.
+    let _ = CalleeArgs::parse();
     telemetry::start_log(telemetry::DAEMON_LOG);
-    exit::report("callee", runtime::block_on(from_command_line(args)))
+    exit::report("callee", runtime::block_on(from_command_line()))
 }
 
-async fn from_command_line(args: CalleeArgs) -> Result<(), Failure> {
-    let shutdown = Shutdown::install("callee", args.drain)?;
-    let endpoints = args.listen.clone();
-    let admission = args.admit.admission(&args.identity)?;
-    let callee = Callee::open(args.into())?;
+/// Reads what `line`, the command line, and the variables and the file say.
+fn configured(line: &[OsString]) -> Result<(Config, bool), Failure> {
+    let loaded = config::load::<CalleeArgs>(&CalleeArgs::command(), &[], line, settings::PLAN)?;
+    let check = loaded.args.check_config;
+    let config = Config::new(loaded)?;
+    listen::check(&config.listen, &config.served(), &config.admission)?;
+    Ok((config, check))
+}
+
+async fn from_command_line() -> Result<(), Failure> {
+    let line: Vec<OsString> = std::env::args_os().collect();
+    let (config, check) = configured(&line)?;
+    if check {
+        return config.databases.iter().try_for_each(DatabaseConfig::check);
+    }
+    let shutdown = Shutdown::install("callee", config.limits.drain)?;
+    let (endpoints, admission) = (config.listen.clone(), config.admission.clone());
+    let callee = Callee::open(config)?;
     let listeners = listen::bind(&endpoints, &callee.bindings(), &admission).await?;
     callee.announce(&endpoints, &listeners);
     callee.run(listeners, shutdown.requested()).await
@@ -40,12 +58,24 @@ async fn from_command_line(args: CalleeArgs) -> Result<(), Failure> {
 /// What a callee serves, and how.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Where it listens.
+    pub listen: Vec<Endpoint>,
+    /// Who may connect there.
+    pub admission: Admission,
     /// The databases; no binding twice.
     pub databases: Vec<DatabaseConfig>,
     /// Where tail events of its own spans go.
     pub tail: Option<TailTo>,
     /// How long things may take and how many there may be.
     pub limits: RpcLimits,
+}
+
+impl Config {
+    /// The names that can be asked for.
+    fn served(&self) -> Vec<&str> {
+        let names = self.databases.iter();
+        names.map(|database| database.binding.as_str()).collect()
+    }
 }
 
 /// A database and the binding that it is.
@@ -57,6 +87,20 @@ pub struct DatabaseConfig {
     pub path: PathBuf,
     /// Whether to create the file when there is none.
     pub create: bool,
+}
+
+impl DatabaseConfig {
+    /// Whether its file can be there, without opening it.
+    fn check(&self) -> Result<(), Failure> {
+        match self.create || self.path.is_file() {
+            true => Ok(()),
+            false => Err(Failure::Config(format!(
+                "the database {} is not there: {} is no file; create it, or say --d1-create or create = true",
+                self.binding,
+                self.path.display()
+            ))),
+        }
+    }
 }
 
 /// A callee whose databases are open.
@@ -72,11 +116,6 @@ impl Callee {
     /// # Errors
     /// [`Failure::Config`] says what cannot be opened and why.
     pub fn open(config: Config) -> Result<Self, Failure> {
-        let names = config.databases.iter().map(|d| d.binding.as_str());
-        if let Some(name) = cli::twice(names) {
-            let reason = format!("--d1 names the binding {name:?} twice; give each its own name");
-            return Err(Failure::Usage(reason));
-        }
         let telemetry = Telemetry::new().tail(config.tail.as_ref())?;
         let databases = config.databases.into_iter().map(|database| {
             let options = DatabaseOptions {

@@ -26,7 +26,7 @@ pub fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(args) => serve::from_command_line(*args).await,
+        Command::Serve(_) => serve::from_command_line().await,
         Command::Call(args) => call::from_command_line(*args).await,
         Command::Demo => demo::run().await,
         Command::DemoCallee { folder } => demo::callee::run(&folder).await,

@@ -12,6 +12,7 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use js_rpc::{Address, Identity, KeyPin, ListenOptions, RpcLimits, Tls, TlsConfig, Trust, Users};
 
+use crate::cli;
 use crate::exit::Failure;
 
 /// Who may connect, and how many.
@@ -65,6 +66,7 @@ pub struct AdmitArgs {
         long,
         value_name = "N",
         env = "BINDING_SPAN_CONNECTIONS",
+        value_parser = cli::count::<usize>,
         hide_short_help = true
     )]
     pub(crate) connections: Option<usize>,
@@ -76,6 +78,7 @@ pub struct AdmitArgs {
         long,
         value_name = "N",
         env = "BINDING_SPAN_CONNECTIONS_PER_PEER",
+        value_parser = cli::count::<usize>,
         hide_short_help = true
     )]
     pub(crate) connections_per_peer: Option<usize>,
@@ -85,6 +88,7 @@ pub struct AdmitArgs {
         long,
         value_name = "N",
         env = "BINDING_SPAN_CONNECTIONS_RESERVED",
+        value_parser = cli::count::<usize>,
         hide_short_help = true
     )]
     pub(crate) connections_reserved: Option<usize>,
@@ -195,27 +199,6 @@ impl AdmitArgs {
             ..limits
         }
     }
-
-    /// Whether it is said that plaintext may leave this machine: the option can only be on, its
-    /// variable can be off.
-    pub(crate) fn insecure(&self) -> Option<bool> {
-        let off = || std::env::var_os("BINDING_SPAN_INSECURE").map(|_| false);
-        self.insecure.then_some(true).or_else(off)
-    }
-
-    /// What this says, and where it says nothing what a file says.
-    pub(crate) fn or(self, file: Self) -> Self {
-        Self {
-            insecure: self.insecure().unwrap_or(file.insecure),
-            socket_group: self.socket_group.or(file.socket_group),
-            allow_uid: either(self.allow_uid, file.allow_uid),
-            tls_client_ca: self.tls_client_ca.or(file.tls_client_ca),
-            tls_client_pin: either(self.tls_client_pin, file.tls_client_pin),
-            connections: self.connections.or(file.connections),
-            connections_per_peer: self.connections_per_peer.or(file.connections_per_peer),
-            connections_reserved: self.connections_reserved.or(file.connections_reserved),
-        }
-    }
 }
 
 impl Admission {
@@ -225,19 +208,7 @@ impl Admission {
     }
 }
 
-fn either<T>(said: Vec<T>, file: Vec<T>) -> Vec<T> {
-    if said.is_empty() { file } else { said }
-}
-
 impl IdentityArgs {
-    /// What this says, or else what a file says: never a certificate from here and a key from there.
-    pub(crate) fn or(self, file: Self) -> Self {
-        match self.tls_cert.is_some() || self.tls_key.is_some() {
-            true => self,
-            false => file,
-        }
-    }
-
     fn identity(&self) -> Option<Identity> {
         let (cert, key) = self.tls_cert.clone().zip(self.tls_key.clone())?;
         Some(Identity { cert, key })
@@ -245,15 +216,6 @@ impl IdentityArgs {
 }
 
 impl TrustArgs {
-    /// What this says, and where it says nothing what a file says.
-    pub(crate) fn or(self, file: Self) -> Self {
-        Self {
-            tls_ca: self.tls_ca.or(file.tls_ca),
-            tls_pin: either(self.tls_pin, file.tls_pin),
-            peer_uid: either(self.peer_uid, file.peer_uid),
-        }
-    }
-
     /// Reads the files.
     ///
     /// # Errors

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use binding_span::Rename;
-use clap::{Args, ValueEnum};
-use js_rpc::{Address, Forward};
+use clap::Args;
+use js_rpc::Address;
 
-use super::file;
-use super::settings::{self, Target, Trust};
-use crate::cli::{self, Switch, exit_codes};
+use super::policy::PolicyArgs;
+use super::settings::{self, Target};
+use crate::cli::{self, exit_codes};
 use crate::door::{AdmitArgs, IdentityArgs, TrustArgs};
+use crate::limits::LimitArgs;
 use crate::listen::Endpoint;
 use crate::telemetry::{TailPeer, TailTo};
 
@@ -67,7 +67,7 @@ pub struct ServeArgs {
     pub(super) http: Option<Address>,
 
     /// A Host that HTTP requests may name, besides localhost and its addresses; may be repeated
-    #[arg(long, value_name = "HOST", env = "BINDING_SPAN_HTTP_HOST", value_delimiter = ',', value_parser = file::host)]
+    #[arg(long, value_name = "HOST", env = "BINDING_SPAN_HTTP_HOST", value_delimiter = ',', value_parser = settings::host)]
     pub(super) http_host: Vec<String>,
 
     /// Append tail events, as JSON lines, to a file or to stderr
@@ -88,59 +88,21 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", env = "BINDING_SPAN_TAIL_FROM")]
     pub(super) tail_from: Option<String>,
 
-    /// Which names a callee may give to spans; any by default
-    ///
-    /// A pattern may contain `*` for any text and `?` for one character.
-    #[arg(
-        long,
-        value_name = "any|off|PATTERN,...",
-        env = "BINDING_SPAN_RENAME",
-        value_parser = settings::rename
-    )]
-    rename: Option<Rename>,
+    /// How far callees are trusted.
+    #[command(flatten)]
+    pub(super) policy: PolicyArgs,
 
-    /// How many distinct names each binding may have; 200 by default
-    ///
-    /// Further ones are dropped: names are labels in most places where spans go.
-    #[arg(long, value_name = "N", env = "BINDING_SPAN_MAX_NAMES")]
-    max_names: Option<usize>,
-
-    /// Whether attributes from a callee count; on by default
-    #[arg(long, value_name = "on|off", env = "BINDING_SPAN_ATTRIBUTES")]
-    attributes: Option<Switch>,
-
-    /// Drop attributes whose keys begin with this; may be repeated
-    ///
-    /// Besides `service.`, `telemetry.`, `otel.`, `rpc.`, `jsrpc.`, `binding_span.` and `span.name`,
-    /// which describe the caller or the protocol and are always dropped.
-    #[arg(
-        long,
-        value_name = "PREFIX",
-        env = "BINDING_SPAN_DENY",
-        value_delimiter = ','
-    )]
-    deny: Vec<String>,
-
-    /// What goes on to whoever called: the enrichment that counted here (the default), or none
-    #[arg(
-        long,
-        value_name = "accepted|none",
-        env = "BINDING_SPAN_FORWARD",
-        hide_possible_values = true
-    )]
-    forward: Option<ForwardArg>,
-
-    /// How long a call may take; 30s by default
-    #[arg(long, value_name = "TIME", env = "BINDING_SPAN_DEADLINE", value_parser = cli::deadline)]
-    deadline: Option<Duration>,
-
-    /// How long calls in flight may take to finish when stopping; 10s by default
-    #[arg(long, value_name = "TIME", env = "BINDING_SPAN_DRAIN", value_parser = cli::duration)]
-    pub(super) drain: Option<Duration>,
+    /// How long calls in flight may take to finish when stopping
+    #[arg(long, value_name = "TIME", default_value = "10s", env = "BINDING_SPAN_DRAIN", value_parser = cli::duration)]
+    pub(super) drain: Duration,
 
     /// Who may connect, and how many.
     #[command(flatten)]
     pub(super) admit: AdmitArgs,
+
+    /// What peers may make us hold, and how long things may take.
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
 
     /// Whom to connect to.
     #[command(flatten)]
@@ -151,32 +113,9 @@ pub struct ServeArgs {
     pub(super) identity: IdentityArgs,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum ForwardArg {
-    Accepted,
-    None,
-}
-
 fn bind(text: &str) -> Result<Target, String> {
     let (name, rest) = cli::named(text, "NAME=ADDR, for instance DB=unix:/run/callee.sock")?;
     settings::target(name, rest)
-}
-
-impl ServeArgs {
-    /// How far all callees are trusted, as far as options and variables say.
-    pub(super) fn trust(&self) -> Trust {
-        Trust {
-            rename: self.rename.clone(),
-            attributes: self.attributes.map(|switch| switch.0),
-            deny: self.deny.clone(),
-            max_names: self.max_names,
-            forward: self.forward.map(|forward| match forward {
-                ForwardArg::Accepted => Forward::Accepted,
-                ForwardArg::None => Forward::Nothing,
-            }),
-            deadline: self.deadline,
-        }
-    }
 }
 
 const USAGE: &str = "\

@@ -1,19 +1,23 @@
 //! `caller serve`: passes calls on to callees, and owns their spans.
 
 mod args;
-mod file;
 mod http;
+mod policy;
 mod settings;
 
+use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use binding_span::{Policy, PolicyConfig};
+use clap::CommandFactory;
 use js_rpc::{Address, ConnectOptions, Forward, Listener, Proxy, RpcLimits, Server, Trust};
 use tokio::sync::watch;
 
+use super::CallerArgs;
+use crate::config::{self, Plan};
 use crate::door::Admission;
 use crate::exit::Failure;
 use crate::listen::{self, Endpoint};
@@ -75,13 +79,28 @@ impl Config {
     }
 }
 
-pub(super) async fn from_command_line(args: ServeArgs) -> Result<(), Failure> {
-    let check = args.check_config;
-    let config = Config::new(args)?;
+/// What the file may contain besides the options.
+const PLAN: Plan = Plan {
+    tables: &["bind"],
+    // A binding's own keys win over them, and options over both.
+    apart: config::names::<policy::PolicyArgs>,
+};
+
+/// Reads what `line`, the command line, and the variables and the file say.
+fn configured(line: &[OsString]) -> Result<(Config, bool), Failure> {
+    let loaded = config::load::<ServeArgs>(&CallerArgs::command(), &["serve"], line, PLAN)?;
+    let check = loaded.args.check_config;
+    let config = Config::new(loaded)?;
     listen::check(&config.listen, &config.served(), &config.admission)?;
     if let Some(http) = &config.http {
         listen::check_reach(&http.address, config.admission.insecure)?;
     }
+    Ok((config, check))
+}
+
+pub(super) async fn from_command_line() -> Result<(), Failure> {
+    let line: Vec<OsString> = std::env::args_os().collect();
+    let (config, check) = configured(&line)?;
     if check {
         return Ok(());
     }
@@ -111,7 +130,7 @@ pub async fn run(
     let limits = config.limits.clone();
     let server = Server::new().sinks(telemetry.sinks()).limits(limits);
     let server = config.bindings.iter().fold(server, |server, bound| {
-        server.proxy(&bound.name, proxy(bound, &config.trust))
+        server.proxy(&bound.name, proxy(bound, &config))
     });
     let server = match &config.tail_from {
         Some(name) => server.tail(name, TailTaker(telemetry.readers())),
@@ -143,10 +162,11 @@ pub async fn run(
 const ANSWERS: Duration = Duration::from_secs(2);
 
 /// Each binding has a policy of its own: it counts that binding's names.
-fn proxy(bound: &Bound, trust: &Trust) -> Proxy {
+fn proxy(bound: &Bound, config: &Config) -> Proxy {
     let options = ConnectOptions {
         connect: bound.connect_name.clone(),
-        trust: trust.clone(),
+        trust: config.trust.clone(),
+        limits: config.limits.clone(),
         ..ConnectOptions::default()
     };
     Proxy::new(bound.address.clone(), &bound.remote, options)

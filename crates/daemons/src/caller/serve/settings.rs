@@ -1,16 +1,15 @@
 //! What counts of what was said: an option before its variable, both before the file, and for one binding
 //! its own table before the rest of the file.
 
-use std::time::Duration;
-
-use binding_span::{DENIED_PREFIXES, MAX_DISTINCT_NAMES, PolicyConfig, Rename};
-use js_rpc::{Address, Forward, RpcLimits};
+use binding_span::Rename;
+use js_rpc::{Address, RpcLimits};
 
 use super::args::ServeArgs;
-use super::file::{Binding, File};
 use super::http::HttpConfig;
+use super::policy::{BindingArgs, PolicyArgs};
 use super::{Bound, Config};
 use crate::cli;
+use crate::config::{File, Loaded, Problem, Section};
 use crate::exit::Failure;
 
 /// A binding and where its calls go: `NAME=ADDR#REMOTE`.
@@ -21,91 +20,31 @@ pub(super) struct Target {
     pub(super) remote: String,
 }
 
-/// How far a callee is trusted and awaited, as far as somebody said.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Trust {
-    pub(super) rename: Option<Rename>,
-    pub(super) attributes: Option<bool>,
-    /// Besides those that are always denied. These add up: nobody can allow what another denied.
-    pub(super) deny: Vec<String>,
-    pub(super) max_names: Option<usize>,
-    pub(super) forward: Option<Forward>,
-    pub(super) deadline: Option<Duration>,
-}
-
-const DEADLINE: Duration = Duration::from_secs(30);
-const DRAIN: Duration = Duration::from_secs(10);
-
-impl Trust {
-    /// What this says, and where it says nothing what `other` says.
-    fn or(self, other: &Self) -> Self {
-        Self {
-            rename: self.rename.or_else(|| other.rename.clone()),
-            attributes: self.attributes.or(other.attributes),
-            deny: self.deny.into_iter().chain(other.deny.clone()).collect(),
-            max_names: self.max_names.or(other.max_names),
-            forward: self.forward.or(other.forward),
-            deadline: self.deadline.or(other.deadline),
-        }
-    }
-
-    fn bound(self, target: Target, connect_name: Option<String>) -> Bound {
-        let denied = DENIED_PREFIXES.map(String::from).into_iter();
-        Bound {
-            name: target.name,
-            address: target.address,
-            remote: target.remote,
-            connect_name,
-            forward: self.forward.unwrap_or_default(),
-            deadline: self.deadline.unwrap_or(DEADLINE),
-            policy: PolicyConfig {
-                rename: self.rename.unwrap_or_default(),
-                attributes: self.attributes.unwrap_or(true),
-                max_distinct_names: self.max_names.unwrap_or(MAX_DISTINCT_NAMES),
-                // An empty prefix would be every key.
-                denied_prefixes: denied
-                    .chain(self.deny)
-                    .filter(|prefix| !prefix.is_empty())
-                    .collect(),
-            },
-        }
-    }
-}
-
 impl Config {
     /// Puts together what options, variables and the file say.
     ///
     /// # Errors
     /// [`Failure::Config`] when the file cannot be used or says too little, [`Failure::Usage`] when the
     /// options contradict each other.
-    pub(super) fn new(args: ServeArgs) -> Result<Self, Failure> {
-        let file = match &args.config {
-            Some(path) => File::read(path)?,
-            None => File::default(),
-        };
-        let said = args.trust();
-        let (admit, who) = (args.admit.or(file.admit), args.identity.or(file.identity));
-        let to = args.peers.or(file.peers);
-        let bindings = bindings(args.bind, file.bindings, |own| {
-            said.clone().or(&own).or(&file.trust)
-        })?;
-        let http = args.http.or(file.http);
+    pub(super) fn new(loaded: Loaded<ServeArgs>) -> Result<Self, Failure> {
+        let Loaded { args, file } = loaded;
+        let (who, to, admit) = (args.identity, args.peers, args.admit);
         let config = Self {
-            listen: either(args.listen, file.listen),
+            bindings: bindings(args.bind, &args.policy, file.as_ref())?,
+            listen: args.listen,
             admission: admit.admission(&who)?,
             trust: to.trust(&who, admit.insecure)?,
-            bindings,
-            tail: args.tail.or(file.tail),
-            tail_to: args.tail_to.or(file.tail_to),
-            tail_from: args.tail_from.or(file.tail_from),
-            http: http.map(|address| HttpConfig {
+            tail: args.tail,
+            tail_to: args.tail_to,
+            tail_from: args.tail_from,
+            http: args.http.map(|address| HttpConfig {
                 address,
-                hosts: either(args.http_host, file.http_host),
+                hosts: args.http_host,
             }),
-            limits: admit.limits(RpcLimits {
-                drain: args.drain.or(file.drain).unwrap_or(DRAIN),
+            limits: admit.limits(args.limits.limits(RpcLimits {
+                drain: args.drain,
                 ..RpcLimits::default()
-            }),
+            })),
         };
         config.check()?;
         let bindings = config.bindings.iter().map(|bound| &bound.address);
@@ -140,30 +79,73 @@ impl Config {
 /// The file's bindings, those that options name with their addresses, and then the others of the options.
 fn bindings(
     options: Vec<Target>,
-    file: Vec<Binding>,
-    trust: impl Fn(Trust) -> Trust,
+    said: &PolicyArgs,
+    file: Option<&File>,
 ) -> Result<Vec<Bound>, Failure> {
     if let Some(name) = cli::twice(options.iter().map(|target| target.name.as_str())) {
         let reason = format!("--bind names the binding {name:?} twice; give each its own name");
         return Err(Failure::Usage(reason));
     }
+    let wrong = |text| Failure::Usage(format!("--rename: {text}"));
+    said.check().map_err(wrong)?;
     let mut options = options;
-    let mut bound = Vec::with_capacity(file.len() + options.len());
-    for binding in file {
-        let own = |target: &Target| target.name == binding.target.name;
-        let (target, connect_name) = match options.iter().position(own) {
-            Some(i) => (options.remove(i), None),
-            None => (binding.target, binding.connect_name),
-        };
-        bound.push(trust(binding.trust).bound(target, connect_name));
+    let mut bound = Vec::new();
+    let mut all = PolicyArgs::default();
+    if let Some(file) = file {
+        all = file.part()?;
+        let wrong = |text| file.failure(&file.top().wrong("rename", text));
+        all.check().map_err(wrong)?;
+        for (name, section) in file.tables("bind") {
+            let own = |target: &Target| target.name == name;
+            let said_of = options.iter().position(own).map(|i| options.remove(i));
+            let binding = binding(name, section, said_of, said, &all);
+            bound.push(binding.map_err(|problem| file.failure(&problem))?);
+        }
     }
     let more = options.into_iter();
-    bound.extend(more.map(|target| trust(Trust::default()).bound(target, None)));
+    bound.extend(more.map(|target| target.bound(said.clone().or(&all), None)));
     Ok(bound)
 }
 
-fn either<T>(said: Vec<T>, file: Vec<T>) -> Vec<T> {
-    if said.is_empty() { file } else { said }
+/// A table `[bind.NAME]`, whose calls go where an option says if one does.
+fn binding(
+    name: &str,
+    section: &Section,
+    option: Option<Target>,
+    said: &PolicyArgs,
+    all: &PolicyArgs,
+) -> Result<Bound, Problem> {
+    let own: BindingArgs = section.parse()?;
+    let wrong = |text| section.wrong("rename", text);
+    own.policy.check().map_err(wrong)?;
+    let Some(to) = &own.to else {
+        return Err(section.lacks("there is no `to`; write to = \"ADDR\" or \"ADDR#REMOTE\""));
+    };
+    let target = target(name, to).map_err(|text| section.wrong("to", &text))?;
+    if own.connect_name.is_some() && target.remote != name {
+        let text = "it names the binding there, and so does what stands behind # in `to`; leave one of \
+                    them out";
+        return Err(section.wrong("connect-name", text));
+    }
+    let policy = said.clone().or(&own.policy).or(all);
+    Ok(match option {
+        Some(target) => target.bound(policy, None),
+        None => target.bound(policy, own.connect_name),
+    })
+}
+
+impl Target {
+    fn bound(self, policy: PolicyArgs, connect_name: Option<String>) -> Bound {
+        Bound {
+            name: self.name,
+            address: self.address,
+            remote: self.remote,
+            connect_name,
+            forward: policy.forward(),
+            deadline: policy.deadline(),
+            policy: policy.policy(),
+        }
+    }
 }
 
 /// Reads `ADDR` or `ADDR#REMOTE`; without a name there the binding has the same on both sides.
@@ -191,28 +173,23 @@ pub(super) fn http(text: &str) -> Result<Address, String> {
     }
 }
 
-/// Reads `any`, `off`, or patterns with commas between them.
+/// Reads `any`, `off`, or a pattern.
 pub(super) fn rename(text: &str) -> Result<Rename, String> {
-    Ok(match text {
-        "off" => Rename::Off,
-        "any" => Rename::Any,
-        patterns => {
-            let patterns: Vec<String> = patterns.split(',').map(str::to_owned).collect();
-            if patterns.iter().any(String::is_empty) {
-                return Err(
-                    "an empty pattern matches nothing; write any, off or PATTERN,...".into(),
-                );
-            }
-            Rename::Matching(patterns)
-        }
-    })
+    match text {
+        "off" => Ok(Rename::Off),
+        "any" => Ok(Rename::Any),
+        "" => Err("an empty pattern matches nothing; write any, off or PATTERN,...".into()),
+        pattern => Ok(Rename::Matching(vec![pattern.to_owned()])),
+    }
 }
 
-/// Reads what goes on to whoever called.
-pub(super) fn forward(text: &str) -> Result<Forward, String> {
-    match text {
-        "accepted" => Ok(Forward::Accepted),
-        "none" => Ok(Forward::Nothing),
-        _ => Err("write accepted or none".into()),
+/// Reads a host that requests may name.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err(format!(
+            "{text:?} is not a host; write a name or an address, without a scheme"
+        )),
     }
 }

@@ -1,0 +1,105 @@
+//! What counts of what was said: an option before its variable, both before the file.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use js_rpc::RpcLimits;
+
+use super::{CalleeArgs, Config, DatabaseConfig};
+use crate::cli::{self, Switch};
+use crate::config::{File, Loaded, Plan, Problem, Section};
+use crate::exit::Failure;
+
+/// What the file may contain besides the options.
+pub(super) const PLAN: Plan = Plan {
+    tables: &["d1"],
+    apart: Vec::new,
+};
+
+/// The keys of a table `[d1.NAME]`.
+#[derive(Debug, Args)]
+struct DatabaseArgs {
+    /// The SQLite file.
+    #[arg(long, value_name = "PATH")]
+    path: Option<PathBuf>,
+
+    /// Whether to create the file when there is none.
+    #[arg(long, value_name = "true|false")]
+    create: Option<Switch>,
+}
+
+impl Config {
+    /// Puts together what options, variables and the file say.
+    ///
+    /// # Errors
+    /// [`Failure::Config`] when the file cannot be used or says too little, [`Failure::Usage`] when the
+    /// options contradict each other.
+    pub(super) fn new(loaded: Loaded<CalleeArgs>) -> Result<Self, Failure> {
+        let Loaded { args, file } = loaded;
+        let limits = RpcLimits {
+            drain: args.drain,
+            ..RpcLimits::default()
+        };
+        let config = Self {
+            admission: args.admit.admission(&args.identity)?,
+            limits: args.admit.limits(args.limits.limits(limits)),
+            databases: databases(args.databases, args.create, file.as_ref())?,
+            listen: args.listen,
+            tail: args.tail,
+        };
+        let lacks = |what: &str| Err(Failure::Config(what.into()));
+        if config.databases.is_empty() {
+            return lacks(
+                "there is nothing to serve; write [d1.NAME] with path = \"FILE\", or --d1 NAME=FILE",
+            );
+        }
+        if config.listen.is_empty() {
+            return lacks(
+                "there is nowhere to listen; write listen = [\"ADDR\"], or --listen ADDR",
+            );
+        }
+        Ok(config)
+    }
+}
+
+/// The file's databases, those that options name with their paths, and then the others of the options.
+fn databases(
+    options: Vec<DatabaseConfig>,
+    create: bool,
+    file: Option<&File>,
+) -> Result<Vec<DatabaseConfig>, Failure> {
+    if let Some(name) = cli::twice(options.iter().map(|database| database.binding.as_str())) {
+        let reason = format!("--d1 names the binding {name:?} twice; give each its own name");
+        return Err(Failure::Usage(reason));
+    }
+    let mut options = options;
+    let mut databases = Vec::new();
+    for (name, section) in file.into_iter().flat_map(|file| file.tables("d1")) {
+        let own = |database: &DatabaseConfig| database.binding == name;
+        let said = options.iter().position(own).map(|i| options.remove(i).path);
+        let database = database(name, section, said, create);
+        databases.push(database.map_err(|problem| match file {
+            Some(file) => file.failure(&problem),
+            None => Failure::Config(problem.text),
+        })?);
+    }
+    let more = options.into_iter();
+    databases.extend(more.map(|database| DatabaseConfig { create, ..database }));
+    Ok(databases)
+}
+
+/// A table `[d1.NAME]`, whose file is another one if an option says so.
+fn database(
+    name: &str,
+    section: &Section,
+    said: Option<PathBuf>,
+    create: bool,
+) -> Result<DatabaseConfig, Problem> {
+    let own: DatabaseArgs = section.parse()?;
+    let lacks = || section.lacks("there is no `path`; write path = \"FILE\"");
+    Ok(DatabaseConfig {
+        binding: name.to_owned(),
+        path: said.or(own.path).ok_or_else(lacks)?,
+        create: create || own.create.is_some_and(|switch| switch.0),
+    })
+}

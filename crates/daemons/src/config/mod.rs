@@ -1,0 +1,179 @@
+//! The configuration of a daemon: command line, variables and one TOML file, all by one definition.
+//!
+//! A setting is one field of a `clap` struct. Its option, its variable and its key in the file have the
+//! same name and are read by the same rules: what the file says and the command line and the variables
+//! do not say is handed to `clap` as if it were an option. What is wrong in a file is said with line,
+//! column and key. Tables of a file, such as `[bind.DB]`, have `clap` structs of their own.
+
+mod document;
+mod section;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+use crate::exit::Failure;
+
+pub(crate) use document::Document;
+pub(crate) use section::{Problem, Section, names};
+
+use section::Unknown;
+
+/// What a daemon's file may contain besides the names of options.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// Tables of tables: `bind` for `[bind.NAME]`.
+    pub(crate) tables: &'static [&'static str],
+    /// Keys that count less than a table's own, so that they cannot stand among the options.
+    pub(crate) apart: fn() -> Vec<String>,
+}
+
+/// A file that was read, to look up its tables.
+#[derive(Debug)]
+pub(crate) struct File {
+    path: PathBuf,
+    text: String,
+    document: Document,
+}
+
+/// What command line, variables and file say.
+#[derive(Debug)]
+pub(crate) struct Loaded<A> {
+    /// The settings; those of the file's top are among them, unless they stand apart.
+    pub(crate) args: A,
+    pub(crate) file: Option<File>,
+}
+
+/// Options that only the command line has.
+const COMMAND_LINE: [&str; 4] = ["config", "check-config", "help", "version"];
+
+/// Reads the file that the matches of `command` name, if they do, and parses everything again with what it
+/// says. `line` is the command line, the program's name first; `path` leads from the program's own command
+/// to the one that has the settings.
+///
+/// # Errors
+/// [`Failure::Config`] says what is wrong in the file and where.
+pub(crate) fn load<A: FromArgMatches>(
+    root: &Command,
+    path: &[&str],
+    line: &[OsString],
+    plan: Plan,
+) -> Result<Loaded<A>, Failure> {
+    let matches = root.clone().try_get_matches_from(line);
+    let matches = matches.map_err(|error| Failure::Usage(usage(&error)))?;
+    let said = innermost(&matches, path);
+    let Some(file) = said.get_one::<PathBuf>("config") else {
+        return Ok(Loaded {
+            args: parsed(said)?,
+            file: None,
+        });
+    };
+    let file = File::read(file, plan)?;
+    let mut command = root;
+    for name in path {
+        command = command.find_subcommand(name).unwrap_or(command);
+    }
+    let apart = (plan.apart)();
+    let counts = |key: &str| match said.value_source(&id_of(command, key)) {
+        _ if apart.iter().any(|name| name == key) => false,
+        Some(ValueSource::CommandLine | ValueSource::EnvVariable) => false,
+        _ => true,
+    };
+    let alone = command.clone().no_binary_name(true);
+    let unknown = Unknown::Wrong(plan.tables);
+    let more = file.document.top.arguments(&alone, unknown, counts);
+    let more = more.map_err(|problem| file.failure(&problem))?;
+    let mut all: Vec<OsString> = line.to_vec();
+    all.extend(more.into_iter().map(OsString::from));
+    // What belongs together is judged when everything is there.
+    let matches = root.clone().try_get_matches_from(all);
+    let matches = matches
+        .map_err(|error| Failure::Config(format!("{}: {}", file.path.display(), usage(&error))))?;
+    Ok(Loaded {
+        args: parsed(innermost(&matches, path))?,
+        file: Some(file),
+    })
+}
+
+fn parsed<A: FromArgMatches>(matches: &ArgMatches) -> Result<A, Failure> {
+    A::from_arg_matches(matches).map_err(|error| Failure::Usage(usage(&error)))
+}
+
+fn innermost<'a>(matches: &'a ArgMatches, path: &[&str]) -> &'a ArgMatches {
+    path.iter().fold(matches, |matches, name| {
+        matches.subcommand_matches(name).unwrap_or(matches)
+    })
+}
+
+fn id_of(command: &Command, key: &str) -> String {
+    let arg = section::find(command, key);
+    arg.map_or_else(String::new, |arg| arg.get_id().to_string())
+}
+
+/// What `clap` says, in one line and without its advice, which is about options alone.
+fn usage(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let said = text.strip_prefix("error: ").unwrap_or(&text);
+    let said = said.lines().take_while(|line| !line.is_empty());
+    said.map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+impl File {
+    /// Reads a file and its tables' names.
+    fn read(path: &Path, plan: Plan) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let shown = path.display();
+            Failure::Config(format!("cannot read the configuration {shown}: {error}"))
+        })?;
+        let document = Document::parse(&text, plan.tables);
+        let document = document.map_err(|problem| at(path, &text, &problem))?;
+        Ok(Self {
+            path: path.to_owned(),
+            text,
+            document,
+        })
+    }
+
+    /// What stands outside of all tables.
+    pub(crate) fn top(&self) -> &Section {
+        &self.document.top
+    }
+
+    /// Those settings of the top that `T` has. Options and variables do not count here.
+    ///
+    /// # Errors
+    /// [`Failure::Config`] says what is wrong and where.
+    pub(crate) fn part<T: Args>(&self) -> Result<T, Failure> {
+        let part = self.document.top.part();
+        part.map_err(|problem| self.failure(&problem))
+    }
+
+    /// The tables `[kind.NAME]` in the order in which they were written, with their names.
+    pub(crate) fn tables(&self, kind: &str) -> impl Iterator<Item = (&str, &Section)> {
+        let tables = self.document.tables.iter();
+        tables
+            .filter(move |table| table.kind == kind)
+            .map(|table| (table.name.as_str(), &table.section))
+    }
+
+    /// What is wrong, with its place.
+    pub(crate) fn failure(&self, problem: &Problem) -> Failure {
+        at(&self.path, &self.text, problem)
+    }
+}
+
+fn at(path: &Path, text: &str, problem: &Problem) -> Failure {
+    let (line, column) = place(text, problem.at);
+    let shown = path.display();
+    Failure::Config(format!("{shown}:{line}:{column}: {}", problem.text))
+}
+
+/// Line and column of a byte, both from 1; columns count characters.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    (line, column)
+}

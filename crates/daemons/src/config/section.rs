@@ -1,0 +1,303 @@
+//! A section of a file, read as options: each key by the definition of the option of that name.
+
+use std::any::TypeId;
+use std::error::Error as _;
+use std::time::Duration;
+
+use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, Args, Command};
+
+use super::COMMAND_LINE;
+use crate::cli::{Size, Switch};
+
+/// What is wrong in a file, and where: a byte of its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) at: usize,
+    pub(crate) text: String,
+}
+
+impl Problem {
+    /// A problem with what stands at a path of keys.
+    pub(super) fn named(at: usize, path: &str, text: &str) -> Self {
+        let path: String = path.escape_debug().take(200).collect();
+        let text = format!("{path}: {text}");
+        Self { at, text }
+    }
+}
+
+/// A value of TOML.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    Text(String),
+    Number(String),
+    Switch(bool),
+    /// Each with its place.
+    List(Vec<(usize, Value)>),
+    /// What no setting is.
+    Other(&'static str),
+}
+
+/// A key and its value, and where they stand.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) key_at: usize,
+    pub(super) at: usize,
+    pub(super) value: Value,
+}
+
+/// Keys and values that belong together: the top of a file, or one of its tables.
+#[derive(Debug)]
+pub(crate) struct Section {
+    /// What stands before a key in a message: nothing, or `bind.DB.`.
+    pub(super) path: String,
+    pub(super) at: usize,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// What to do with keys that are no options.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Unknown<'a> {
+    /// Say so, and what there is: the options and these.
+    Wrong(&'a [&'a str]),
+    /// Leave them to others.
+    LeftOut,
+}
+
+impl Section {
+    /// What it says, as options of `command`: of those keys that count. Keys that `command` does not have are
+    /// wrong, unless nothing but options of `command` is looked for.
+    pub(super) fn arguments(
+        &self,
+        command: &Command,
+        unknown: Unknown<'_>,
+        counts: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, Problem> {
+        let mut arguments = Vec::new();
+        for entry in &self.entries {
+            let Some(arg) = find(command, &entry.key) else {
+                match unknown {
+                    Unknown::Wrong(tables) => return Err(self.unknown(entry, command, tables)),
+                    Unknown::LeftOut => continue,
+                }
+            };
+            for (at, argument) in self.read(entry, arg)? {
+                judge(command, &argument).map_err(|text| self.named(at, &entry.key, &text))?;
+                if counts(&entry.key) {
+                    arguments.push(argument);
+                }
+            }
+        }
+        Ok(arguments)
+    }
+
+    /// The settings of a table, which has no other keys.
+    pub(crate) fn parse<T: Args>(&self) -> Result<T, Problem> {
+        self.settings(Unknown::Wrong(&[]))
+    }
+
+    /// Those settings that `T` has; others are left to others.
+    pub(super) fn part<T: Args>(&self) -> Result<T, Problem> {
+        self.settings(Unknown::LeftOut)
+    }
+
+    fn settings<T: Args>(&self, unknown: Unknown<'_>) -> Result<T, Problem> {
+        let command = definition::<T>();
+        let arguments = self.arguments(&command, unknown, |_| true)?;
+        let wrong = |error: clap::Error| self.lacks(&super::usage(&error));
+        let matches = command.try_get_matches_from(arguments).map_err(wrong)?;
+        T::from_arg_matches(&matches).map_err(wrong)
+    }
+
+    /// What is wrong with a value beyond its form.
+    pub(crate) fn wrong(&self, key: &str, text: &str) -> Problem {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        self.named(entry.map_or(self.at, |entry| entry.at), key, text)
+    }
+
+    /// What is wrong with all of it.
+    pub(crate) fn lacks(&self, text: &str) -> Problem {
+        Problem::named(self.at, self.path.trim_end_matches('.'), text)
+    }
+
+    fn named(&self, at: usize, key: &str, text: &str) -> Problem {
+        Problem::named(at, &format!("{}{key}", self.path), &one_line(text))
+    }
+
+    /// The arguments that a value is, each with its place.
+    fn read(&self, entry: &Entry, arg: &Arg) -> Result<Vec<(usize, String)>, Problem> {
+        let many = matches!(arg.get_action(), ArgAction::Append);
+        let wrong = |at, text: &str| Err(self.named(at, &entry.key, text));
+        let single = [(entry.at, entry.value.clone())];
+        let list: &[(usize, Value)] = match &entry.value {
+            Value::List(list) if list.is_empty() => {
+                return wrong(entry.at, "an empty list says nothing; leave the key out");
+            }
+            Value::List(list) if !many && list.len() > 1 => {
+                return wrong(entry.at, "there can be one only");
+            }
+            Value::List(list) => list,
+            _ => &single,
+        };
+        let kind = Kind::of(arg);
+        let mut arguments = Vec::with_capacity(list.len());
+        for (at, value) in list {
+            let key = &entry.key;
+            match (kind, value) {
+                (Kind::Flag, Value::Switch(true)) => arguments.push((*at, format!("--{key}"))),
+                (Kind::Flag, Value::Switch(false)) => {}
+                (Kind::Switch, Value::Switch(on)) => arguments.push((*at, format!("--{key}={on}"))),
+                (Kind::Flag, _) => return wrong(*at, &mismatch(value, &kind.expected(arg))),
+                (_, Value::Text(text)) if text.is_empty() => {
+                    return wrong(*at, "this is empty; leave the key out");
+                }
+                (Kind::Number, Value::Number(text)) | (_, Value::Text(text)) => {
+                    arguments.push((*at, format!("--{key}={text}")));
+                }
+                _ => return wrong(*at, &mismatch(value, &kind.expected(arg))),
+            }
+        }
+        Ok(arguments)
+    }
+
+    fn unknown(&self, entry: &Entry, command: &Command, tables: &[&str]) -> Problem {
+        let keys = keys(command).map(|(key, _)| key);
+        let keys = keys.filter(|key| !tables.contains(key));
+        let known: Vec<&str> = keys.chain(tables.iter().copied()).collect();
+        let plain = entry.key.replace('_', "-").to_lowercase();
+        // Long keys take long to compare, and are like none.
+        let plain: String = plain.chars().take(100).collect();
+        let near = |known: &&str| strsim::damerau_levenshtein(known, &plain);
+        let nearest = known.iter().copied().min_by_key(near);
+        let text = match nearest.filter(|known| near(known) <= 1 + known.len() / 3) {
+            Some(known) => format!("there is no such key; did you mean {known}?"),
+            None => {
+                // There are many limits, and all look alike.
+                let shown = known.iter().filter(|key| !key.starts_with("limit-"));
+                let shown: Vec<&str> = shown.copied().collect();
+                let more = match shown.len() < known.len() {
+                    true => ", and the limits that --help has",
+                    false => "",
+                };
+                format!("there is no such key; there is: {}{more}", shown.join(", "))
+            }
+        };
+        self.named(entry.key_at, &entry.key, &text)
+    }
+}
+
+/// What an option takes, as far as TOML can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// An option without a value.
+    Flag,
+    /// `on` or `off`.
+    Switch,
+    /// A number, or a text that stands for one.
+    Number,
+    /// A time with its unit.
+    Time,
+    Text,
+}
+
+impl Kind {
+    fn of(arg: &Arg) -> Self {
+        let holds = arg.get_value_parser().type_id();
+        let is = |types: &[TypeId]| types.iter().any(|id| holds == *id);
+        if matches!(arg.get_action(), ArgAction::SetTrue) {
+            Self::Flag
+        } else if is(&[TypeId::of::<Switch>()]) {
+            Self::Switch
+        } else if is(&[TypeId::of::<Duration>()]) {
+            Self::Time
+        } else if is(&[
+            TypeId::of::<usize>(),
+            TypeId::of::<u64>(),
+            TypeId::of::<u32>(),
+            TypeId::of::<u16>(),
+            TypeId::of::<f64>(),
+            TypeId::of::<Size>(),
+        ]) {
+            Self::Number
+        } else {
+            Self::Text
+        }
+    }
+
+    fn expected(self, arg: &Arg) -> String {
+        match self {
+            Self::Flag | Self::Switch => "true or false".into(),
+            Self::Time => "a time such as \"30s\"".into(),
+            Self::Number => "a number".into(),
+            Self::Text => {
+                let names = arg.get_value_names().unwrap_or_default();
+                let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+                names.join(" ")
+            }
+        }
+    }
+}
+
+/// The options that a file can have, by name.
+fn keys(command: &Command) -> impl Iterator<Item = (&str, &Arg)> {
+    command.get_arguments().filter_map(|arg| {
+        let key = arg.get_long()?;
+        let counts = !COMMAND_LINE.contains(&key) && !arg.is_hide_set();
+        counts.then_some((key, arg))
+    })
+}
+
+/// The option of that name, if a file can have it.
+pub(super) fn find<'a>(command: &'a Command, key: &str) -> Option<&'a Arg> {
+    let mut keys = keys(command);
+    keys.find(|(name, _)| *name == key).map(|(_, arg)| arg)
+}
+
+/// The options of `T` and nothing else.
+pub(super) fn definition<T: Args>() -> Command {
+    T::augment_args(Command::new("table"))
+        .no_binary_name(true)
+        .disable_help_flag(true)
+        .mut_args(|arg| arg.env(Resettable::Reset))
+}
+
+/// The names of the options of `T`.
+pub(crate) fn names<T: Args>() -> Vec<String> {
+    let command = definition::<T>();
+    keys(&command).map(|(key, _)| key.to_owned()).collect()
+}
+
+/// Whether an option takes this value, and else why not.
+fn judge(command: &Command, argument: &str) -> Result<(), String> {
+    let judged = command.clone().try_get_matches_from([argument]);
+    let Err(error) = judged else { return Ok(()) };
+    match error.kind() {
+        ErrorKind::ValueValidation => Err(match error.source() {
+            Some(source) => source.to_string(),
+            None => super::usage(&error),
+        }),
+        ErrorKind::InvalidValue => Err(match error.get(ContextKind::ValidValue) {
+            Some(ContextValue::Strings(values)) => format!("write {}", values.join(" or ")),
+            _ => super::usage(&error),
+        }),
+        // What belongs together is judged when everything is there.
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn mismatch(value: &Value, expected: &str) -> String {
+    match value {
+        Value::Text(text) => format!("write {expected}, not {text:?}"),
+        Value::Number(number) => format!("write {expected}, not {number}"),
+        Value::Switch(_) => format!("write {expected}; this is true or false"),
+        Value::List(_) => format!("write {expected}; this is a list"),
+        Value::Other(what) => format!("write {expected}; this is {what}"),
+    }
+}
+
+/// What is said of a file is said in one line.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
