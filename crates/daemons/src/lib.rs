@@ -20,4 +20,5 @@ pub mod telemetry;
 
 mod cli;
 mod config;
+mod http;
 mod runtime;

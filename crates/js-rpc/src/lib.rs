@@ -22,6 +22,7 @@
 //! - `opentelemetry` (default): ids are those of the OpenTelemetry layer of the current subscriber, if
 //!   it has one, and enrichment reaches the spans that it exports.
 
+mod accept;
 mod address;
 mod client;
 mod error;
@@ -41,6 +42,7 @@ mod telemetry;
 
 mod wire;
 
+pub use accept::{AcceptStats, Acceptor, Admitted, Connected, Quota, RefusedBy};
 pub use address::{Address, InvalidAddress};
 pub use async_trait::async_trait;
 pub use binding_span::{CallScope, Enrichment, Policy, PolicyConfig, Rename, current, enrich};

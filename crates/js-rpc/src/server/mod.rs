@@ -1,10 +1,8 @@
 //! The callee: listeners, connections, bindings, sessions, and how all of it ends.
 
-mod accept;
 mod bindings;
 mod entry;
 mod pipeline;
-mod quota;
 mod tail;
 pub(crate) mod target;
 
@@ -16,12 +14,14 @@ use binding_span::Sinks;
 use binding_span_schema::js_rpc_capnp::{workerd_bootstrap, workerd_debug_port};
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use crate::accept::{AcceptStats, Acceptor, Admitted, Quota, RefusedBy};
 use crate::opening::{self, Opening};
 use crate::proxy::Proxy;
 use crate::service::Service;
 use crate::shared::Shared;
-use crate::stream::{Accepted, Listener};
+use crate::stream::Listener;
 use crate::{RpcLimits, network};
 
 pub use bindings::Bindings;
@@ -42,6 +42,8 @@ pub struct Server {
     bindings: Bindings,
     sinks: Sinks,
     limits: RpcLimits,
+    quota: Option<Quota>,
+    accepts: AcceptStats,
 }
 
 impl Default for Server {
@@ -57,6 +59,8 @@ impl Server {
             bindings: Bindings::default(),
             sinks: binding_span::no_sinks(),
             limits: RpcLimits::default(),
+            quota: None,
+            accepts: AcceptStats::default(),
         }
     }
 
@@ -100,6 +104,22 @@ impl Server {
         self
     }
 
+    /// Shares the number of connections with other acceptors; otherwise that of the limits is the
+    /// server's own.
+    #[must_use]
+    pub fn quota(mut self, quota: Quota) -> Self {
+        self.quota = Some(quota);
+        self
+    }
+
+    /// Counts whom it lets in, and whom not. What connections then do is counted in
+    /// [`NetworkLimits::stats`](crate::NetworkLimits::stats).
+    #[must_use]
+    pub fn count_accepts(mut self, stats: &AcceptStats) -> Self {
+        self.accepts = stats.clone();
+        self
+    }
+
     /// Serves until `shutdown` completes; then stops accepting, lets calls in flight finish within
     /// [`RpcLimits::drain`], and closes, for which each connection has
     /// [`NetworkLimits::close`](crate::NetworkLimits::close), whatever its peer does. Returns how many
@@ -120,11 +140,12 @@ impl Server {
             shared: Shared::new(self.sinks, self.limits),
             close: close.clone(),
         });
-        let tasks = tokio_util::task::TaskTracker::new();
-        let quota = quota::Quota::new(&running.shared.limits);
+        let tasks = TaskTracker::new();
+        let own = || Quota::new(&running.shared.limits);
+        let quota = self.quota.unwrap_or_else(own);
         for listener in listeners {
-            let (stop, running, quota) = (stop.clone(), Rc::clone(&running), Rc::clone(&quota));
-            let accepting = accept::accept_all(listener, running, quota, tasks.clone(), stop);
+            let acceptor = Acceptor::new(listener, quota.clone(), self.accepts.clone());
+            let accepting = accept_all(acceptor, Rc::clone(&running), tasks.clone(), stop.clone());
             tasks.spawn_local(accepting);
         }
         shutdown.await;
@@ -150,11 +171,35 @@ pub(crate) struct Running {
     close: CancellationToken,
 }
 
+/// Accepts until it is stopped.
+async fn accept_all(
+    mut acceptor: Acceptor,
+    running: Rc<Running>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    loop {
+        let admitted = tokio::select! {
+            () = stop.cancelled() => return,
+            admitted = acceptor.accept() => admitted,
+        };
+        let running = Rc::clone(&running);
+        let binding = acceptor.fixed_binding().map(str::to_owned);
+        tasks.spawn_local(async move {
+            let peer = admitted.peer();
+            if let Err(error) = connection(admitted, binding, running).await {
+                tracing::debug!(%peer, %error, "a connection ended");
+            }
+        });
+    }
+}
+
 async fn connection(
-    accepted: Accepted,
+    admitted: Admitted,
     fixed: Option<String>,
     running: Rc<Running>,
 ) -> io::Result<()> {
+    let (accepted, slot) = admitted.into_parts();
     let limit = running.shared.limits.connect;
     let opened = tokio::time::timeout(limit, async {
         let (mut read, mut write) = network::split(accepted.open().await?);
@@ -165,7 +210,8 @@ async fn connection(
         opened = opened => opened,
         () = running.close.cancelled() => return Ok(()),
     };
-    let (read, write, opening) = opened.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let (read, write, opening) = opened.inspect_err(|_| slot.stats().refuse(RefusedBy::Opening))?;
     let bootstrap = match opening {
         Opening::Connect(name) => {
             let name = fixed.unwrap_or(name);

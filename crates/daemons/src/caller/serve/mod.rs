@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use binding_span::{Policy, PolicyConfig};
 use clap::CommandFactory;
-use js_rpc::{Address, ConnectOptions, Forward, Listener, Proxy, RpcLimits, Server, Trust};
+use js_rpc::{
+    AcceptStats, Address, ConnectOptions, Forward, Listener, Proxy, Quota, RpcLimits, Server, Trust,
+};
 use tokio::sync::watch;
 
 use super::CallerArgs;
@@ -127,8 +129,11 @@ pub async fn run(
     front: Option<Front>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let limits = config.limits.clone();
-    let server = Server::new().sinks(telemetry.sinks()).limits(limits);
+    let quota = Quota::new(&config.limits);
+    let server = Server::new()
+        .sinks(telemetry.sinks())
+        .limits(config.limits.clone())
+        .quota(quota.clone());
     let server = config.bindings.iter().fold(server, |server, bound| {
         server.proxy(&bound.name, proxy(bound, &config))
     });
@@ -139,7 +144,7 @@ pub async fn run(
     let (stop, stopped) = watch::channel(false);
     let front = front.map(|mut front| {
         listeners.extend(front.inner_door());
-        tokio::task::spawn_local(front.serve(stopped))
+        tokio::task::spawn_local(front.serve(quota, AcceptStats::default(), stopped))
     });
     let shutdown = async {
         shutdown.await;
@@ -148,7 +153,7 @@ pub async fn run(
     let abandoned = server.serve(listeners, shutdown).await;
     if let Some(front) = front {
         // The answers to the calls that were let finish are still to be written.
-        let _ = tokio::time::timeout(ANSWERS, front).await;
+        let _ = tokio::time::timeout(http::ANSWERS, front).await;
     }
     if abandoned > 0 {
         let drain = humantime::format_duration(config.limits.drain);
@@ -157,9 +162,6 @@ pub async fn run(
     telemetry.finish();
     Ok(())
 }
-
-/// How long the last answers may take to be written.
-const ANSWERS: Duration = Duration::from_secs(2);
 
 /// Each binding has a policy of its own: it counts that binding's names.
 fn proxy(bound: &Bound, config: &Config) -> Proxy {

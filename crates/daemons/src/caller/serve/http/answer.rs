@@ -1,13 +1,12 @@
 //! Answers: a result, what the callee threw, or why there is neither.
 
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use http::{Response, StatusCode};
-use http_body_util::Full;
+use http::StatusCode;
+use http::header::{ALLOW, HeaderValue};
 use hyper::body::Bytes;
 use js_rpc::CallError;
 use serde_json::json;
 
-pub(super) type Answer = Response<Full<Bytes>>;
+use crate::http::{self as server, Answer};
 
 /// Why a request has no result.
 #[derive(Debug)]
@@ -79,15 +78,5 @@ pub(super) fn result(json: Vec<u8>) -> Answer {
 }
 
 fn answer(status: StatusCode, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    for (name, value) in [
-        (CONTENT_TYPE, "application/json"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (CACHE_CONTROL, "no-store"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    answer
+    server::answer(status, "application/json", body)
 }

@@ -11,9 +11,11 @@ use js_rpc::{Args, CallError, Value};
 use serde_json::Value as Json;
 
 use super::Calls;
-use super::answer::{self, Answer, Refusal};
+use super::answer::{self, Refusal};
 use super::door::DoorCall;
 use super::gate::{self, Wanted};
+use crate::http::gate::single;
+use crate::http::{Answer, Handler};
 use binding_span::SpanContext;
 
 /// Bytes of a body: 8 MiB.
@@ -25,14 +27,16 @@ const GRACE: Duration = Duration::from_secs(2);
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-impl Calls {
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
+impl Handler for Calls {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
         match self.call(request).await {
             Ok(result) => answer::result(result),
             Err(refusal) => refusal.answer(),
         }
     }
+}
 
+impl Calls {
     async fn call(&self, request: Request<Incoming>) -> Result<Vec<u8>, Refusal> {
         let (head, body) = request.into_parts();
         let Wanted { binding, method } = gate::pass(&head, &self.hosts)?;
@@ -124,5 +128,5 @@ fn bad(message: impl Into<String>) -> Refusal {
 
 /// The span that the call belongs to. One that is not valid is ignored, as the standard asks.
 fn parent(headers: &HeaderMap) -> Option<SpanContext> {
-    gate::single(headers, &TRACEPARENT)?.parse().ok()
+    single(headers, &TRACEPARENT)?.parse().ok()
 }

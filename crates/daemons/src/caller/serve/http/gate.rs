@@ -1,22 +1,16 @@
-//! What is refused before a call is made.
-//!
-//! Whoever runs a browser on this machine visits pages of strangers, and a browser lets any of them send
-//! requests to this machine's ports. So everything is refused that a page could send: a browser adds
-//! `Origin` to every cross-origin POST and `Sec-Fetch-Site` to everything, a page cannot send
-//! `application/json` without asking first, and a name of its own that it points at this machine shows in
-//! `Host`.
+//! What is refused before a call is made: besides what [no port of ours](crate::http::gate) answers,
+//! whatever is not a call. A page cannot send `application/json` without asking first, and is not answered
+//! when it asks.
 
-use std::net::IpAddr;
-
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, ORIGIN};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use percent_encoding::percent_decode_str;
 
 use super::answer::Refusal;
+use crate::http::gate::{self, Barred, Hosts, single};
 
 const PREFIX: &str = "/v1/call/";
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What a request wants to call.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,9 +20,8 @@ pub(super) struct Wanted {
 }
 
 /// Refuses what must not go on, and reads the path of what may.
-pub(super) fn pass(head: &Parts, hosts: &[String]) -> Result<Wanted, Refusal> {
-    check_host(head, hosts)?;
-    check_page(&head.headers)?;
+pub(super) fn pass(head: &Parts, hosts: &Hosts) -> Result<Wanted, Refusal> {
+    gate::check(head, hosts)?;
     let Some(path) = head.uri.path().strip_prefix(PREFIX) else {
         return Err(Refusal::new(
             StatusCode::NOT_FOUND,
@@ -54,50 +47,10 @@ pub(super) fn pass(head: &Parts, hosts: &[String]) -> Result<Wanted, Refusal> {
         .ok_or_else(|| bad("the path is /v1/call/BINDING/METHOD, METHOD with dots between"))
 }
 
-fn check_host(head: &Parts, hosts: &[String]) -> Result<(), Refusal> {
-    let named = single(&head.headers, &HOST);
-    // A target in absolute form names a host as well.
-    let also = head.uri.authority().map(|authority| authority.as_str());
-    let known = |host: &str| is_known(host, hosts);
-    if named.is_some_and(known) && also.is_none_or(known) {
-        return Ok(());
+impl From<Barred> for Refusal {
+    fn from(barred: Barred) -> Self {
+        Self::new(barred.status, barred.name, barred.message)
     }
-    Err(Refusal::new(
-        StatusCode::MISDIRECTED_REQUEST,
-        "host",
-        "this Host is not known here; call localhost, or say --http-host",
-    ))
-}
-
-fn is_known(host: &str, hosts: &[String]) -> bool {
-    let host = host.to_ascii_lowercase();
-    let name = without_port(&host);
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    let loopback = match bare.parse::<IpAddr>() {
-        Ok(ip) => ip.to_canonical().is_loopback(),
-        Err(_) => name == "localhost",
-    };
-    loopback || hosts.iter().any(|known| *known == name || *known == host)
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    }
-}
-
-fn check_page(headers: &HeaderMap) -> Result<(), Refusal> {
-    for header in [&ORIGIN, &SEC_FETCH_SITE] {
-        if headers.contains_key(header) {
-            return Err(Refusal::new(
-                StatusCode::FORBIDDEN,
-                "origin",
-                "web pages are not served; the request says that one sent it",
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn check_content(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -125,44 +78,9 @@ fn read_path(path: &str) -> Option<Wanted> {
     (whole && named).then_some(Wanted { binding, method })
 }
 
-/// A header's value, if it is there once and is text.
-pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => value.to_str().ok(),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hosts_of_this_machine_are_known_in_every_spelling_and_others_when_they_are_named() {
-        let named = ["caller.internal".to_owned(), "shop:81".to_owned()];
-        for (host, known) in [
-            ("localhost", true),
-            ("LOCALHOST:80", true),
-            ("127.0.0.1:7480", true),
-            ("127.1.2.3", true),
-            ("[::1]:7480", true),
-            ("[::1]", true),
-            ("[::ffff:127.0.0.1]:1", true),
-            ("caller.internal:7480", true),
-            ("shop:81", true),
-            ("shop:82", false),
-            ("", false),
-            ("localhost.evil.example", false),
-            ("127.0.0.1.evil.example", false),
-            ("evil.example:127", false),
-            ("192.168.1.2", false),
-            ("0.0.0.0", false),
-            ("localhost:80:80", false),
-        ] {
-            assert_eq!(is_known(host, &named), known, "{host}");
-        }
-    }
 
     #[test]
     fn a_path_is_a_binding_and_a_method_with_dots() {

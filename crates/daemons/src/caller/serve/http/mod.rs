@@ -9,26 +9,18 @@ mod answer;
 mod call;
 mod door;
 mod gate;
-mod socket;
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use js_rpc::{Address, Listener};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
+use js_rpc::{AcceptStats, Acceptor, Address, Listener, Quota};
+use tokio::sync::watch;
 
 use self::door::Door;
-use self::socket::{Accepted, Socket};
 use super::Config;
 use crate::exit::Failure;
+use crate::http::{self, HttpLimits, gate::Hosts};
 use crate::listen;
 
 /// Where calls are taken as HTTP, and from whom.
@@ -40,23 +32,20 @@ pub struct HttpConfig {
     pub hosts: Vec<String>,
 }
 
-/// Connections at a time; further ones wait to be accepted.
-const CONNECTIONS: usize = 256;
-/// How long a request's head may take, and how long a connection may be idle.
-const HEAD: Duration = Duration::from_secs(30);
-/// Bytes of a request's head.
-const HEAD_BYTES: usize = 64 * 1024;
+/// How long the last answers may take to be written, once their calls are done.
+pub(super) const ANSWERS: Duration = Duration::from_secs(2);
 
 /// Takes calls as HTTP.
 pub struct Front {
-    socket: Socket,
+    listener: Listener,
     calls: Calls,
+    limits: HttpLimits,
     inner: Option<Listener>,
 }
 
 /// What a request is answered with.
 struct Calls {
-    hosts: Vec<String>,
+    hosts: Hosts,
     /// How long a call of each binding may take.
     deadlines: HashMap<String, Duration>,
     door: Door,
@@ -70,14 +59,24 @@ impl Front {
     /// that they may.
     pub async fn bind(http: &HttpConfig, config: &Config) -> Result<Self, Failure> {
         listen::check_reach(&http.address, config.admission.insecure)?;
-        let socket = Socket::bind(&http.address).await?;
-        listen::check_reach(socket.address(), config.admission.insecure)?;
+        let listener = Listener::bind_with(&http.address, &config.admission.options).await?;
+        listen::check_reach(listener.address(), config.admission.insecure)?;
         let (door, inner) = Door::open().await?;
         let deadlines = config.bindings.iter();
         Ok(Self {
-            socket,
+            listener,
+            limits: HttpLimits {
+                head: Duration::from_secs(30),
+                head_bytes: 64 * 1024,
+                stall: Duration::from_secs(30),
+                grace: config.limits.drain.saturating_add(ANSWERS),
+            },
             calls: Calls {
-                hosts: http.hosts.clone(),
+                hosts: Hosts {
+                    named: http.hosts.clone(),
+                    addresses: false,
+                    option: "--http-host",
+                },
                 deadlines: deadlines.map(|b| (b.name.clone(), b.deadline)).collect(),
                 door,
             },
@@ -87,7 +86,7 @@ impl Front {
 
     /// Where it listens.
     pub fn address(&self) -> &Address {
-        self.socket.address()
+        self.listener.address()
     }
 
     /// The listener on which the server has to be for calls to arrive; once.
@@ -95,72 +94,12 @@ impl Front {
         self.inner.take()
     }
 
-    /// Answers until `stopped`, then finishes the requests that are there.
-    pub async fn serve(self, mut stopped: watch::Receiver<bool>) {
-        let Self { socket, calls, .. } = self;
-        let (calls, mut connections) = (Rc::new(calls), JoinSet::new());
+    /// Answers until `stopped`, then finishes the requests that are there. Its connections count among
+    /// those of the quota.
+    pub async fn serve(self, quota: Quota, accepts: AcceptStats, stopped: watch::Receiver<bool>) {
         // While there is room: whoever fills the server with connections must not shut this door.
-        calls.door.open_up().await;
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            let accepted = tokio::select! {
-                _ = stopped.wait_for(|stop| *stop) => break,
-                Some(_) = connections.join_next() => continue,
-                accepted = accept(&socket, &room) => accepted,
-            };
-            let (calls, stopped) = (Rc::clone(&calls), stopped.clone());
-            match accepted {
-                Ok((Accepted::Unix(stream), place)) => {
-                    connections.spawn_local(connection(stream, calls, stopped, place));
-                }
-                Ok((Accepted::Tcp(stream), place)) => {
-                    connections.spawn_local(connection(stream, calls, stopped, place));
-                }
-                Err(error) => {
-                    // Out of descriptors or the like: what is open goes on, and accepting is tried again.
-                    tracing::warn!(%error, address = %socket.address(), "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-        drop(socket);
-        while connections.join_next().await.is_some() {}
-    }
-}
-
-async fn accept(
-    socket: &Socket,
-    room: &Arc<Semaphore>,
-) -> std::io::Result<(Accepted, OwnedSemaphorePermit)> {
-    let place = Arc::clone(room).acquire_owned().await;
-    let place = place.map_err(std::io::Error::other)?;
-    Ok((socket.accept().await?, place))
-}
-
-async fn connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    calls: Rc<Calls>,
-    mut stopped: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
-) {
-    let service = service_fn(move |request| {
-        let calls = Rc::clone(&calls);
-        async move { Ok::<_, Infallible>(calls.answer(request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .max_header_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        _ = stopped.wait_for(|stop| *stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "an HTTP connection ended");
+        self.calls.door.open_up().await;
+        let acceptor = Acceptor::new(self.listener, quota, accepts);
+        http::serve(acceptor, Rc::new(self.calls), self.limits, stopped).await;
     }
 }

@@ -4,11 +4,17 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::{AcceptStats, RefusedBy};
 use crate::RpcLimits;
 use crate::stream::{Peer, PeerKey};
 
-/// Counts the open connections of a server, on all of its listeners.
-pub(super) struct Quota {
+/// Counts open connections, of all acceptors that share it. Clones count together; it belongs to one
+/// thread.
+#[derive(Debug, Clone)]
+pub struct Quota(Rc<Places>);
+
+#[derive(Debug)]
+struct Places {
     total: usize,
     per_peer: usize,
     reserved: usize,
@@ -17,9 +23,11 @@ pub(super) struct Quota {
 }
 
 /// A connection's place; given back on drop.
-pub(super) struct Slot {
-    quota: Rc<Quota>,
+#[derive(Debug)]
+pub(crate) struct Slot {
+    quota: Quota,
     key: PeerKey,
+    stats: AcceptStats,
 }
 
 /// Why there is no place.
@@ -33,43 +41,66 @@ pub(super) enum Refusal {
     Full(usize),
 }
 
+impl Refusal {
+    pub(super) fn by(self) -> RefusedBy {
+        match self {
+            Self::PerPeer(_) => RefusedBy::PerPeer,
+            Self::Reserved(_) => RefusedBy::Reserved,
+            Self::Full(_) => RefusedBy::Full,
+        }
+    }
+}
+
 impl Quota {
-    pub(super) fn new(limits: &RpcLimits) -> Rc<Self> {
-        Rc::new(Self {
+    /// As many connections as these limits have: [`RpcLimits::connections`],
+    /// [`RpcLimits::connections_per_peer`] and [`RpcLimits::connections_reserved`].
+    pub fn new(limits: &RpcLimits) -> Self {
+        Self(Rc::new(Places {
             total: limits.connections,
             per_peer: limits.connections_per_peer,
             reserved: limits.connections_reserved,
             open: Cell::new(0),
             peers: RefCell::default(),
-        })
+        }))
     }
 
-    pub(super) fn admit(self: &Rc<Self>, peer: Peer) -> Result<Slot, Refusal> {
-        let key = peer.key();
-        let open = self.open.get();
-        let mut peers = self.peers.borrow_mut();
+    pub(super) fn admit(&self, peer: Peer, stats: &AcceptStats) -> Result<Slot, Refusal> {
+        let (places, key) = (&*self.0, peer.key());
+        let open = places.open.get();
+        let mut peers = places.peers.borrow_mut();
         let of_peer = peers.get(&key).copied().unwrap_or(0);
-        if open >= self.total {
+        if open >= places.total {
             return Err(Refusal::Full(open));
         }
-        if of_peer >= self.per_peer {
+        if of_peer >= places.per_peer {
             return Err(Refusal::PerPeer(of_peer));
         }
-        if of_peer > 0 && open.saturating_add(self.reserved) >= self.total {
+        if of_peer > 0 && open.saturating_add(places.reserved) >= places.total {
             return Err(Refusal::Reserved(open));
         }
         peers.insert(key, of_peer + 1);
-        self.open.set(open + 1);
-        let quota = Rc::clone(self);
-        Ok(Slot { quota, key })
+        places.open.set(open + 1);
+        stats.accept();
+        Ok(Slot {
+            quota: self.clone(),
+            key,
+            stats: stats.clone(),
+        })
+    }
+}
+
+impl Slot {
+    pub(crate) fn stats(&self) -> &AcceptStats {
+        &self.stats
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let quota = &self.quota;
-        quota.open.set(quota.open.get().saturating_sub(1));
-        let mut peers = quota.peers.borrow_mut();
+        let places = &*self.quota.0;
+        places.open.set(places.open.get().saturating_sub(1));
+        self.stats.close();
+        let mut peers = places.peers.borrow_mut();
         if let Some(of_peer) = peers.get_mut(&self.key) {
             *of_peer -= 1;
             if *of_peer == 0 {
@@ -91,9 +122,10 @@ mod tests {
             connections_reserved: 3,
             ..RpcLimits::default()
         });
+        let stats = AcceptStats::default();
         let of = |uid| {
             quota
-                .admit(Peer::Uid(uid))
+                .admit(Peer::Uid(uid), &stats)
                 .map_err(|refusal| match refusal {
                     Refusal::PerPeer(n) => ("peer", n),
                     Refusal::Reserved(n) => ("reserved", n),
@@ -107,9 +139,10 @@ mod tests {
         drop(honest);
         drop(flood.pop());
         flood.push(of(1).ok().unwrap());
+        assert_eq!((stats.accepted(), stats.open()), (11, 7));
         drop(flood);
-        assert!(quota.peers.borrow().is_empty(), "nothing is remembered");
-        assert_eq!(quota.open.get(), 0);
+        assert!(quota.0.peers.borrow().is_empty(), "nothing is remembered");
+        assert_eq!((quota.0.open.get(), stats.open()), (0, 0));
     }
 
     #[test]
@@ -118,8 +151,9 @@ mod tests {
             connections_per_peer: 2,
             ..RpcLimits::default()
         });
-        let _held = [(); 2].map(|()| quota.admit(Peer::Uid(1)).ok().unwrap());
-        assert_eq!(quota.admit(Peer::Uid(1)).err(), Some(Refusal::PerPeer(2)));
-        assert!(quota.admit(Peer::Uid(2)).is_ok());
+        let of = |uid| quota.admit(Peer::Uid(uid), &AcceptStats::default());
+        let _held = [(); 2].map(|()| of(1).ok().unwrap());
+        assert_eq!(of(1).err(), Some(Refusal::PerPeer(2)));
+        assert!(of(2).is_ok());
     }
 }
