@@ -131,9 +131,17 @@ fn clean(program: &str) -> Command {
     for (name, _) in std::env::vars_os() {
         let ours = name.to_string_lossy().starts_with("BINDING_SPAN_");
         if ours
-            || ["RUST_LOG", "TRACEPARENT", "COLUMNS", "CLICOLOR_FORCE"]
-                .iter()
-                .any(|n| name == *n)
+            || [
+                "RUST_LOG",
+                "TRACEPARENT",
+                "COLUMNS",
+                "CLICOLOR_FORCE",
+                "NOTIFY_SOCKET",
+                "WATCHDOG_USEC",
+                "LISTEN_PID",
+            ]
+            .iter()
+            .any(|n| name == *n)
         {
             command.env_remove(name);
         }
@@ -219,11 +227,12 @@ pub struct Daemon {
 
 impl Daemon {
     fn start(command: &mut Command) -> Self {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        Self::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()))
+    }
+
+    /// Starts a command whose standard input and output are the test's to say.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (line, lines) = mpsc::channel();
         thread::spawn(move || {

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use js_rpc::{BindError, CallError};
 
+use crate::log;
+
 /// Why a program ends without having done what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -78,12 +80,10 @@ pub fn report(program: &str, outcome: Result<(), Failure>) -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let text = failure.to_string();
-    // Words of other processes, and paths, must not steer the terminal.
-    let text = tail::escape(&text);
-    // Nobody may be listening there any more; then the code has to do.
-    let _ = match &failure {
-        Failure::Callee(_) => writeln!(std::io::stderr(), "{text}"),
-        _ => writeln!(std::io::stderr(), "{program}: {text}"),
-    };
+    match &failure {
+        // Words of other processes must not steer the terminal; nobody may be listening there any more.
+        Failure::Callee(_) => drop(writeln!(std::io::stderr(), "{}", tail::escape(&text))),
+        _ => log::say(program, tracing::Level::ERROR, &text),
+    }
     ExitCode::from(failure.code())
 }

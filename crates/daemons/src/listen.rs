@@ -1,82 +1,179 @@
 //! Where a daemon listens: what the command line says, and what of it is allowed.
 
-use std::io::Write;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::str::FromStr;
 
-use js_rpc::{Address, Listener};
+use js_rpc::{Address, InheritError, Listener};
 
 use crate::door::{self, Admission};
 use crate::exit::Failure;
+use crate::log;
+use crate::systemd::sockets::Sockets;
 
-/// An address to listen on: `ADDR`, or `ADDR,binding=NAME` where every `CONNECT` means that binding.
+/// Where to listen: `ADDR`, or `ADDR,binding=NAME` where every `CONNECT` means that binding.
 ///
 /// ```
-/// use daemons::listen::Endpoint;
+/// use daemons::listen::{Endpoint, Place};
 /// let endpoint: Endpoint = "127.0.0.1:7400,binding=DB".parse().unwrap();
-/// assert_eq!(endpoint.address.to_string(), "127.0.0.1:7400");
+/// assert_eq!(endpoint.place, Place::Address("127.0.0.1:7400".parse().unwrap()));
 /// assert_eq!(endpoint.binding.as_deref(), Some("DB"));
+/// let endpoint: Endpoint = "systemd:rpc,tls".parse().unwrap();
+/// assert_eq!(endpoint.place, Place::Systemd { name: Some("rpc".into()), tls: true });
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Where.
-    pub address: Address,
+    pub place: Place,
     /// The one binding that it serves to those who open with `CONNECT`.
     pub binding: Option<String>,
+}
+
+/// A place to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// An address that we bind.
+    Address(Address),
+    /// Sockets that the service manager opened.
+    Systemd {
+        /// What they are called there (`FileDescriptorName=`); without, it is all that are left.
+        name: Option<String>,
+        /// Whether TLS is spoken on them.
+        tls: bool,
+    },
+}
+
+impl Place {
+    fn is_tls(&self) -> bool {
+        match self {
+            Self::Address(address) => door::is_tls(address),
+            Self::Systemd { tls, .. } => *tls,
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Systemd { name: None, .. } => f.write_str("systemd"),
+            Self::Systemd {
+                name: Some(name), ..
+            } => write!(f, "systemd:{name}"),
+        }
+    }
 }
 
 impl FromStr for Endpoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (address, option) = match text.split_once(',') {
-            Some((address, option)) => (address, Some(option)),
-            None => (text, None),
-        };
-        let binding = option
-            .map(|option| match option.strip_prefix("binding=") {
-                Some(name) if !name.is_empty() => Ok(name.to_owned()),
-                _ => Err(format!(
-                    "{option:?} is not known; behind the address write ,binding=NAME or nothing"
-                )),
-            })
-            .transpose()?;
-        let address = address
-            .parse()
-            .map_err(|error: js_rpc::InvalidAddress| error.to_string())?;
-        Ok(Self { address, binding })
+        let mut parts = text.split(',');
+        let mut place = place(parts.next().unwrap_or_default())?;
+        let mut binding = None;
+        for option in parts {
+            match (option.strip_prefix("binding="), &mut place) {
+                (Some(name), _) if !name.is_empty() && binding.is_none() => {
+                    binding = Some(name.to_owned());
+                }
+                (None, Place::Systemd { tls, .. }) if option == "tls" => *tls = true,
+                _ => {
+                    return Err(format!(
+                        "{option:?} is not known; behind the address write ,binding=NAME or nothing, and \
+                         behind systemd or systemd:NAME also ,tls"
+                    ));
+                }
+            }
+        }
+        Ok(Self { place, binding })
     }
 }
 
-/// Binds every endpoint, or none.
+/// A host that is called `systemd` can be written as `tcp:systemd:port`.
+fn place(text: &str) -> Result<Place, String> {
+    let systemd = text.strip_prefix("systemd");
+    let name = match systemd.map(|rest| rest.strip_prefix(':').ok_or(rest)) {
+        Some(Err("")) => None,
+        Some(Ok("")) => return Err("behind systemd: there is no name".into()),
+        Some(Ok(name)) => Some(name.to_owned()),
+        _ => {
+            let address = text.parse();
+            let address = address.map_err(|error: js_rpc::InvalidAddress| error.to_string())?;
+            return Ok(Place::Address(address));
+        }
+    };
+    Ok(Place::Systemd { name, tls: false })
+}
+
+/// Binds every endpoint, or none; takes what the service manager opened from `sockets`.
 ///
 /// # Errors
-/// [`Failure::Config`] when one cannot be bound, names a binding that is not among `known`, or is open
-/// to other machines although nobody said `insecure`; [`Failure::Usage`] when it is said who may connect
-/// with TLS, and no address has it.
+/// [`Failure::Config`] when one cannot be bound or was not handed over, names a binding that is not among
+/// `known`, or is open to other machines although nobody said `insecure`; [`Failure::Usage`] when it is
+/// said who may connect with TLS, and no address has it.
 pub async fn bind(
     endpoints: &[Endpoint],
     known: &[&str],
     admission: &Admission,
+    sockets: &mut Sockets,
 ) -> Result<Vec<Listener>, Failure> {
     // A literal address is refused before anything is open; a name shows its address when bound.
     check(endpoints, known, admission)?;
     let mut listeners = Vec::with_capacity(endpoints.len());
     for endpoint in endpoints {
-        let listener = Listener::bind_with(&endpoint.address, &admission.options).await?;
-        let judges = admission.judges();
-        refuse_exposed(listener.address(), judges, admission.insecure)?;
-        if let Some(why) = exposed(listener.address(), judges) {
-            let at = listener.address();
-            let line = format!("INSECURE: {at} is open to other machines: {}", why.says());
-            let _ = writeln!(std::io::stderr(), "{}", tail::escape(&line));
+        let bound = match &endpoint.place {
+            Place::Address(address) => {
+                vec![Listener::bind_with(address, &admission.options).await?]
+            }
+            Place::Systemd { name, tls } => {
+                let sockets = handed_over(sockets, name.as_deref())?;
+                let inherit = |socket| Listener::inherited(socket, *tls, &admission.options);
+                let listeners: Result<_, InheritError> = sockets.into_iter().map(inherit).collect();
+                let at = |error| Failure::Config(format!("--listen {}: {error}", endpoint.place));
+                listeners.map_err(at)?
+            }
+        };
+        for listener in bound {
+            allow(&listener, admission)?;
+            listeners.push(match &endpoint.binding {
+                Some(binding) => listener.with_binding(binding),
+                None => listener,
+            });
         }
-        listeners.push(match &endpoint.binding {
-            Some(binding) => listener.with_binding(binding),
-            None => listener,
-        });
+    }
+    if !sockets.left().is_empty() {
+        tracing::warn!(
+            "sockets were handed over that no --listen takes: {}; add --listen systemd",
+            sockets.left().join(", ")
+        );
     }
     Ok(listeners)
+}
+
+fn handed_over(sockets: &mut Sockets, name: Option<&str>) -> Result<Vec<OwnedFd>, Failure> {
+    let taken = sockets.take(name);
+    if !taken.is_empty() {
+        return Ok(taken);
+    }
+    Err(Failure::Config(match (name, sockets.left().join(", ")) {
+        (Some(name), left) if !left.is_empty() => format!(
+            "--listen systemd:{name}: no socket of that name was handed over; there is: {left}; see \
+             FileDescriptorName= in the .socket unit"
+        ),
+        _ => "--listen systemd: no socket was handed over (LISTEN_FDS); start it by its .socket unit, \
+              or listen on an address"
+            .into(),
+    }))
+}
+
+fn allow(listener: &Listener, admission: &Admission) -> Result<(), Failure> {
+    let (at, judges) = (listener.address(), admission.judges());
+    refuse_exposed(at, judges, admission.insecure)?;
+    if let Some(why) = exposed(at, judges) {
+        let line = format!("{at} is open to other machines: {}", why.says());
+        log::say("INSECURE", tracing::Level::WARN, &line);
+    }
+    Ok(())
 }
 
 /// What [`bind`] would refuse without asking the system.
@@ -85,13 +182,17 @@ pub async fn bind(
 /// As for [`bind`].
 pub fn check(endpoints: &[Endpoint], known: &[&str], admission: &Admission) -> Result<(), Failure> {
     let judges = admission.judges();
-    if judges && !endpoints.iter().any(|at| door::is_tls(&at.address)) {
+    if judges && !endpoints.iter().any(|at| at.place.is_tls()) {
         let options = "--tls-client-ca or --tls-client-pin";
         return Err(door::unused(options, "listen on"));
     }
     endpoints.iter().try_for_each(|endpoint| {
         check_binding(endpoint, known)?;
-        refuse_exposed(&endpoint.address, judges, admission.insecure)
+        match &endpoint.place {
+            Place::Address(address) => refuse_exposed(address, judges, admission.insecure),
+            // Where they are shows when they are there.
+            Place::Systemd { .. } => Ok(()),
+        }
     })
 }
 
@@ -111,7 +212,7 @@ fn check_binding(endpoint: &Endpoint, known: &[&str]) -> Result<(), Failure> {
     match endpoint.binding.as_deref() {
         Some(name) if !known.contains(&name) => Err(Failure::Config(format!(
             "--listen {} names the binding {name:?}, which is not served; there is: {}",
-            endpoint.address,
+            endpoint.place,
             known.join(", ")
         ))),
         _ => Ok(()),
@@ -169,8 +270,8 @@ fn refused(address: &Address, why: Exposed) -> Failure {
 }
 
 /// What a ready daemon says of a listener.
-pub fn describe(endpoint: &Endpoint, listener: &Listener) -> String {
-    match &endpoint.binding {
+pub fn describe(listener: &Listener) -> String {
+    match listener.binding() {
         Some(binding) => format!("{} (CONNECT means {binding})", listener.address()),
         None => listener.address().to_string(),
     }
@@ -185,7 +286,12 @@ mod tests {
         for (text, says) in [
             ("unix:/a,bind=DB", "write ,binding=NAME"),
             ("unix:/a,binding=", "write ,binding=NAME"),
+            ("unix:/a,binding=A,binding=B", "write ,binding=NAME"),
             ("nowhere,binding=DB", "there is no port"),
+            ("unix:/a,tls", "is not known"),
+            ("systemd:", "no name"),
+            ("systemd:rpc,ssl", "also ,tls"),
+            ("systemdrpc", "there is no port"),
         ] {
             let error = text.parse::<Endpoint>().unwrap_err();
             assert!(error.contains(says), "{text}: {error}");

@@ -1,12 +1,14 @@
-//! SIGTERM and SIGINT: the first ends a program in order, the second at once.
+//! SIGTERM and SIGINT: the first ends a program in order, the second at once. SIGHUP: a daemon reads its
+//! configuration again.
 
-use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::exit::Failure;
+use crate::{log, systemd};
 
 /// The two signals that end a program, from now on ours to handle.
 pub struct Signals {
@@ -28,10 +30,7 @@ impl Signals {
     /// # Errors
     /// When the system refuses.
     pub fn install() -> Result<Self, Failure> {
-        let install = |kind| {
-            signal(kind)
-                .map_err(|error| Failure::Unavailable(format!("cannot handle signals: {error}")))
-        };
+        let install = |kind| signal(kind).map_err(|error| cannot(&error));
         Ok(Self {
             terminate: install(SignalKind::terminate())?,
             interrupt: install(SignalKind::interrupt())?,
@@ -52,8 +51,21 @@ impl Signals {
 /// its thread back, it comes in time.
 pub struct Shutdown {
     first: oneshot::Receiver<()>,
+    hangups: Hangups,
+    drain: Duration,
     /// Held until the listeners are gone.
     listening: oneshot::Sender<()>,
+}
+
+/// The SIGHUPs of a daemon. Several that come while one is looked after are one.
+#[derive(Clone, Default)]
+pub struct Hangups(Arc<Notify>);
+
+impl Hangups {
+    /// Waits for one.
+    pub async fn next(&self) {
+        self.0.notified().await;
+    }
 }
 
 /// How long a second signal leaves to the sockets' files, which are removed after the first one.
@@ -69,6 +81,8 @@ impl Shutdown {
         let (first, is_first) = oneshot::channel();
         let (listening, is_listening) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
+        let hangups = Hangups::default();
+        let hung_up = hangups.clone();
         let watch = move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -81,11 +95,18 @@ impl Shutdown {
                 }
             };
             runtime.block_on(async {
-                match Signals::install() {
-                    Ok(signals) => {
+                let installed = Signals::install().and_then(|signals| {
+                    let hangup = signal(SignalKind::hangup()).map_err(|error| cannot(&error))?;
+                    Ok((signals, hangup))
+                });
+                match installed {
+                    Ok((signals, hangup)) => {
                         let _ = ready.send(Ok(()));
                         let limit = drain.saturating_add(GRACE);
-                        end(signals, first, is_listening, program, limit).await;
+                        tokio::select! {
+                            () = end(signals, first, is_listening, program, limit) => {}
+                            () = pass_on(hangup, &hung_up) => {}
+                        }
                     }
                     Err(failure) => {
                         let _ = ready.send(Err(failure));
@@ -100,8 +121,15 @@ impl Shutdown {
             .unwrap_or_else(|_| Err(Failure::Unavailable("cannot handle signals".into())))?;
         Ok(Self {
             first: is_first,
+            hangups,
+            drain,
             listening,
         })
+    }
+
+    /// The SIGHUPs, from now on ours to handle: they end nothing.
+    pub fn hangups(&self) -> Hangups {
+        self.hangups.clone()
     }
 
     /// Completes at the first signal.
@@ -109,6 +137,7 @@ impl Shutdown {
         if self.first.await.is_err() {
             std::future::pending::<()>().await;
         }
+        systemd::stopping(self.drain);
         tracing::info!("finishing the calls in flight; a second signal ends at once");
         tokio::task::spawn_local(async {
             // The listeners, and with them the sockets' files, have their turn first.
@@ -120,6 +149,13 @@ impl Shutdown {
 
 fn cannot(error: &std::io::Error) -> Failure {
     Failure::Unavailable(format!("cannot handle signals: {error}"))
+}
+
+async fn pass_on(mut hangup: Signal, to: &Hangups) {
+    while hangup.recv().await.is_some() {
+        to.0.notify_one();
+    }
+    std::future::pending().await
 }
 
 /// Waits for the first signal, and ends the process at the second or when its time is over.
@@ -141,8 +177,8 @@ async fn end(
             let within = humantime::format_duration(limit);
             // Not waited for either: whoever reads this may be what everything waits for.
             std::thread::spawn(move || {
-                let line = format!("{program}: ended at once: it was not done within {within}");
-                let _ = writeln!(std::io::stderr(), "{line}");
+                let line = format!("ended at once: it was not done within {within}");
+                log::say(program, tracing::Level::ERROR, &line);
             });
             tokio::time::sleep(Duration::from_millis(100)).await;
             std::process::exit(OVERDUE);

@@ -1,7 +1,6 @@
-//! Where spans and log lines go: tail events to a file, to the standard error stream or to a peer, logs to
-//! the standard error stream.
+//! Where spans go: tail events to a file, to the standard error stream or to a peer. Log lines are
+//! [`log`](crate::log)'s.
 
-use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -10,10 +9,6 @@ use std::time::Duration;
 use binding_span::{Sinks, SpanSink};
 use js_rpc::{Address, Trust};
 use tail::{EventSink, Feed, JsonLines, QueueLimits, Recorder};
-use tracing_subscriber::Layer;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::exit::Failure;
 use crate::tail_to::TailSender;
@@ -169,37 +164,3 @@ impl Telemetry {
 
 /// How long the end of a program waits for its tail: a file system that hangs must not hang us.
 const FLUSH: Duration = Duration::from_secs(2);
-
-/// What is logged unless `RUST_LOG` says otherwise. Spans are the tail's, not the log's.
-pub(crate) const DAEMON_LOG: &str = "info,binding_span=warn";
-/// The same for a single call: what it has to say is its result.
-pub(crate) const COMMAND_LOG: &str = "warn";
-
-/// Sends log lines to the standard error stream, filtered by `RUST_LOG` or else by `default`.
-///
-/// `RUST_LOG` is a level, or a list such as `warn,js_rpc=debug`. Directives for spans and fields are not
-/// understood: they would bring an engine for regular expressions with them.
-pub(crate) fn start_log(default: &str) {
-    let asked = std::env::var("RUST_LOG").unwrap_or_default();
-    let asked = Some(asked).filter(|text| !text.is_empty());
-    let (filter, wrong) = match asked.map(|text| text.parse::<Targets>()) {
-        Some(Ok(filter)) => (filter, None),
-        Some(Err(error)) => (default_filter(default), Some(error)),
-        None => (default_filter(default), None),
-    };
-    let log = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
-        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-        // It would panic when nobody reads the stream any more.
-        .log_internal_errors(false)
-        .with_filter(filter);
-    // Tests run several programs' code in one process; the first one's log stays.
-    let _ = tracing_subscriber::registry().with(log).try_init();
-    if let Some(error) = wrong {
-        tracing::warn!(%error, "RUST_LOG cannot be read and is ignored; write for instance warn,js_rpc=debug");
-    }
-}
-
-fn default_filter(text: &str) -> Targets {
-    text.parse().unwrap_or_default()
-}

@@ -11,6 +11,7 @@ use crate::cli::{self, exit_codes};
 use crate::door::{AdmitArgs, IdentityArgs};
 use crate::limits::LimitArgs;
 use crate::listen::Endpoint;
+use crate::log::LogArgs;
 use crate::telemetry::TailTo;
 
 /// Serve bindings over Cap'n Proto RPC, and name and tag the spans of those who call them.
@@ -30,11 +31,13 @@ pub struct CalleeArgs {
     #[arg(long)]
     pub(super) check_config: bool,
 
-    /// Where to listen: unix:/path, host:port, tls:host:port; may be repeated
+    /// Where to listen: unix:/path, host:port, tls:host:port, systemd; may be repeated
     ///
     /// An address may be followed by `,binding=NAME`: then every CONNECT on it means that binding,
-    /// whatever name it carries. Port 0 lets the system choose one; the line that says `listening on`
-    /// tells which. In the variable, several are separated by `;`.
+    /// whatever name it carries. `systemd` means the sockets that a service manager opened (LISTEN_FDS),
+    /// `systemd:NAME` those that it calls so; TLS is spoken there with `,tls`. Port 0 lets the system
+    /// choose one; the line that says `listening on` tells which. In the variable, several are separated
+    /// by `;`.
     #[arg(
         long,
         value_name = "ADDR[,binding=NAME]",
@@ -80,6 +83,10 @@ pub struct CalleeArgs {
     /// Who we are.
     #[command(flatten)]
     pub identity: IdentityArgs,
+
+    /// What is logged, and how.
+    #[command(flatten)]
+    pub log: LogArgs,
 }
 
 fn database(text: &str) -> Result<DatabaseConfig, String> {

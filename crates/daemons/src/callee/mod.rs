@@ -5,7 +5,6 @@ mod settings;
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,18 +17,34 @@ use crate::config;
 use crate::door::Admission;
 use crate::exit::{self, Failure};
 use crate::listen::{self, Endpoint};
-use crate::runtime;
+use crate::log::{self, LogArgs};
 use crate::signals::Shutdown;
-use crate::telemetry::{self, TailTo, Telemetry};
+use crate::systemd::sockets::Sockets;
+use crate::telemetry::{TailTo, Telemetry};
+use crate::{runtime, systemd};
 
 pub use args::CalleeArgs;
 
 /// The program: parses, wires, exits.
 pub fn main() -> ExitCode {
+    // Before anything else: it changes the environment, which threads would read.
+    let sockets = Sockets::inherit();
     // What cannot be parsed ends here, and so does a request for help.
-    let _ = CalleeArgs::parse();
-    telemetry::start_log(telemetry::DAEMON_LOG);
-    exit::report("callee", runtime::block_on(from_command_line()))
+    let said = CalleeArgs::parse().log;
+    exit::report("callee", start(&said, sockets))
+}
+
+fn start(said: &LogArgs, sockets: Result<Sockets, Failure>) -> Result<(), Failure> {
+    let line: Vec<OsString> = std::env::args_os().collect();
+    let configured = configured(&line);
+    // What is wrong with the file is said as the command line says.
+    let log = configured.as_ref().map_or(said, |(config, _)| &config.log);
+    log.start()?;
+    let ((config, check), sockets) = (configured?, sockets?);
+    if check {
+        return config.databases.iter().try_for_each(DatabaseConfig::check);
+    }
+    runtime::block_on(serve(config, sockets))
 }
 
 /// Reads what `line`, the command line, and the variables and the file say.
@@ -41,17 +56,14 @@ fn configured(line: &[OsString]) -> Result<(Config, bool), Failure> {
     Ok((config, check))
 }
 
-async fn from_command_line() -> Result<(), Failure> {
-    let line: Vec<OsString> = std::env::args_os().collect();
-    let (config, check) = configured(&line)?;
-    if check {
-        return config.databases.iter().try_for_each(DatabaseConfig::check);
-    }
+async fn serve(config: Config, mut sockets: Sockets) -> Result<(), Failure> {
     let shutdown = Shutdown::install("callee", config.limits.drain)?;
     let (endpoints, admission) = (config.listen.clone(), config.admission.clone());
     let callee = Callee::open(config)?;
-    let listeners = listen::bind(&endpoints, &callee.bindings(), &admission).await?;
-    callee.announce(&endpoints, &listeners);
+    let known = callee.bindings();
+    let listeners = listen::bind(&endpoints, &known, &admission, &mut sockets).await?;
+    callee.announce(&listeners);
+    tokio::task::spawn_local(systemd::watchdog());
     callee.run(listeners, shutdown.requested()).await
 }
 
@@ -68,6 +80,8 @@ pub struct Config {
     pub tail: Option<TailTo>,
     /// How long things may take and how many there may be.
     pub limits: RpcLimits,
+    /// What it logs, and how.
+    pub log: LogArgs,
 }
 
 impl Config {
@@ -141,18 +155,19 @@ impl Callee {
     }
 
     /// Says, a line for each listener, that it is ready.
-    fn announce(&self, endpoints: &[Endpoint], listeners: &[Listener]) {
+    fn announce(&self, listeners: &[Listener]) {
         let served: Vec<String> = self
             .databases
             .iter()
             .map(|(config, _)| format!("{} (D1, {})", config.binding, config.path.display()))
             .collect();
         let served = served.join(", ");
-        for (endpoint, listener) in endpoints.iter().zip(listeners) {
-            let at = listen::describe(endpoint, listener);
-            let line = format!("callee: listening on {at}, serving {served}");
-            let _ = writeln!(std::io::stderr(), "{}", tail::escape(&line));
+        for listener in listeners {
+            let at = listen::describe(listener);
+            let line = format!("listening on {at}, serving {served}");
+            log::say("callee", tracing::Level::INFO, &line);
         }
+        systemd::ready(&format!("serving {served}"));
     }
 
     /// Serves until `shutdown` completes and the calls in flight are done.

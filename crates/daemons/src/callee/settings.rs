@@ -45,6 +45,7 @@ impl Config {
             limits: args.admit.limits(args.limits.limits(limits)),
             databases: databases(args.databases, args.create, file.as_ref())?,
             listen: args.listen,
+            log: args.log,
             tail: args.tail,
         };
         let lacks = |what: &str| Err(Failure::Config(what.into()));

@@ -10,27 +10,28 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::exit::{self, Failure};
-use crate::{runtime, telemetry};
+use crate::systemd::sockets::Sockets;
+use crate::{log, runtime};
 
 pub use args::{CallerArgs, Command};
 
 /// The program: parses, wires, exits.
 pub fn main() -> ExitCode {
-    let command = CallerArgs::parse().command;
-    telemetry::start_log(match command {
-        Command::Serve(_) => telemetry::DAEMON_LOG,
-        _ => telemetry::COMMAND_LOG,
-    });
-    exit::report("caller", runtime::block_on(run(command)))
+    // Before anything else: it changes the environment, which threads would read.
+    let sockets = Sockets::inherit();
+    let done = match CallerArgs::parse().command {
+        Command::Serve(args) => sockets.and_then(|sockets| serve::start(&args.log, sockets)),
+        Command::Call(args) => run(call::from_command_line(*args)),
+        Command::Demo => run(demo::run()),
+        Command::DemoCallee { folder } => run(async move { demo::callee::run(&folder).await }),
+    };
+    exit::report("caller", done)
 }
 
-async fn run(command: Command) -> Result<(), Failure> {
-    match command {
-        Command::Serve(_) => serve::from_command_line().await,
-        Command::Call(args) => call::from_command_line(*args).await,
-        Command::Demo => demo::run().await,
-        Command::DemoCallee { folder } => demo::callee::run(&folder).await,
-    }
+/// Runs what is no daemon.
+fn run(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    log::start_for_command();
+    runtime::block_on(command)
 }
 
 /// Whether an attribute says what everybody knows who made the call; trees for people leave it out.

@@ -88,7 +88,7 @@ impl Acceptor {
     }
 
     pub(crate) fn fixed_binding(&self) -> Option<&str> {
-        self.listener.fixed_binding()
+        self.listener.binding()
     }
 
     /// The next connection that may be served. Those that may not are closed, logged at most once a

@@ -144,7 +144,8 @@ impl Listener {
         self
     }
 
-    pub(crate) fn fixed_binding(&self) -> Option<&str> {
+    /// What every `CONNECT` on it means, if that is fixed.
+    pub fn binding(&self) -> Option<&str> {
         self.binding.as_deref()
     }
 

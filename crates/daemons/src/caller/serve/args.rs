@@ -12,6 +12,7 @@ use crate::cli::{self, exit_codes};
 use crate::door::{AdmitArgs, IdentityArgs, TrustArgs};
 use crate::limits::LimitArgs;
 use crate::listen::Endpoint;
+use crate::log::LogArgs;
 use crate::telemetry::{TailPeer, TailTo};
 
 /// The command line of `caller serve`.
@@ -31,10 +32,12 @@ pub struct ServeArgs {
     #[arg(long)]
     pub(super) check_config: bool,
 
-    /// Where to listen: unix:/path, host:port, tls:host:port; may be repeated
+    /// Where to listen: unix:/path, host:port, tls:host:port, systemd; may be repeated
     ///
     /// An address may be followed by `,binding=NAME`: then every CONNECT on it means that binding,
-    /// whatever name it carries. In the variable, several are separated by `;`.
+    /// whatever name it carries. `systemd` means the sockets that a service manager opened (LISTEN_FDS),
+    /// `systemd:NAME` those that it calls so; TLS is spoken there with `,tls`. In the variable, several
+    /// are separated by `;`.
     #[arg(
         long,
         value_name = "ADDR[,binding=NAME]",
@@ -111,6 +114,10 @@ pub struct ServeArgs {
     /// Who we are.
     #[command(flatten)]
     pub(super) identity: IdentityArgs,
+
+    /// What is logged, and how.
+    #[command(flatten)]
+    pub(in crate::caller) log: LogArgs,
 }
 
 fn bind(text: &str) -> Result<Target, String> {

@@ -7,7 +7,6 @@ mod settings;
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,9 +22,12 @@ use crate::config::{self, Plan};
 use crate::door::Admission;
 use crate::exit::Failure;
 use crate::listen::{self, Endpoint};
+use crate::log::{self, LogArgs};
 use crate::signals::Shutdown;
+use crate::systemd::sockets::Sockets;
 use crate::tail_from::TailTaker;
 use crate::telemetry::{TailPeer, TailTo, Telemetry};
+use crate::{runtime, systemd};
 
 pub use args::ServeArgs;
 pub use http::{Front, HttpConfig};
@@ -71,6 +73,8 @@ pub struct Config {
     pub limits: RpcLimits,
     /// Whom it connects to.
     pub trust: Trust,
+    /// What it logs, and how.
+    pub log: LogArgs,
 }
 
 impl Config {
@@ -100,21 +104,36 @@ fn configured(line: &[OsString]) -> Result<(Config, bool), Failure> {
     Ok((config, check))
 }
 
-pub(super) async fn from_command_line() -> Result<(), Failure> {
+/// Serves as the command line says, of which `said` is how to log.
+pub(super) fn start(said: &LogArgs, sockets: Sockets) -> Result<(), Failure> {
     let line: Vec<OsString> = std::env::args_os().collect();
-    let (config, check) = configured(&line)?;
-    if check {
-        return Ok(());
+    let configured = configured(&line);
+    // What is wrong with the file is said as the command line says.
+    let log = configured.as_ref().map_or(said, |(config, _)| &config.log);
+    log.start()?;
+    match configured? {
+        (_, true) => Ok(()),
+        (config, false) => runtime::block_on(serve(config, sockets)),
     }
+}
+
+async fn serve(config: Config, mut sockets: Sockets) -> Result<(), Failure> {
     let shutdown = Shutdown::install("caller", config.limits.drain)?;
     let telemetry = Telemetry::new().tail(config.tail.as_ref())?;
     let telemetry = telemetry.tail_to(config.tail_to.as_ref(), &config.trust)?;
-    let listeners = listen::bind(&config.listen, &config.served(), &config.admission).await?;
+    let listeners = listen::bind(
+        &config.listen,
+        &config.served(),
+        &config.admission,
+        &mut sockets,
+    )
+    .await?;
     let front = match &config.http {
         Some(http) => Some(Front::bind(http, &config).await?),
         None => None,
     };
     announce(&listeners, front.as_ref(), &config);
+    tokio::task::spawn_local(systemd::watchdog());
     run(config, telemetry, listeners, front, shutdown.requested()).await
 }
 
@@ -180,14 +199,14 @@ fn proxy(bound: &Bound, config: &Config) -> Proxy {
 fn announce(listeners: &[Listener], front: Option<&Front>, config: &Config) {
     let passed: Vec<String> = config.bindings.iter().map(Bound::describe).collect();
     let passed = passed.join(", ");
-    let rpc = config.listen.iter().zip(listeners);
-    let rpc = rpc.map(|(endpoint, listener)| listen::describe(endpoint, listener));
+    let rpc = listeners.iter().map(listen::describe);
     let http =
         front.map(|front| format!("{} (HTTP, POST /v1/call/BINDING/METHOD)", front.address()));
     for at in rpc.chain(http) {
-        let line = format!("caller: listening on {at}, passing on {passed}");
-        let _ = writeln!(std::io::stderr(), "{}", tail::escape(&line));
+        let line = format!("listening on {at}, passing on {passed}");
+        log::say("caller", tracing::Level::INFO, &line);
     }
+    systemd::ready(&format!("passing on {passed}"));
 }
 
 impl Bound {

@@ -34,6 +34,7 @@ impl Config {
             listen: args.listen,
             admission: admit.admission(&who)?,
             trust: to.trust(&who, admit.insecure)?,
+            log: args.log,
             tail: args.tail,
             tail_to: args.tail_to,
             tail_from: args.tail_from,
