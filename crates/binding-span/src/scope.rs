@@ -113,6 +113,11 @@ impl CallScope {
         std::mem::take(&mut said.enrichment)
     }
 
+    /// Whether there is a call.
+    pub const fn is_call(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The callee's own span for the call, a child of the caller's.
     pub fn span(&self) -> Option<SpanRef> {
         let span = self.0.as_ref()?.span;

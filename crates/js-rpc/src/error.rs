@@ -26,7 +26,7 @@ pub enum CallError {
     /// The connection was lost; whether the call ran is not known.
     #[error("connection lost: {0}")]
     Disconnected(String),
-    /// The callee has too much to do; the call did not run.
+    /// The callee has too much to do, or is shutting down; the call did not run.
     #[error("the callee is overloaded: {0}")]
     Overloaded(String),
     /// The peer does not speak this protocol, or not this part of it.

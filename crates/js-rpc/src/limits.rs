@@ -91,9 +91,13 @@ pub struct NetworkLimits {
     /// of small messages. Our own calls do not count.
     pub max_queued_replies: usize,
     /// Mark: questions of the peer that it has not finished, 4,096. A binding call has up to three. Our
-    /// own calls are not held back at the peer's mark: those that it refuses fail as
-    /// [`Overloaded`](crate::CallError::Overloaded) and did not run.
+    /// own calls keep to the same mark: beyond it they wait for room, within their deadline, but for
+    /// calls that are part of a call being served, for which the peer may be waiting. Those that a peer
+    /// with a lower mark refuses fail as [`Overloaded`](crate::CallError::Overloaded) and did not run.
     pub in_flight: usize,
+    /// Mark: calls of ours that wait for room on a connection, 16,384. More fail as
+    /// [`Overloaded`](crate::CallError::Overloaded) and did not run.
+    pub waiting: usize,
     /// Mark: bytes of calls that have not returned, and of results that the peer keeps for pipelining,
     /// 16 MiB; a capability counts as 64. One call alone may have more.
     pub in_flight_bytes: usize,
@@ -119,6 +123,10 @@ pub struct NetworkLimits {
     /// connection is closed as soon as nothing is in flight and no session is open, 8,192. Each leaves
     /// an entry behind for as long as the connection lasts; the client connects again.
     pub recycle: usize,
+    /// Of a client: the same number, after which it makes a new connection for new sessions, 2,048: sooner
+    /// than a server loses patience. The old one is closed when its last session is over; what is held
+    /// through it stays as it is.
+    pub renew: usize,
     /// Cap: calls that the peer cancelled before they returned, 32,768.
     pub cancelled: usize,
     /// Bytes of an exception's text, 64 KiB; longer ones are cut. An abort's text is copied into each
@@ -148,6 +156,7 @@ impl Default for NetworkLimits {
             max_queued: 64 << 20,
             max_queued_replies: 65_536,
             in_flight: 4_096,
+            waiting: 16_384,
             in_flight_bytes: 16 << 20,
             questions: 16_384,
             pipeline_depth: 64,
@@ -158,6 +167,7 @@ impl Default for NetworkLimits {
             promises: 4_096,
             promise_depth: 64,
             recycle: 8_192,
+            renew: 2_048,
             cancelled: 32_768,
             reason_bytes: 64 << 10,
             stats: NetworkStats::default(),

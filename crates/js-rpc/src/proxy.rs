@@ -19,10 +19,11 @@ use binding_span_schema::js_rpc_capnp::{external_pusher, js_value as wire_value}
 use capnp::Error;
 use capnp::capability::Response;
 
-use crate::client::{ClientSession, ConnectOptions, Connection, Destination, Redial, Upstream};
+use crate::client::{ClientSession, ConnectOptions, Connection, Destination, Redial, Room};
 use crate::error::pass_on;
 use crate::session::SessionGuard;
 use crate::shared::Shared;
+use crate::stub::{Ahead, Target};
 use crate::telemetry::{CallInfo, CallSpan, Parent, Place};
 use crate::wire::{self, Operation};
 use crate::{Address, CallError};
@@ -88,15 +89,19 @@ impl Proxy {
         self
     }
 
-    /// A connection that is up, within the time that a call has.
-    async fn connect(&self, shared: &Shared) -> Result<Connection, CallError> {
+    /// A connection that is up, and room for a session on it, within the time that a call has.
+    async fn connect(&self, shared: &Shared) -> Result<(Connection, Room), CallError> {
         let options = || ConnectOptions {
             sinks: Arc::clone(shared.sinks()),
             limits: shared.limits.clone(),
             ..self.options.clone()
         };
         let limit = self.deadline.unwrap_or(shared.limits.call);
-        let connected = self.connection.get(&self.address, options);
+        let connected = async {
+            let connection = self.connection.get(&self.address, options).await?;
+            let room = Room::wait_for_session(&connection).await?;
+            Ok((connection, room))
+        };
         let connected = tokio::time::timeout(limit, connected).await;
         connected.unwrap_or(Err(CallError::Deadline(limit)))
     }
@@ -141,8 +146,8 @@ impl js_rpc_target::Server for TopLevel {
         let place = Place::remote(incoming.caller);
         let info = incoming.info(&self.binding);
         let mut span = CallSpan::client(Parent::Given(place), &info, self.shared.sinks());
-        let connection = match self.proxy.connect(&self.shared).await {
-            Ok(connection) => connection,
+        let (connection, mut room) = match self.proxy.connect(&self.shared).await {
+            Ok(connected) => connected,
             Err(error) => {
                 span.failed(&error);
                 return Err(pass_on(&error));
@@ -153,14 +158,17 @@ impl js_rpc_target::Server for TopLevel {
             name: self.proxy.remote.as_str().into(),
             policy: Arc::clone(&self.proxy.policy),
         };
-        let (session, target) = Session::open(&self, &remote, span, guard);
+        let session = Session::new(&self, &remote, span, guard);
+        // It was given for a session.
+        let target = room.line.take().map(|line| session.client.open(line));
+        let target = target.ok_or_else(|| pass_on(&CallError::Canceled))?;
         let onward = Onward {
-            target,
-            session: Rc::clone(&session),
+            target: Target::There(target),
+            session,
             direction: Direction::ToCallee,
         };
         onward
-            .pass(SpanOf::Session, &incoming, params, results)
+            .pass(SpanOf::Session, Some(room), &incoming, params, results)
             .await
     }
 }
@@ -178,22 +186,16 @@ struct Session {
 }
 
 impl Session {
-    fn open(
-        top: &TopLevel,
-        remote: &Destination,
-        span: CallSpan,
-        guard: SessionGuard,
-    ) -> (Rc<Self>, js_rpc_target::Client) {
-        let (upstream, target) = Upstream::open(remote);
-        let session = Rc::new(Self {
-            client: ClientSession::new(upstream, remote, span),
+    /// A session that is not open yet.
+    fn new(top: &TopLevel, remote: &Destination, span: CallSpan, guard: SessionGuard) -> Rc<Self> {
+        Rc::new(Self {
+            client: ClientSession::new(remote, span),
             shared: Rc::clone(&top.shared),
             binding: Rc::clone(&top.binding),
             forward: top.proxy.forward,
             deadline: top.proxy.deadline.unwrap_or(top.shared.limits.call),
             guard,
-        });
-        (session, target)
+        })
     }
 }
 
@@ -220,7 +222,7 @@ struct Wrapped(Onward);
 
 #[derive(Clone)]
 struct Onward {
-    target: js_rpc_target::Client,
+    target: Target,
     session: Rc<Session>,
     direction: Direction,
 }
@@ -260,7 +262,7 @@ impl js_rpc_target::Server for Wrapped {
         };
         let onward = self.0.clone();
         onward
-            .pass(SpanOf::Call(span), &incoming, params, results)
+            .pass(SpanOf::Call(span), None, &incoming, params, results)
             .await
     }
 }
@@ -295,7 +297,7 @@ impl Incoming {
 
 impl Onward {
     /// A target found in a message that goes `direction`, wrapped for its receiver.
-    fn wrap(&self, target: js_rpc_target::Client, direction: Direction) -> js_rpc_target::Client {
+    fn wrap(&self, target: Target, direction: Direction) -> js_rpc_target::Client {
         capnp_rpc::new_client(Wrapped(Self {
             target,
             session: Rc::clone(&self.session),
@@ -306,11 +308,14 @@ impl Onward {
     async fn pass(
         self,
         mut span: SpanOf,
+        room: Option<Room>,
         incoming: &Incoming,
         params: js_rpc_target::CallParams,
         mut results: js_rpc_target::CallResults,
     ) -> Result<(), Error> {
-        let mut request = self.target.call_request();
+        let target = self.target.get();
+        let target = target.ok_or_else(|| pass_on(&CallError::Canceled))?;
+        let mut request = target.call_request();
         if let Err(error) = self.copy_params(&span, incoming, params.get()?, request.get()) {
             let failed = CallError::from(error.clone());
             span.with(&self.session, |span| span.failed(&failed));
@@ -318,18 +323,22 @@ impl Onward {
         }
         drop(params);
         let sent = request.send();
+        drop((room, target));
         // Calls that do not wait for the result go on at once.
-        let pipeline = sent.pipeline.get_call_pipeline();
-        results
-            .get()
-            .set_call_pipeline(self.wrap(pipeline, self.direction));
+        let ahead = Ahead::of(sent.pipeline.get_call_pipeline());
+        let pipeline = self.wrap(Target::Ahead(ahead.clone()), self.direction);
+        results.get().set_call_pipeline(pipeline);
         results.set_pipeline()?;
         drop(sent.pipeline);
         let limit = self.session.deadline;
         let outcome = match tokio::time::timeout(limit, sent.promise).await {
             Ok(Ok(answer)) => self.copy_results(&span, &answer, results),
             Ok(Err(error)) => Err(CallError::from(error)),
-            Err(_) => Err(CallError::Deadline(limit)),
+            Err(_) => {
+                // Also if whoever called still holds the result that it will not have.
+                ahead.end();
+                Err(CallError::Deadline(limit))
+            }
         };
         let error = outcome.as_ref().err();
         span.with(&self.session, |span| match error {
@@ -415,7 +424,7 @@ impl Onward {
         wire::check_externals(externals.len())?;
         let mut copies = to.init_externals(externals.len());
         for (i, external) in externals.iter().enumerate() {
-            let wrapped = self.wrap(wire::read_stub(external)?, direction);
+            let wrapped = self.wrap(Target::There(wire::read_stub(external)?), direction);
             let copy = copies.reborrow().get(i as u32);
             copy.init_rpc_target().set_cap(wrapped);
         }

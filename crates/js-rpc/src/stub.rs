@@ -1,6 +1,6 @@
 //! Objects that can be called: one of ours that a peer may hold, or one of a peer's that we hold.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::wire::Operation;
 ///
 /// ```
 /// use js_rpc::{Args, Context, Service, ServiceResult, Stub, async_trait, reply, unknown_method};
-/// use std::cell::Cell;
+/// use std::cell::{Cell, RefCell};
 ///
 /// struct Counter(Cell<i64>);
 ///
@@ -51,11 +51,44 @@ enum Inner {
 
 /// An object of a peer's, and what a call of it needs.
 pub(crate) struct Remote {
-    pub(crate) target: js_rpc_target::Client,
+    pub(crate) target: Target,
     pub(crate) via: Via,
     /// The object whose disposer ends this one with it.
     #[allow(dead_code, reason = "held for its drop")]
     whole: Option<Stub>,
+}
+
+/// What calls of a peer's object go to.
+#[derive(Clone)]
+pub(crate) enum Target {
+    There(js_rpc_target::Client),
+    Ahead(Ahead),
+}
+
+impl Target {
+    /// `None`: it will never be there.
+    pub(crate) fn get(&self) -> Option<js_rpc_target::Client> {
+        match self {
+            Self::There(target) => Some(target.clone()),
+            Self::Ahead(ahead) => ahead.0.borrow().clone(),
+        }
+    }
+}
+
+/// The result of a call that is not there. It holds the call open, until that was given up.
+#[derive(Clone)]
+pub(crate) struct Ahead(Rc<RefCell<Option<js_rpc_target::Client>>>);
+
+impl Ahead {
+    pub(crate) fn of(target: js_rpc_target::Client) -> Self {
+        Self(Rc::new(RefCell::new(Some(target))))
+    }
+
+    /// The call was given up.
+    pub(crate) fn end(&self) {
+        // Dropped outside of the borrow.
+        drop(self.0.take());
+    }
 }
 
 /// How an object of a peer's came to us.
@@ -99,6 +132,13 @@ impl Stub {
         via: Via,
         whole: Option<Self>,
     ) -> Self {
+        let target = Target::There(target);
+        Self(Rc::new(Inner::Theirs(Remote { target, via, whole })))
+    }
+
+    /// The result of a call that is not there.
+    pub(crate) fn ahead(target: Target, via: Via) -> Self {
+        let whole = None;
         Self(Rc::new(Inner::Theirs(Remote { target, via, whole })))
     }
 

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use binding_span::SpanContext;
-use binding_span_schema::js_rpc_capnp::js_rpc_target;
 
 use crate::CallError;
 use crate::client::connection::Destination;
@@ -15,7 +14,7 @@ use crate::client::reply::Reply;
 use crate::client::route::Route;
 use crate::payload::{Args, ConvertError};
 use crate::service::Service;
-use crate::stub::{Remote, Via};
+use crate::stub::{Remote, Target, Via};
 use crate::telemetry::Place;
 
 /// A call that has not been sent. Await it for the result, or [`send`](Self::send) it.
@@ -30,7 +29,7 @@ pub struct CallBuilder {
 
 enum On {
     Binding(Destination),
-    Stub(js_rpc_target::Client, Via),
+    Stub(Target, Via),
     Service(Rc<dyn Service>),
 }
 
@@ -83,7 +82,9 @@ impl CallBuilder {
         self
     }
 
-    /// Opens the span and sends the call. Dropping what is returned cancels it.
+    /// Opens the span and sends the call; while as many calls are on their way on the connection as
+    /// [may be](crate::NetworkLimits::in_flight) it waits, and is sent when it is its turn. Dropping what is
+    /// returned cancels it.
     pub fn send(self) -> PendingCall {
         let Self {
             on,
@@ -94,13 +95,22 @@ impl CallBuilder {
         } = self;
         let remote = parent.map(|parent| Place::remote(Some(parent)));
         let route = match on {
-            On::Binding(to) => Route::open(&to, &method, remote),
+            On::Binding(to) => Route::open(to, &method, remote),
             On::Stub(target, via) => Route::through(target, via, &method, remote),
             On::Service(service) => return PendingCall::local(service, method, args, deadline),
         };
-        let args = args.map_err(|error| CallError::Arguments(error.to_string()));
         let limit = deadline.unwrap_or(route.owner.shared().limits.call);
-        match args.and_then(|args| route.send(&method, &args)) {
+        let args = match args {
+            Ok(args) => args,
+            Err(error) => {
+                let error = CallError::Arguments(error.to_string());
+                return PendingCall::failed(route.owner, error);
+            }
+        };
+        let Some(room) = route.room() else {
+            return PendingCall::waiting(route, method, args, limit);
+        };
+        match route.send(room, &method, &args) {
             Ok(sent) => PendingCall::remote(route.owner, sent, limit),
             Err(error) => PendingCall::failed(route.owner, error),
         }

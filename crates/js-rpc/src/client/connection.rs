@@ -3,22 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use binding_span::{Policy, Sinks, no_sinks};
-use binding_span_schema::js_rpc_capnp::{workerd_bootstrap, workerd_debug_port};
-use capnp_rpc::RpcSystem;
-use capnp_rpc::rpc_twoparty_capnp::Side;
-use futures::StreamExt;
-use futures::channel::mpsc;
-use futures::future::LocalBoxFuture;
-use futures::stream::FuturesUnordered;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::client::line::{Dial, Line};
 use crate::shared::Shared;
-use crate::stream::{Stream, Trust};
-use crate::{Address, CallError, RpcLimits, network, opening};
+use crate::stream::Trust;
+use crate::{Address, CallError, RpcLimits};
 
 /// How to connect.
 #[derive(Clone)]
@@ -47,6 +42,11 @@ impl Default for ConnectOptions {
 
 /// A connection to a callee. Cheap to clone; closed when the last clone, binding and stub is dropped.
 ///
+/// Calls that were cancelled leave something behind on a connection. After
+/// [many](crate::NetworkLimits::renew) of them new sessions go over a new one, which is made in the
+/// background; the old one is closed when its last session is over, and stubs that came over it stay as they
+/// are.
+///
 /// It belongs to one thread, on a `tokio` runtime that can spawn local tasks: a
 /// [`LocalRuntime`](tokio::runtime::LocalRuntime) or a `LocalSet`. [`Client`](crate::Client) is the
 /// handle for other applications.
@@ -55,30 +55,26 @@ pub struct Connection(Rc<Inner>);
 
 struct Inner {
     shared: Rc<Shared>,
-    bootstrap: Bootstrap,
+    dial: Dial,
+    address: String,
+    /// Where new sessions go.
+    line: RefCell<Rc<Line>>,
+    renewing: Cell<bool>,
     /// The default policies of the bindings asked for so far, with the names that each has seen.
     policies: RefCell<HashMap<Rc<str>, Arc<Policy>>>,
-    /// Futures that the connection's task drives besides the RPC system.
-    background: mpsc::UnboundedSender<LocalBoxFuture<'static, ()>>,
-    lost: Rc<Cell<bool>>,
-    ended: tokio_util::sync::CancellationToken,
-    address: String,
+    /// Held by each line while it is open.
+    open: Weak<DropGuard>,
+    ended: CancellationToken,
+    /// Cancelled when nobody holds the connection.
+    dropped: CancellationToken,
+    _drop: DropGuard,
 }
 
-enum Bootstrap {
-    /// Every service by name; the entrypoints asked for so far.
-    ByName {
-        port: workerd_debug_port::Client,
-        known: Known,
-    },
-    /// One service, which the opening named.
-    Fixed(workerd_bootstrap::Client),
-}
+/// Bindings whose default policies a connection remembers.
+const MAX_POLICIES: usize = 256;
 
-type Known = Rc<RefCell<HashMap<String, workerd_bootstrap::Client>>>;
-
-/// Bindings that a connection remembers; asking for an entrypoint again costs a message, no more.
-const MAX_KNOWN: usize = 256;
+/// How long a new line is not tried for after it could not be had.
+const RENEW_AGAIN: Duration = Duration::from_secs(1);
 
 impl Connection {
     /// Connects.
@@ -86,50 +82,28 @@ impl Connection {
     /// # Errors
     /// [`CallError::Connect`] says where to and why not.
     pub async fn connect(address: &Address, options: ConnectOptions) -> Result<Self, CallError> {
-        let failed = |reason: String| CallError::Connect {
-            address: address.to_string(),
-            reason,
+        let ended = CancellationToken::new();
+        let open = Rc::new(ended.clone().drop_guard());
+        let dial = Dial {
+            address: address.clone(),
+            trust: options.trust,
+            connect: options.connect,
+            limits: options.limits.clone(),
         };
-        let limit = options.limits.connect;
-        let opened = tokio::time::timeout(limit, async {
-            let stream = Stream::connect(address, &options.trust).await?;
-            let (mut read, mut write) = network::split(stream);
-            if let Some(name) = &options.connect {
-                opening::connect(&mut read, &mut write, name)
-                    .await
-                    .map_err(|error| error.to_string())?;
-            }
-            Ok((read, write))
-        });
-        let (read, write) = opened
-            .await
-            .map_err(|_| failed(format!("no answer within {limit:?}")))?
-            .map_err(failed)?;
-        let mut system = network::system(read, write, Side::Client, None, &options.limits);
-        let bootstrap = match options.connect {
-            Some(_) => Bootstrap::Fixed(system.bootstrap(Side::Server)),
-            None => Bootstrap::ByName {
-                port: system.bootstrap(Side::Server),
-                known: Known::default(),
-            },
-        };
-        let (background, futures) = mpsc::unbounded();
-        let lost = Rc::new(Cell::new(false));
-        let ended = tokio_util::sync::CancellationToken::new();
-        let guard = ended.clone().drop_guard();
-        let driving = drive(system, futures, Rc::clone(&lost));
-        tokio::task::spawn_local(async move {
-            driving.await;
-            drop(guard);
-        });
+        let weak = Rc::downgrade(&open);
+        let line = dial.dial(open).await?;
+        let dropped = CancellationToken::new();
         Ok(Self(Rc::new(Inner {
             shared: Shared::new(options.sinks, options.limits),
-            bootstrap,
-            policies: RefCell::default(),
-            background,
-            lost,
-            ended,
+            dial,
             address: address.to_string(),
+            line: RefCell::new(line),
+            renewing: Cell::new(false),
+            policies: RefCell::default(),
+            open: weak,
+            ended,
+            _drop: dropped.clone().drop_guard(),
+            dropped,
         })))
     }
 
@@ -137,7 +111,7 @@ impl Connection {
     /// that its distinct names are counted and not forgotten.
     pub(crate) fn default_policy(&self, name: &Rc<str>) -> Arc<Policy> {
         let mut policies = self.0.policies.borrow_mut();
-        if policies.len() >= MAX_KNOWN && !policies.contains_key(name) {
+        if policies.len() >= MAX_POLICIES && !policies.contains_key(name) {
             policies.clear();
         }
         Arc::clone(policies.entry(Rc::clone(name)).or_default())
@@ -145,7 +119,7 @@ impl Connection {
 
     /// Whether the connection was lost. Calls on it fail; connect again.
     pub fn is_lost(&self) -> bool {
-        self.0.lost.get()
+        self.0.line.borrow().is_lost()
     }
 
     /// Completes when the connection is closed, which it is when it is lost or when nobody holds it.
@@ -162,82 +136,58 @@ impl Connection {
         &self.0.shared
     }
 
-    /// Hands a future to the connection's task. Without one, when the connection is lost, it is
-    /// dropped.
-    pub(crate) fn background(&self, future: LocalBoxFuture<'static, ()>) {
-        let _ = self.0.background.unbounded_send(future);
+    /// Where a new session goes.
+    pub(crate) fn line(&self) -> Rc<Line> {
+        let line = Rc::clone(&self.0.line.borrow());
+        if line.gate().is_worn() {
+            self.renew(&line);
+        }
+        line
     }
 
-    /// Forgets an entrypoint, when called: one that could not be had stays broken, and what refused it
-    /// may have passed. It does not hold the connection.
-    pub(crate) fn forget_entrypoint(&self, name: &str) -> impl FnOnce() + use<> {
-        let known = match &self.0.bootstrap {
-            Bootstrap::ByName { known, .. } => Rc::downgrade(known),
-            Bootstrap::Fixed(_) => std::rc::Weak::new(),
+    /// Makes a new line in place of a worn one, which serves until the new one is there.
+    #[cold]
+    fn renew(&self, worn: &Rc<Line>) {
+        let Some(open) = self.0.open.upgrade() else {
+            return;
         };
-        let name = name.to_owned();
-        move || {
-            let known = known.upgrade();
-            // Dropped outside of the borrow.
-            drop(known.and_then(|known| known.borrow_mut().remove(&name)));
+        if worn.is_lost() || self.0.renewing.replace(true) {
+            return;
         }
-    }
-
-    pub(crate) fn entrypoint(&self, name: &str) -> workerd_bootstrap::Client {
-        let (port, known) = match &self.0.bootstrap {
-            Bootstrap::Fixed(bootstrap) => return bootstrap.clone(),
-            Bootstrap::ByName { port, known } => (port, known),
-        };
-        if let Some(entrypoint) = known.borrow().get(name) {
-            return entrypoint.clone();
-        }
-        let (service, entrypoint) = name.split_once('#').unwrap_or((name, ""));
-        let mut request = port.get_entrypoint_request();
-        request.get().set_service(service);
-        if !entrypoint.is_empty() {
-            request.get().set_entrypoint(entrypoint);
-        }
-        let entrypoint = request.send().pipeline.get_entrypoint();
-        let mut known = known.borrow_mut();
-        if known.len() >= MAX_KNOWN {
-            known.clear();
-        }
-        known.insert(name.to_owned(), entrypoint.clone());
-        entrypoint
-    }
-}
-
-/// The connection's task: the RPC system, and what runs beside it. Ends when the connection is lost or
-/// nobody holds it any more.
-async fn drive(
-    system: RpcSystem<Side>,
-    mut futures: mpsc::UnboundedReceiver<LocalBoxFuture<'static, ()>>,
-    lost: Rc<Cell<bool>>,
-) {
-    let disconnector = system.get_disconnector();
-    let mut system = tokio::task::spawn_local(system);
-    let mut background = FuturesUnordered::new();
-    let mut held = true;
-    loop {
-        tokio::select! {
-            _ = &mut system => {
-                lost.set(true);
-                return;
+        let (dial, dropped) = (self.0.dial.clone(), self.0.dropped.clone());
+        let (inner, old) = (Rc::downgrade(&self.0), Rc::clone(worn));
+        let renewed = async move {
+            let limit = dial.limits.connect;
+            let dialled = async {
+                let line = dial.dial(open).await?;
+                let takes_over = tokio::time::timeout(limit, line.takes_over(&old)).await;
+                takes_over.unwrap_or(Err(CallError::Deadline(limit)))?;
+                Ok::<_, CallError>(line)
+            };
+            let dialled = dialled.await;
+            drop(old);
+            if let Err(error) = &dialled {
+                tracing::debug!(%error, "a worn connection cannot be replaced yet");
+                tokio::time::sleep(RENEW_AGAIN).await;
             }
-            next = futures.next(), if held => match next {
-                Some(future) => background.push(future),
-                None => held = false,
-            },
-            Some(()) = background.next(), if !background.is_empty() => {}
-        }
-        if !held && background.is_empty() {
-            break;
-        }
+            let Some(inner) = inner.upgrade() else {
+                return;
+            };
+            inner.renewing.set(false);
+            if let Ok(line) = dialled {
+                inner.dial.limits.network.stats.renew();
+                let old = inner.line.replace(line);
+                // Whoever waits for room there has it now.
+                old.gate().clear();
+            }
+        };
+        worn.background(Box::pin(async move {
+            tokio::select! {
+                () = dropped.cancelled() => {}
+                () = renewed => {}
+            }
+        }));
     }
-    lost.set(true);
-    // A peer that does not read must not keep us: what is queued for it has a second.
-    let _ = tokio::time::timeout(Duration::from_secs(1), disconnector).await;
-    system.abort();
 }
 
 /// Where a session goes: a service behind a connection, and how far its enrichment is trusted.

@@ -1,5 +1,6 @@
 //! A call on its way: its result, its deadline, and what does not wait for it.
 
+use std::cell::OnceCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,15 +10,16 @@ use std::time::Duration;
 use binding_span::CallScope;
 use binding_span_schema::js_rpc_capnp::js_rpc_target;
 use capnp::capability::{RemotePromise, Response};
-use futures::future::LocalBoxFuture;
+use futures::channel::oneshot;
+use futures::future::{Either, LocalBoxFuture, select};
 use tokio::time::Instant;
 
 use crate::client::method::Method;
 use crate::client::reply::Reply;
-use crate::client::route::Owner;
+use crate::client::route::{Owner, Route};
 use crate::payload::{Args, ConvertError, Payload};
 use crate::service::Service;
-use crate::stub::{Stub, Via};
+use crate::stub::{Ahead, Stub, Target, Via};
 use crate::wire::{self, Operation};
 use crate::{CallError, service};
 
@@ -28,7 +30,39 @@ type Answer = Response<js_rpc_target::call_results::Owned>;
 pub struct PendingCall {
     future: LocalBoxFuture<'static, Result<Reply, CallError>>,
     /// What pipelined calls go to. It holds the answer open, so it goes when the result is there.
-    pipeline: Option<(js_rpc_target::call_results::Pipeline, Via)>,
+    pipeline: Option<Pipeline>,
+}
+
+struct Pipeline {
+    source: Source,
+    via: Via,
+    /// What was given out of it, if anything.
+    ahead: OnceCell<Ahead>,
+}
+
+enum Source {
+    Sent(js_rpc_target::call_results::Pipeline),
+    /// The call waits to be sent.
+    Waiting(js_rpc_target::Client),
+}
+
+impl Pipeline {
+    fn of(source: Source, via: Via) -> Option<Self> {
+        Some(Self {
+            source,
+            via,
+            ahead: OnceCell::new(),
+        })
+    }
+
+    fn ahead(&self) -> &Ahead {
+        self.ahead.get_or_init(|| {
+            Ahead::of(match &self.source {
+                Source::Sent(pipeline) => pipeline.get_call_pipeline(),
+                Source::Waiting(target) => target.clone(),
+            })
+        })
+    }
 }
 
 impl PendingCall {
@@ -40,7 +74,51 @@ impl PendingCall {
         let via = owner.via();
         Self {
             future: Box::pin(receive(owner, sent.promise, Deadline::after(limit))),
-            pipeline: Some((sent.pipeline, via)),
+            pipeline: Pipeline::of(Source::Sent(sent.pipeline), via),
+        }
+    }
+
+    /// A call that waits for room on its connection, and is sent then, also if nobody looks at it.
+    pub(crate) fn waiting(route: Route, method: Method, args: Args, limit: Duration) -> Self {
+        let deadline = Deadline::after(limit);
+        let via = route.owner.via();
+        let (target, is_sent) = oneshot::channel();
+        let ahead = capnp_rpc::new_future_client(async move {
+            let unsent = |_| capnp::Error::failed("jsg.Error: the call was not sent".into());
+            is_sent.await.map_err(unsent)
+        });
+        let (mut tell, told) = oneshot::channel();
+        tokio::task::spawn_local(async move {
+            let room = {
+                let room = std::pin::pin!(deadline.hold(route.wait()));
+                match select(room, tell.cancellation()).await {
+                    Either::Left((room, _)) => room.and_then(|room| room),
+                    Either::Right(_) => return,
+                }
+            };
+            let sent = room.and_then(|room| route.send(room, &method, &args));
+            // Whoever gave up meanwhile drops what was sent, which cancels it.
+            let _ = tell.send((route.owner, sent));
+        });
+        let future = async move {
+            match told.await {
+                Ok((owner, Ok(sent))) => {
+                    // Nobody may want it.
+                    let _ = target.send(sent.pipeline.get_call_pipeline());
+                    drop(sent.pipeline);
+                    receive(owner, sent.promise, deadline).await
+                }
+                Ok((mut owner, Err(error))) => {
+                    owner.settle(Some(&error));
+                    Err(error)
+                }
+                // Its task ends without a word when the runtime does.
+                Err(_) => Err(CallError::Canceled),
+            }
+        };
+        Self {
+            future: Box::pin(future),
+            pipeline: Pipeline::of(Source::Waiting(ahead), via),
         }
     }
 
@@ -91,11 +169,15 @@ impl PendingCall {
     }
 
     /// The result as an object, before it is there: calls of it are sent at once. Fails later, in
-    /// those calls, if the result is nothing that can be called. `None` if the call was never sent.
+    /// those calls, if the result is nothing that can be called. `None` if the call was never sent, or
+    /// has its result.
+    ///
+    /// When the call's deadline passes, this ends with it: the callee is told to stop, and calls of it fail
+    /// as [`CallError::Canceled`].
     pub fn pipelined(&self) -> Option<Stub> {
-        let (pipeline, via) = self.pipeline.as_ref()?;
-        let target = pipeline.get_call_pipeline();
-        Some(Stub::imported(target, via.clone()))
+        let pipeline = self.pipeline.as_ref()?;
+        let target = Target::Ahead(pipeline.ahead().clone());
+        Some(Stub::ahead(target, pipeline.via.clone()))
     }
 }
 
@@ -104,7 +186,10 @@ impl Future for PendingCall {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = std::task::ready!(self.future.as_mut().poll(cx));
-        self.pipeline = None;
+        let ahead = self.pipeline.take().and_then(|mut it| it.ahead.take());
+        if let (Some(ahead), Err(CallError::Deadline(_))) = (ahead, &outcome) {
+            ahead.end();
+        }
         Poll::Ready(outcome)
     }
 }

@@ -6,23 +6,30 @@ use std::sync::Arc;
 use binding_span::binding_span_capnp::binding_span_enrichment;
 use binding_span::{Policy, SpanContext};
 use binding_span_schema::js_rpc_capnp::js_rpc_target;
-use capnp::capability::RemotePromise;
+use capnp::capability::{FromClientHook, RemotePromise};
 
 use crate::CallError;
-use crate::client::connection::Destination;
+use crate::client::connection::{Connection, Destination};
 use crate::client::method::Method;
-use crate::client::session::{ClientSession, Upstream};
+use crate::client::room::Room;
+use crate::client::session::ClientSession;
 use crate::payload::Args;
 use crate::server::target::Home;
 use crate::shared::Shared;
-use crate::stub::{Stub, Via};
+use crate::stub::{Stub, Target, Via};
 use crate::telemetry::{CallSpan, Parent, Place};
 use crate::wire::{self, Operation};
 
 /// Where a call goes, and who owns its span.
 pub(crate) struct Route {
-    target: js_rpc_target::Client,
+    way: Way,
     pub(crate) owner: Owner,
+}
+
+enum Way {
+    /// To the top level of a new session, over this.
+    Session(Connection),
+    Target(Target),
 }
 
 /// Who owns the span of a call.
@@ -34,21 +41,19 @@ pub(crate) enum Owner {
 }
 
 impl Route {
-    pub(crate) fn open(to: &Destination, method: &Method, remote: Option<Place>) -> Self {
-        let shared = to.connection.shared();
+    pub(crate) fn open(to: Destination, method: &Method, remote: Option<Place>) -> Self {
         let parent = remote.map_or(Parent::Current, Parent::Given);
         let info = method.info(&to.name);
-        let span = CallSpan::client(parent, &info, shared.sinks());
-        let (upstream, target) = Upstream::open(to);
-        let session = ClientSession::new(upstream, to, span);
+        let span = CallSpan::client(parent, &info, to.connection.shared().sinks());
+        let session = ClientSession::new(&to, span);
         Self {
-            target,
+            way: Way::Session(to.connection),
             owner: Owner::Session(session),
         }
     }
 
     pub(crate) fn through(
-        target: js_rpc_target::Client,
+        target: Target,
         via: Via,
         method: &Method,
         remote: Option<Place>,
@@ -73,17 +78,53 @@ impl Route {
             }
         };
         Self {
-            target,
+            way: Way::Target(target),
             owner: Owner::Call { span, via },
+        }
+    }
+
+    /// Room for the call, if there is now.
+    pub(crate) fn room(&self) -> Option<Room> {
+        match (&self.way, self.owner.session()) {
+            (Way::Session(connection), _) => Room::for_session(connection),
+            (Way::Target(_), Some(session)) => Room::for_call(session.gate()?),
+            (Way::Target(_), None) => Some(Room::default()),
+        }
+    }
+
+    /// Room for the call, when there is.
+    pub(crate) async fn wait(&self) -> Result<Room, CallError> {
+        let (target, session) = match (&self.way, self.owner.session()) {
+            (Way::Session(connection), _) => return Room::wait_for_session(connection).await,
+            (Way::Target(target), Some(session)) => (target, session),
+            (Way::Target(_), None) => return Ok(Room::default()),
+        };
+        if session.gate().is_none()
+            && let Some(target) = target.get()
+            && let Some(sent) = target.as_client_hook().when_more_resolved()
+        {
+            // The call that this is the result of waits itself. If it fails, so does this.
+            let _ = sent.await;
+        }
+        match session.gate() {
+            Some(gate) => Room::wait_for_call(gate).await,
+            None => Ok(Room::default()),
         }
     }
 
     pub(crate) fn send(
         &self,
+        room: Room,
         method: &Method,
         args: &Args,
     ) -> Result<RemotePromise<js_rpc_target::call_results::Owned>, CallError> {
-        let mut request = self.target.call_request();
+        let mut room = room;
+        let target = match (&self.way, &self.owner) {
+            (Way::Target(target), _) => target.get(),
+            (_, Owner::Session(session)) => room.line.take().map(|line| session.open(line)),
+            (Way::Session(_), Owner::Call { .. }) => None,
+        };
+        let mut request = target.ok_or(CallError::Canceled)?.call_request();
         let mut params = request.get();
         wire::write_path(&method.path(), params.reborrow());
         match method.operation {
@@ -137,6 +178,19 @@ impl Via {
 }
 
 impl Owner {
+    /// The session of ours that the call is part of. There is none for what came in an argument, whose calls
+    /// do not wait for room: they are part of one that the peer waits for.
+    fn session(&self) -> Option<&Rc<ClientSession>> {
+        match self {
+            Self::Session(session)
+            | Self::Call {
+                via: Via::Result(session),
+                ..
+            } => Some(session),
+            Self::Call { .. } => None,
+        }
+    }
+
     pub(crate) fn via(&self) -> Via {
         match self {
             Self::Session(session) => Via::Result(Rc::clone(session)),

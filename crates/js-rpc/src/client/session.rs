@@ -4,7 +4,7 @@
 //! everything promptly, then wait for the session to resolve before dropping it. Dropped too early it
 //! cancels the call; dropped with everything else at once, workerd counts it as an exception.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,17 @@ use binding_span_schema::js_rpc_capnp::js_rpc_target;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 
-use crate::client::connection::{Connection, Destination};
+use crate::client::connection::Destination;
+use crate::client::line::Line;
+use crate::network::Gate;
 use crate::shared::Shared;
 use crate::telemetry::CallSpan;
 
 /// The wire's part of a session: what keeps it alive until it is over.
 pub(crate) struct Upstream {
-    connection: Connection,
+    shared: Rc<Shared>,
+    /// Set when the session is opened.
+    line: OnceCell<Rc<Line>>,
     end: Cell<Option<oneshot::Sender<Ending>>>,
 }
 
@@ -33,10 +37,18 @@ enum Ending {
 }
 
 impl Upstream {
-    /// Opens a session. The top level takes one call; send it and drop the target.
-    pub(crate) fn open(to: &Destination) -> (Self, js_rpc_target::Client) {
-        let connection = to.connection.clone();
-        let entrypoint = connection.entrypoint(&to.name);
+    /// A session that is not open yet.
+    fn new(shared: Rc<Shared>) -> Self {
+        Self {
+            shared,
+            line: OnceCell::new(),
+            end: Cell::new(None),
+        }
+    }
+
+    /// Opens the session. The top level takes one call; send it and drop the target.
+    fn open(&self, line: Rc<Line>, name: &Rc<str>) -> js_rpc_target::Client {
+        let entrypoint = line.entrypoint(name);
         let start = entrypoint.start_event_request().send();
         let opened = start
             .pipeline
@@ -45,9 +57,9 @@ impl Upstream {
             .send();
         let top_level = opened.pipeline.get_top_level();
         let (end, ending) = oneshot::channel();
-        let linger = connection.shared().limits.linger;
-        let forget = connection.forget_entrypoint(&to.name);
-        connection.background(Box::pin(async move {
+        let linger = self.shared.limits.linger;
+        let forget = line.forget_entrypoint(name);
+        line.background(Box::pin(async move {
             let over = async move {
                 // The question stays open until it returns: to finish it earlier would cancel it.
                 let Ok(response) = opened.promise.await else {
@@ -61,15 +73,9 @@ impl Upstream {
             };
             keep(over, ending, linger).await;
         }));
-        let upstream = Self {
-            connection,
-            end: Cell::new(Some(end)),
-        };
-        (upstream, top_level)
-    }
-
-    pub(crate) fn connection(&self) -> &Connection {
-        &self.connection
+        self.end.set(Some(end));
+        let _ = self.line.set(line);
+        top_level
     }
 
     fn end(&self, ending: Ending) {
@@ -101,9 +107,10 @@ pub(crate) struct ClientSession {
 }
 
 impl ClientSession {
-    pub(crate) fn new(upstream: Upstream, to: &Destination, span: CallSpan) -> Rc<Self> {
+    /// A session that is not open yet.
+    pub(crate) fn new(to: &Destination, span: CallSpan) -> Rc<Self> {
         Rc::new(Self {
-            upstream,
+            upstream: Upstream::new(Rc::clone(to.connection.shared())),
             binding: Rc::clone(&to.name),
             policy: Arc::clone(&to.policy),
             span: RefCell::new(span),
@@ -111,8 +118,18 @@ impl ClientSession {
         })
     }
 
+    /// Opens it. The top level takes one call; send it and drop the target.
+    pub(crate) fn open(&self, line: Rc<Line>) -> js_rpc_target::Client {
+        self.upstream.open(line, &self.binding)
+    }
+
+    /// Where calls of the session go, once it is open.
+    pub(crate) fn gate(&self) -> Option<&Rc<Gate>> {
+        Some(self.upstream.line.get()?.gate())
+    }
+
     pub(crate) fn shared(&self) -> &Rc<Shared> {
-        self.upstream.connection().shared()
+        &self.upstream.shared
     }
 
     pub(crate) fn span(&self) -> Ref<'_, CallSpan> {

@@ -1,5 +1,6 @@
 //! Streams of tail events to a peer that takes them: a Worker's `tailStream()` handler, or another caller.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use binding_span_schema::tail_stream_capnp::{tail_event, tail_stream_target};
@@ -9,6 +10,7 @@ use futures::future::{Either, select};
 
 use crate::CallError;
 use crate::client::connection::Connection;
+use crate::client::line::Line;
 
 /// The stream of one invocation's tail events. Dropped after the outcome was reported, it waits in the
 /// background for the receiver to be done; dropped before, the receiver loses the rest.
@@ -19,25 +21,25 @@ pub struct TailStream {
     limit: Duration,
     /// Held for its drop, which ends the stream.
     _end: oneshot::Sender<()>,
-    /// Held for its drop: the stream needs the connection.
-    _connection: Connection,
+    /// Held for its drop: the stream needs the line.
+    _line: Rc<Line>,
 }
 
 impl Connection {
     /// Opens a stream of tail events to a service, or to `service#Entrypoint`. Whether it takes them shows
     /// in the first report.
     pub fn tail_stream(&self, name: &str) -> TailStream {
-        let connection = self.clone();
-        let entrypoint = connection.entrypoint(name);
+        let line = self.line();
+        let entrypoint = line.entrypoint(name);
         let start = entrypoint.start_event_request().send();
         let dispatcher = start.pipeline.get_dispatcher();
         let opened = dispatcher.tail_stream_session_request().send();
         let target = opened.pipeline.get_top_level();
-        let forget = connection.forget_entrypoint(name);
+        let forget = line.forget_entrypoint(&name.into());
         let (end, ended) = oneshot::channel::<()>();
-        let limits = &connection.shared().limits;
+        let limits = &self.shared().limits;
         let (limit, linger) = (limits.call, limits.linger);
-        connection.background(Box::pin(async move {
+        line.background(Box::pin(async move {
             // The question stays open until it returns: to finish it earlier would cancel it.
             let over = async move {
                 if opened.promise.await.is_err() {
@@ -54,7 +56,7 @@ impl Connection {
             target,
             limit,
             _end: end,
-            _connection: connection,
+            _line: line,
         }
     }
 }

@@ -19,7 +19,7 @@ pub fn system(
     limits: &NetworkLimits,
 ) -> RpcSystem<Side> {
     let (read, write) = split(Stream::Unix(stream));
-    let network = Network::new(read, write, side, limits);
+    let (network, _) = Network::new(read, write, side, limits);
     RpcSystem::new(Box::new(network), bootstrap)
 }
 

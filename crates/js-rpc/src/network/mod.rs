@@ -10,6 +10,7 @@
 //! hold or wait for is bounded: [`NetworkLimits`](crate::NetworkLimits) names all of it.
 
 mod frame;
+mod gate;
 mod guard;
 #[doc(hidden)]
 pub mod internals;
@@ -31,7 +32,8 @@ use tokio::io::BufReader;
 use crate::stream::{ReadHalf, Stream, WriteHalf};
 use crate::{NetworkLimits, RpcLimits};
 use frame::{Broken, Frame, within};
-use guard::{Glance, Guard, Sent, Verdict, Violation};
+pub(crate) use gate::{Gate, Turn};
+use guard::{Glance, Sent, Verdict, Violation};
 use outbox::Outbox;
 pub use stats::{NetworkStats, Reason};
 
@@ -51,16 +53,17 @@ pub(crate) fn split(stream: Stream) -> (BufReader<ReadHalf>, WriteHalf) {
     (BufReader::with_capacity(BUFFER, read), write)
 }
 
-/// The RPC system of an opened connection. It does nothing until it is polled.
+/// The RPC system of an opened connection, and the gate for our own calls on it. It does nothing until it
+/// is polled.
 pub(crate) fn system(
     read: BufReader<ReadHalf>,
     write: WriteHalf,
     side: Side,
     bootstrap: Option<capnp::capability::Client>,
     limits: &RpcLimits,
-) -> RpcSystem<Side> {
-    let network = Network::new(read, write, side, &limits.network);
-    RpcSystem::new(Box::new(network), bootstrap)
+) -> (RpcSystem<Side>, Rc<Gate>) {
+    let (network, gate) = Network::new(read, write, side, &limits.network);
+    (RpcSystem::new(Box::new(network), bootstrap), gate)
 }
 
 /// A client of one type as an untyped one.
@@ -84,7 +87,7 @@ struct Inner {
     side: Side,
     reader: Reader,
     outbox: Rc<Outbox>,
-    guard: Rc<RefCell<Guard>>,
+    gate: Rc<Gate>,
     limits: NetworkLimits,
     /// Work that was done for the peer since others had their turn.
     work: Cell<usize>,
@@ -106,17 +109,17 @@ impl Network {
         write: WriteHalf,
         side: Side,
         limits: &NetworkLimits,
-    ) -> Self {
+    ) -> (Self, Rc<Gate>) {
         let (over, is_over) = oneshot::channel();
         let outbox = Outbox::new(limits.clone());
-        let guard = Rc::new(RefCell::new(Guard::new(limits.clone())));
+        let gate = Gate::new(limits.clone());
         let reader: Reader = Rc::new(RefCell::new(Some(read)));
         let closing = Rc::new(Cell::new(false));
         let inner = Rc::new(Inner {
             side,
             reader: Rc::clone(&reader),
             outbox: Rc::clone(&outbox),
-            guard: Rc::clone(&guard),
+            gate: Rc::clone(&gate),
             limits: limits.clone(),
             work: Cell::new(0),
             waited: Cell::new(false),
@@ -124,10 +127,10 @@ impl Network {
             closing: Rc::clone(&closing),
             _over: over,
         });
-        let limits = limits.clone();
+        let (limits, watched) = (limits.clone(), Rc::clone(&gate));
         let driver = async move {
             let watched = match side {
-                Side::Server => Either::Left(watch(&guard, &outbox, &limits)),
+                Side::Server => Either::Left(watch(&watched, &outbox, &limits)),
                 Side::Client => Either::Right(std::future::pending()),
             };
             let written = std::pin::pin!(Rc::clone(&outbox).write_to(write));
@@ -143,12 +146,13 @@ impl Network {
             }
             written
         };
-        Self {
+        let network = Self {
             side,
             inner: Rc::downgrade(&inner),
             connection: Some(Connection(inner)),
             driver: Some(Promise::from_future(driver)),
-        }
+        };
+        (network, gate)
     }
 }
 
@@ -161,16 +165,16 @@ async fn read_out(reader: Option<BufReader<ReadHalf>>) {
 }
 
 /// Ends a client's connection on which nothing happens.
-async fn watch(guard: &RefCell<Guard>, outbox: &Outbox, limits: &NetworkLimits) {
+async fn watch(gate: &Gate, outbox: &Outbox, limits: &NetworkLimits) {
     tokio::time::sleep(limits.first_frame).await;
-    if guard.borrow().frames() == 0 {
+    if gate.guard.borrow().frames() == 0 {
         let detail = format!("no message came within {:?}", limits.first_frame);
         return outbox.fail(Violation::new(Reason::Late, detail));
     }
     loop {
-        let before = guard.borrow().frames();
+        let before = gate.guard.borrow().frames();
         tokio::time::sleep(limits.idle).await;
-        let guard = guard.borrow();
+        let guard = gate.guard.borrow();
         if guard.frames() == before && guard.is_quiet() {
             let detail = format!("nothing happened for {:?}", limits.idle);
             return outbox.fail(Violation::new(Reason::Idle, detail));
@@ -213,7 +217,7 @@ impl capnp_rpc::Connection<Side> for Connection {
         Box::new(Outgoing {
             message: message::Builder::new(allocator),
             outbox: Rc::clone(&self.0.outbox),
-            guard: Rc::clone(&self.0.guard),
+            gate: Rc::clone(&self.0.gate),
         })
     }
 
@@ -268,7 +272,7 @@ impl Inner {
                 if let Some(error) = self.outbox.failure() {
                     return Err(error);
                 }
-                if self.side == Side::Server && self.guard.borrow().is_spent() {
+                if self.side == Side::Server && self.gate.guard.borrow().is_spent() {
                     let detail = "the connection is to be replaced by a new one";
                     return Err(self.refuse(Violation::new(Reason::Recycled, detail)));
                 }
@@ -332,9 +336,13 @@ impl Inner {
     ) -> Result<Verdict, Violation> {
         let queued = self.outbox.queued();
         let reply = |message: &Message| self.outbox.push(message, Sent::Other);
-        let mut guard = self.guard.borrow_mut();
-        let verdict = guard.receive(glance, &message.0, bytes, queued, reply);
-        self.work.set(self.work.get() + guard.work());
+        let verdict = {
+            let mut guard = self.gate.guard.borrow_mut();
+            let verdict = guard.receive(glance, &message.0, bytes, queued, reply);
+            self.work.set(self.work.get() + guard.work());
+            verdict
+        };
+        self.gate.moved();
         verdict
     }
 
@@ -378,7 +386,7 @@ type Message = message::Builder<HeapAllocator>;
 struct Outgoing {
     message: Message,
     outbox: Rc<Outbox>,
-    guard: Rc<RefCell<Guard>>,
+    gate: Rc<Gate>,
 }
 
 impl capnp_rpc::OutgoingMessage for Outgoing {
@@ -392,8 +400,9 @@ impl capnp_rpc::OutgoingMessage for Outgoing {
 
     fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<Message>) {
         let message = self.message;
-        let sent = self.guard.borrow_mut().send(&message);
+        let sent = self.gate.guard.borrow_mut().send(&message);
         self.outbox.push(&message, sent);
+        self.gate.moved();
         // Only streaming calls wait for this, and this protocol has none.
         (Promise::ok(()), Rc::new(message))
     }

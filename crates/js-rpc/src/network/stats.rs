@@ -15,6 +15,7 @@ struct Counters {
     bytes_out: AtomicU64,
     cancelled: AtomicU64,
     abandoned: AtomicU64,
+    renewed: AtomicU64,
     by_reason: [AtomicU64; Reason::ALL.len()],
 }
 
@@ -49,6 +50,11 @@ impl NetworkStats {
         self.0.abandoned.load(Relaxed)
     }
 
+    /// Connections of ours that were replaced because of what cancelled calls left behind.
+    pub fn renewed(&self) -> u64 {
+        self.0.renewed.load(Relaxed)
+    }
+
     /// How often this happened.
     pub fn count(&self, reason: Reason) -> u64 {
         self.0.by_reason[reason as usize].load(Relaxed)
@@ -72,6 +78,10 @@ impl NetworkStats {
         if abandoned {
             self.0.abandoned.fetch_add(1, Relaxed);
         }
+    }
+
+    pub(crate) fn renew(&self) {
+        self.0.renewed.fetch_add(1, Relaxed);
     }
 
     pub(super) fn add(&self, reason: Reason) {

@@ -65,7 +65,8 @@ impl workerd_bootstrap::Server for Entrypoint {
         mut results: workerd_bootstrap::StartEventResults,
     ) -> Result<(), Error> {
         if self.running.shared.is_draining() {
-            return Err(Error::disconnected("the server is shutting down".into()));
+            // Not as if the connection were lost: this says that nothing of it ran.
+            return Err(Error::overloaded("it is shutting down".into()));
         }
         let entry = self.running.bindings.find(&self.name)?;
         let dispatcher = Dispatcher {

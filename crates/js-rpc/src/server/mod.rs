@@ -224,7 +224,7 @@ async fn connection(
         }
     };
     let limits = &running.shared.limits;
-    let system = network::system(read, write, Side::Server, Some(bootstrap), limits);
+    let (system, _) = network::system(read, write, Side::Server, Some(bootstrap), limits);
     let disconnector = system.get_disconnector();
     let mut system = std::pin::pin!(system);
     tokio::select! {

@@ -75,11 +75,25 @@ impl Guard {
             && self.tables.open_imports == 0
     }
 
-    /// Whether the connection has more behind it than before it, and nobody would miss it now: calls
-    /// that were cancelled, in either direction, leave entries behind.
+    /// Calls that were cancelled, in either direction: each leaves an entry behind for as long as the
+    /// connection lasts.
+    pub(super) const fn left_behind(&self) -> usize {
+        self.tables.cancelled + self.tables.abandoned
+    }
+
+    /// Whether the connection has more behind it than before it, and nobody would miss it now.
     pub(super) const fn is_spent(&self) -> bool {
-        let left_behind = self.tables.cancelled + self.tables.abandoned;
-        left_behind >= self.limits.recycle && self.is_quiet()
+        self.left_behind() >= self.limits.recycle && self.is_quiet()
+    }
+
+    /// Whether calls of the peer's run here.
+    pub(super) const fn serves(&self) -> bool {
+        self.tables.running > 0
+    }
+
+    /// Questions of ours that count for the peer's mark.
+    pub(super) const fn questions(&self) -> usize {
+        self.tables.asked.len() - self.tables.abandoned
     }
 
     /// Judges a message that came in, of so many bytes, of which a [`glance`] may have been had.

@@ -41,9 +41,7 @@ impl Refusal {
                 (StatusCode::SERVICE_UNAVAILABLE, error.message())
             }
             // In these words the proxy passes on why it could not begin.
-            CallError::Disconnected(why)
-                if why.starts_with("cannot connect to ") || why.ends_with("is shutting down") =>
-            {
+            CallError::Disconnected(why) if why.starts_with("cannot connect to ") => {
                 return Self::new(StatusCode::SERVICE_UNAVAILABLE, "connect", why);
             }
             CallError::Disconnected(why) => {

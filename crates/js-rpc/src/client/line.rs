@@ -1,0 +1,235 @@
+//! One connection on the wire. A [`Connection`](super::Connection) has one at a time for new sessions; those
+//! that it had before live as long as their sessions.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use binding_span_schema::js_rpc_capnp::workerd_debug_port::{
+    get_entrypoint_params, get_entrypoint_results,
+};
+use binding_span_schema::js_rpc_capnp::{workerd_bootstrap, workerd_debug_port};
+use capnp::capability::Request;
+use capnp_rpc::RpcSystem;
+use capnp_rpc::rpc_twoparty_capnp::Side;
+use futures::StreamExt;
+use futures::channel::mpsc;
+use futures::future::LocalBoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio_util::sync::DropGuard;
+
+use crate::network::Gate;
+use crate::stream::{Stream, Trust};
+use crate::{Address, CallError, RpcLimits, network, opening};
+
+/// Entrypoints that a line remembers; asking for one again costs a message, no more.
+const MAX_KNOWN: usize = 256;
+
+pub(crate) struct Line {
+    bootstrap: Bootstrap,
+    /// Futures that the line's task drives besides the RPC system.
+    background: mpsc::UnboundedSender<LocalBoxFuture<'static, ()>>,
+    lost: Rc<Cell<bool>>,
+    gate: Rc<Gate>,
+}
+
+enum Bootstrap {
+    /// Every service by name; the entrypoints asked for so far.
+    ByName {
+        port: workerd_debug_port::Client,
+        known: Known,
+    },
+    /// One service, which the opening named.
+    Fixed(workerd_bootstrap::Client),
+}
+
+type Known = Rc<RefCell<HashMap<String, workerd_bootstrap::Client>>>;
+
+/// Where a line goes, and how.
+#[derive(Clone)]
+pub(super) struct Dial {
+    pub(super) address: Address,
+    pub(super) trust: Trust,
+    /// The binding to ask for in the opening.
+    pub(super) connect: Option<String>,
+    pub(super) limits: RpcLimits,
+}
+
+impl Dial {
+    /// Connects. `open` is held while the line is open.
+    pub(super) async fn dial(&self, open: Rc<DropGuard>) -> Result<Rc<Line>, CallError> {
+        let failed = |reason: String| CallError::Connect {
+            address: self.address.to_string(),
+            reason,
+        };
+        let limit = self.limits.connect;
+        let opened = tokio::time::timeout(limit, async {
+            let stream = Stream::connect(&self.address, &self.trust).await?;
+            let (mut read, mut write) = network::split(stream);
+            if let Some(name) = &self.connect {
+                opening::connect(&mut read, &mut write, name)
+                    .await
+                    .map_err(|error| error.to_string())?;
+            }
+            Ok((read, write))
+        });
+        let (read, write) = opened
+            .await
+            .map_err(|_| failed(format!("no answer within {limit:?}")))?
+            .map_err(failed)?;
+        let (mut system, gate) = network::system(read, write, Side::Client, None, &self.limits);
+        let bootstrap = match self.connect {
+            Some(_) => Bootstrap::Fixed(system.bootstrap(Side::Server)),
+            None => Bootstrap::ByName {
+                port: system.bootstrap(Side::Server),
+                known: Known::default(),
+            },
+        };
+        gate.keep(1);
+        let (background, futures) = mpsc::unbounded();
+        let lost = Rc::new(Cell::new(false));
+        let end = End {
+            lost: Rc::clone(&lost),
+            gate: Rc::clone(&gate),
+            _open: open,
+        };
+        tokio::task::spawn_local(drive(system, futures, end));
+        Ok(Rc::new(Line {
+            bootstrap,
+            background,
+            lost,
+            gate,
+        }))
+    }
+}
+
+impl Line {
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.get()
+    }
+
+    pub(crate) fn gate(&self) -> &Rc<Gate> {
+        &self.gate
+    }
+
+    /// Hands a future to the line's task. Without one, when the line is lost, it is dropped.
+    pub(crate) fn background(&self, future: LocalBoxFuture<'static, ()>) {
+        let _ = self.background.unbounded_send(future);
+    }
+
+    /// Forgets an entrypoint, when called: one that could not be had stays broken, and what refused it
+    /// may have passed. It does not hold the line.
+    pub(crate) fn forget_entrypoint(&self, name: &Rc<str>) -> impl FnOnce() + use<> {
+        let known = match &self.bootstrap {
+            Bootstrap::ByName { known, .. } => Rc::downgrade(known),
+            Bootstrap::Fixed(_) => Weak::new(),
+        };
+        let name = Rc::clone(name);
+        move || {
+            let known = known.upgrade();
+            // Dropped outside of the borrow.
+            drop(known.and_then(|known| known.borrow_mut().remove(&*name)));
+        }
+    }
+
+    /// Whether the callee answers here what it was asked elsewhere. Who has too many connections closes one
+    /// only after it was made.
+    pub(super) async fn takes_over(&self, from: &Self) -> Result<(), CallError> {
+        let (Bootstrap::ByName { port, .. }, Bootstrap::ByName { known, .. }) =
+            (&self.bootstrap, &from.bootstrap)
+        else {
+            // It answered the opening.
+            return Ok(());
+        };
+        let name = known.borrow().keys().next().cloned().unwrap_or_default();
+        let answer = ask(port, &name).send().promise.await;
+        match answer.map_err(CallError::from) {
+            Err(error @ CallError::Disconnected(_)) => Err(error),
+            // Whatever it said.
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn entrypoint(&self, name: &str) -> workerd_bootstrap::Client {
+        let (port, known) = match &self.bootstrap {
+            Bootstrap::Fixed(bootstrap) => return bootstrap.clone(),
+            Bootstrap::ByName { port, known } => (port, known),
+        };
+        if let Some(entrypoint) = known.borrow().get(name) {
+            return entrypoint.clone();
+        }
+        let entrypoint = ask(port, name).send().pipeline.get_entrypoint();
+        let mut known = known.borrow_mut();
+        if known.len() >= MAX_KNOWN {
+            known.clear();
+        }
+        known.insert(name.to_owned(), entrypoint.clone());
+        // And the bootstrap.
+        self.gate.keep(known.len() + 1);
+        entrypoint
+    }
+}
+
+type Entrypoint = Request<get_entrypoint_params::Owned, get_entrypoint_results::Owned>;
+
+/// Asks for an entrypoint by its name, `service` or `service#Entrypoint`.
+fn ask(port: &workerd_debug_port::Client, name: &str) -> Entrypoint {
+    let (service, entrypoint) = name.split_once('#').unwrap_or((name, ""));
+    let mut request = port.get_entrypoint_request();
+    request.get().set_service(service);
+    if !entrypoint.is_empty() {
+        request.get().set_entrypoint(entrypoint);
+    }
+    request
+}
+
+/// What ends with a line, however that ends.
+struct End {
+    lost: Rc<Cell<bool>>,
+    gate: Rc<Gate>,
+    _open: Rc<DropGuard>,
+}
+
+impl End {
+    fn now(&self) {
+        self.lost.set(true);
+        self.gate.end();
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.now();
+    }
+}
+
+/// The line's task: the RPC system, and what runs beside it. Ends when the line is lost or nobody holds
+/// it any more.
+async fn drive(
+    system: RpcSystem<Side>,
+    mut futures: mpsc::UnboundedReceiver<LocalBoxFuture<'static, ()>>,
+    end: End,
+) {
+    let disconnector = system.get_disconnector();
+    let mut system = tokio::task::spawn_local(system);
+    let mut background = FuturesUnordered::new();
+    let mut held = true;
+    loop {
+        tokio::select! {
+            _ = &mut system => return,
+            next = futures.next(), if held => match next {
+                Some(future) => background.push(future),
+                None => held = false,
+            },
+            Some(()) = background.next(), if !background.is_empty() => {}
+        }
+        if !held && background.is_empty() {
+            break;
+        }
+    }
+    end.now();
+    // A peer that does not read must not keep us: what is queued for it has a second.
+    let _ = tokio::time::timeout(Duration::from_secs(1), disconnector).await;
+    system.abort();
+}

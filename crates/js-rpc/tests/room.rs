@@ -1,0 +1,304 @@
+//! More calls than a connection takes at once: ours wait for room, in order, within their deadlines.
+
+mod common;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use common::relay::Relay;
+use common::{BINDING, SOON, a_while, all, serve, service, socket_dir, unix};
+use js_rpc::{
+    Args, CallError, ConnectOptions, Connection, Context, NetworkLimits, NetworkStats, Proxy,
+    Reason, RpcLimits, Server, Service, ServiceResult, Stub, async_trait, reply,
+};
+use tokio::sync::Notify;
+
+/// Questions at once; a call that opens a session is three.
+const MARK: usize = 12;
+
+/// Calls that have their sessions and wait for their results, when two questions are the connection's own and
+/// there is no room for three more.
+const FULL: usize = MARK - 2 - 2;
+
+fn limits() -> RpcLimits {
+    RpcLimits {
+        call: SOON,
+        network: NetworkLimits {
+            in_flight: MARK,
+            waiting: 100,
+            ..NetworkLimits::default()
+        },
+        ..RpcLimits::default()
+    }
+}
+
+/// What a callee does, and what the test sees of it.
+#[derive(Default)]
+struct Seen {
+    began: RefCell<Vec<i64>>,
+    now: Cell<usize>,
+    most: Cell<usize>,
+    go: Notify,
+}
+
+struct Busy(Rc<Seen>);
+
+#[async_trait(?Send)]
+impl Service for Busy {
+    async fn call(&self, method: &str, args: Args, _cx: &Context) -> ServiceResult {
+        let number: i64 = args.first::<Option<i64>>()?.unwrap_or_default();
+        let Self(seen) = self;
+        seen.began.borrow_mut().push(number);
+        seen.now.set(seen.now.get() + 1);
+        seen.most.set(seen.most.get().max(seen.now.get()));
+        match method {
+            "wait" => seen.go.notified().await,
+            "make" => {
+                let stub = Stub::new(Self(Rc::clone(seen)));
+                seen.now.set(seen.now.get() - 1);
+                return reply(&stub);
+            }
+            _ => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+        seen.now.set(seen.now.get() - 1);
+        reply(&number)
+    }
+}
+
+struct World {
+    connection: Connection,
+    seen: Rc<Seen>,
+    /// What the callee refused.
+    callee: NetworkStats,
+    relay: Relay,
+    #[allow(dead_code, reason = "held for its drop")]
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = socket_dir();
+        let seen = Rc::new(Seen::default());
+        let limited = limits();
+        let callee = limited.network.stats.clone();
+        let server = Server::new().service(BINDING, Busy(Rc::clone(&seen)));
+        let address = serve(server.limits(limited), &unix(&dir, "callee")).await;
+        let relay = Relay::to(&address, &dir).await;
+        let options = ConnectOptions {
+            limits: limits(),
+            ..ConnectOptions::default()
+        };
+        let connection = Connection::connect(&relay.address, options).await.unwrap();
+        Self {
+            connection,
+            seen,
+            callee,
+            relay,
+            dir,
+        }
+    }
+
+    /// Takes all of the room, with calls that are held until they are let go.
+    async fn fill(&self) -> Vec<js_rpc::PendingCall> {
+        let calls = (0..FULL).map(|_| self.call("wait", 0)).collect();
+        let full = async {
+            while self.seen.now.get() < FULL {
+                a_while().await;
+            }
+        };
+        tokio::time::timeout(SOON, full)
+            .await
+            .expect("there is room for these");
+        calls
+    }
+
+    fn call(&self, method: &str, number: i64) -> js_rpc::PendingCall {
+        let binding = self.connection.binding(BINDING);
+        binding.call(method, (number,)).send()
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn calls_beyond_the_mark_wait_for_room_and_keep_their_order() {
+    let world = World::new().await;
+    let calls: Vec<_> = (0..60).map(|n| world.call("run", n)).collect();
+    for (n, outcome) in all(calls).await.into_iter().enumerate() {
+        assert_eq!(outcome.unwrap().parse::<usize>().unwrap(), n);
+    }
+    assert_eq!(*world.seen.began.borrow(), (0..60).collect::<Vec<_>>());
+    assert!(world.seen.most.get() <= MARK, "{}", world.seen.most.get());
+    assert_eq!(world.callee.count(Reason::InFlight), 0, "none is refused");
+}
+
+#[tokio::test(flavor = "local")]
+async fn calls_of_a_stub_wait_as_well() {
+    let world = World::new().await;
+    let made: Stub = world.call("make", 0).await.unwrap().parse().unwrap();
+    let calls: Vec<_> = (0..60).map(|n| made.call("run", (n,)).send()).collect();
+    for outcome in all(calls).await {
+        outcome.unwrap();
+    }
+    assert_eq!(world.callee.count(Reason::InFlight), 0, "none is refused");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_call_that_is_dropped_while_it_waits_gives_up_its_turn() {
+    let world = World::new().await;
+    let first = world.fill().await;
+    let waiting: Vec<_> = (4..40).map(|n| world.call("run", n)).collect();
+    a_while().await;
+    // The one that is dropped last was let in by the one before it.
+    let (dropped, kept): (Vec<_>, Vec<_>) =
+        waiting.into_iter().zip(4..).partition(|(_, n)| n % 3 > 0);
+    drop(dropped);
+    drop(first);
+    for (call, n) in kept {
+        assert_eq!(call.await.unwrap().parse::<i32>().unwrap(), n);
+    }
+    let began = world.seen.began.borrow().clone();
+    assert!(began[FULL..].iter().all(|n| n % 3 == 0), "{began:?}");
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_wait_counts_for_the_deadline_and_has_a_bound() {
+    let world = World::new().await;
+    let binding = world.connection.binding(BINDING);
+    let blocking = world.fill().await;
+    let short = binding
+        .call("run", (9,))
+        .deadline(Duration::from_millis(30));
+    let error = short.await.unwrap_err();
+    assert!(matches!(error, CallError::Deadline(_)), "{error:?}");
+    let waiting: Vec<_> = (0..101).map(|n| world.call("run", n)).collect();
+    let outcomes = async {
+        a_while().await;
+        world.seen.go.notify_waiters();
+        all(waiting).await
+    };
+    let (mut outcomes, blocked) = tokio::join!(outcomes, all(blocking));
+    assert!(blocked.iter().all(Result::is_ok), "{blocked:?}");
+    assert!(!world.seen.began.borrow().contains(&999));
+    // So many may wait, and not one more.
+    let refused = outcomes.pop().unwrap().unwrap_err();
+    assert!(matches!(refused, CallError::Overloaded(_)), "{refused:?}");
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+}
+
+#[tokio::test(flavor = "local")]
+async fn what_waits_when_the_connection_is_lost_fails_at_once() {
+    let world = World::new().await;
+    let calls: Vec<_> = (0..20).map(|n| world.call("wait", n)).collect();
+    let pipelined = calls[19].pipelined().expect("a result ahead");
+    let on_it = pipelined.call("run", (1,)).send();
+    a_while().await;
+    world.relay.cut();
+    let ended = tokio::time::timeout(SOON / 2, futures::future::join(all(calls), on_it));
+    let (outcomes, on_it) = ended.await.expect("nobody waits");
+    for outcome in outcomes {
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, CallError::Disconnected(_)), "{error:?}");
+    }
+    on_it.unwrap_err();
+    assert!(world.seen.most.get() <= FULL, "the others did not run");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_result_ahead_of_a_call_that_waits_can_be_called() {
+    let world = World::new().await;
+    let blocking = world.fill().await;
+    let made = world.call("make", 4);
+    let ahead = made.pipelined().expect("a result ahead");
+    let called = ahead.call("run", (5,)).send();
+    a_while().await;
+    assert!(!world.seen.began.borrow().contains(&4), "it waits");
+    let go = async {
+        world.seen.go.notify_waiters();
+    };
+    let (made, called, blocked, ()) = tokio::join!(made, called, all(blocking), go);
+    made.unwrap();
+    assert_eq!(called.unwrap().parse::<i32>().unwrap(), 5);
+    assert!(blocked.iter().all(Result::is_ok));
+}
+
+#[tokio::test(flavor = "local")]
+async fn callers_of_a_proxy_share_its_room_and_none_is_refused() {
+    let dir = socket_dir();
+    let seen = Rc::new(Seen::default());
+    let limited = limits();
+    let callee = limited.network.stats.clone();
+    let server = Server::new().service(BINDING, Busy(Rc::clone(&seen)));
+    let back = serve(server.limits(limited), &unix(&dir, "callee")).await;
+    let proxy = Proxy::new(back, BINDING, ConnectOptions::default());
+    let front = Server::new().proxy(BINDING, proxy).limits(limits());
+    let front = serve(front, &unix(&dir, "proxy")).await;
+    let mut calls = Vec::new();
+    for _ in 0..6 {
+        let options = ConnectOptions {
+            limits: limits(),
+            ..ConnectOptions::default()
+        };
+        let connection = Connection::connect(&front, options).await.unwrap();
+        let binding = connection.binding(BINDING);
+        calls.extend((0..20).map(|n| binding.call("run", (n,)).send()));
+    }
+    for outcome in all(calls).await {
+        outcome.unwrap();
+    }
+    assert_eq!(seen.began.borrow().len(), 120);
+    assert_eq!(callee.count(Reason::InFlight), 0, "none is refused");
+}
+
+/// Calls the service that called it, as often as it is told.
+struct Deeper(Stub, Cell<u32>);
+
+#[async_trait(?Send)]
+impl Service for Deeper {
+    async fn call(&self, _method: &str, _args: Args, _cx: &Context) -> ServiceResult {
+        let left = self.1.get();
+        if left == 0 {
+            return reply(&0);
+        }
+        self.1.set(left - 1);
+        self.0.call("run", (1,)).await?;
+        reply(&left)
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_call_that_the_peer_waits_for_does_not_wait() {
+    let dir = socket_dir();
+    let calls_back =
+        service(
+            async |_: &str, args: Args, _: &Context| match args.stubs.into_iter().next() {
+                Some(stub) => Ok(stub.call("any", ()).await?.into_payload()),
+                None => reply(&1),
+            },
+        );
+    let makes = service(
+        async move |method: &str, args: Args, cx: &Context| match method {
+            "make" => reply(&Stub::new(service(async |_: &str, _, _: &Context| {
+                reply(&1)
+            }))),
+            _ => calls_back.call(method, args, cx).await,
+        },
+    );
+    let address = serve(Server::new().service(BINDING, makes), &unix(&dir, "callee")).await;
+    let options = ConnectOptions {
+        limits: limits(),
+        ..ConnectOptions::default()
+    };
+    let connection = Connection::connect(&address, options).await.unwrap();
+    let binding = connection.binding(BINDING);
+    let made: Stub = binding.call("make", ()).await.unwrap().parse().unwrap();
+    // All of the room is taken by calls that wait for what they call back, which calls on.
+    let calls = (0..40).map(|_| {
+        let back = Stub::new(Deeper(made.clone(), Cell::new(1)));
+        binding.call("run", (back,)).send()
+    });
+    let began = std::time::Instant::now();
+    for outcome in all(calls).await {
+        outcome.unwrap();
+    }
+    assert!(began.elapsed() < SOON / 2, "nobody waited for a deadline");
+}
