@@ -125,6 +125,12 @@ pub struct LimitArgs {
     #[arg(long = "limit-in-flight", value_name = "N", env = "BINDING_SPAN_LIMIT_IN_FLIGHT", value_parser = cli::positive::<usize>, hide_short_help = true)]
     in_flight: Option<usize>,
 
+    /// Calls of ours that wait for room on a connection; 16384 by default
+    ///
+    /// We keep to the same number of unfinished calls; further ones wait, and beyond this fail.
+    #[arg(long = "limit-waiting", value_name = "N", env = "BINDING_SPAN_LIMIT_WAITING", value_parser = cli::positive::<usize>, hide_short_help = true)]
+    waiting: Option<usize>,
+
     /// Bytes of calls that have not returned; 16MiB by default
     ///
     /// And of results that the peer keeps for pipelining. One call alone may have more.
@@ -189,6 +195,13 @@ pub struct LimitArgs {
     /// Each leaves an entry behind for as long as the connection lasts. Sessions that are open keep it.
     #[arg(long = "limit-recycle", value_name = "N", env = "BINDING_SPAN_LIMIT_RECYCLE", value_parser = cli::positive::<usize>, hide_short_help = true)]
     recycle: Option<usize>,
+
+    /// Calls that we gave up after which we connect anew; 2048 by default
+    ///
+    /// Less than the other side's limit-recycle. New sessions use the new connection; the old one lasts as
+    /// long as what is held through it.
+    #[arg(long = "limit-renew", value_name = "N", env = "BINDING_SPAN_LIMIT_RENEW", value_parser = cli::positive::<usize>, hide_short_help = true)]
+    renew: Option<usize>,
 
     /// Cancelled calls after which a connection is closed; 32768 by default
     ///
@@ -257,6 +270,7 @@ impl LimitArgs {
             max_queued: bytes(self.max_queued, limits.max_queued),
             max_queued_replies: self.max_queued_replies.unwrap_or(limits.max_queued_replies),
             in_flight: self.in_flight.unwrap_or(limits.in_flight),
+            waiting: self.waiting.unwrap_or(limits.waiting),
             in_flight_bytes: bytes(self.in_flight_bytes, limits.in_flight_bytes),
             questions: self.questions.unwrap_or(limits.questions),
             pipeline_depth: self.pipeline_depth.unwrap_or(limits.pipeline_depth),
@@ -267,6 +281,7 @@ impl LimitArgs {
             promises: self.promises.unwrap_or(limits.promises),
             promise_depth: self.promise_depth.unwrap_or(limits.promise_depth),
             recycle: self.recycle.unwrap_or(limits.recycle),
+            renew: self.renew.unwrap_or(limits.renew),
             cancelled: self.cancelled.unwrap_or(limits.cancelled),
             reason_bytes: bytes(self.reason_bytes, limits.reason_bytes),
             stats: limits.stats,
