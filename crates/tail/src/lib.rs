@@ -57,7 +57,7 @@ pub use event::{Diagnostic, Event, EventKind, Onset, OnsetInfo, StreamContext};
 pub use feed::{EventSink, Feed, FeedStats};
 pub use invocation::FeedLimits;
 pub use json::{InvalidLine, MAX_LINE};
-pub use json_lines::JsonLines;
+pub use json_lines::{JsonLines, Rotation};
 pub use queue::{QueueLimits, Subscription, queue};
 pub use recorder::{FinishedSpan, Recorder, SpanError};
 pub use text::{escape, human_duration};

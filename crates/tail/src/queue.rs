@@ -55,6 +55,8 @@ struct State {
     waiting: bool,
     /// Somebody waits for `done`: hurry.
     hurry: usize,
+    /// The reader has something else to do.
+    poked: bool,
     closed: bool,
     /// Events put in and events finished, ever.
     put: u64,
@@ -143,7 +145,7 @@ impl Queue {
     }
 
     /// Takes up to `max` events into `batch`, the first as soon as there is one, the others if they
-    /// come within `linger`. `false`: the queue is closed and empty.
+    /// come within `linger`; none if it was poked. `false`: the queue is closed and empty.
     pub(crate) fn take_batch(
         &self,
         batch: &mut Vec<Arc<Event>>,
@@ -151,7 +153,7 @@ impl Queue {
         linger: Duration,
     ) -> bool {
         let mut state = self.lock();
-        while state.events.is_empty() {
+        while state.events.is_empty() && !state.poked {
             if state.closed {
                 return false;
             }
@@ -162,7 +164,9 @@ impl Queue {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         state.waiting = false;
-        if !linger.is_zero() && !state.closed && state.hurry == 0 && state.events.len() < max {
+        let poked = std::mem::take(&mut state.poked);
+        let hurry = state.closed || poked || state.hurry > 0;
+        if !linger.is_zero() && !hurry && state.events.len() < max {
             let waited = self.ready.wait_timeout(state, linger);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -173,6 +177,12 @@ impl Queue {
             batch.push(event);
         }
         true
+    }
+
+    /// Has the reader look up from waiting, without an event.
+    pub(crate) fn poke(&self) {
+        self.lock().poked = true;
+        self.ready.notify_one();
     }
 
     /// The reader is done with `n` more events.
