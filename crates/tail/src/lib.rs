@@ -44,9 +44,13 @@
 
 mod event;
 mod feed;
+mod follow;
+mod history;
 mod invocation;
 mod json;
 mod json_lines;
+mod notice;
+mod paint;
 mod queue;
 mod recorder;
 mod text;
@@ -55,9 +59,14 @@ pub mod wire;
 
 pub use event::{Diagnostic, Event, EventKind, Onset, OnsetInfo, StreamContext};
 pub use feed::{EventSink, Feed, FeedStats};
+pub use follow::{AttributeFilter, Filter, LineStyle, Passed, Selection, SpanLines};
+pub use history::{
+    Batch, Begun, History, HistoryLimits, HistoryReader, HistoryStats, Since, Start,
+};
 pub use invocation::FeedLimits;
 pub use json::{InvalidLine, MAX_LINE};
 pub use json_lines::{JsonLines, Rotation};
+pub use notice::{FeedLine, Notice};
 pub use queue::{QueueLimits, Subscription, queue};
 pub use recorder::{FinishedSpan, Recorder, SpanError};
 pub use text::{escape, human_duration};

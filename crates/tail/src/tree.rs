@@ -3,7 +3,6 @@
 //! How it looks is in `tree/render.rs`, what an event does to a node in `tree/collect.rs`.
 
 mod collect;
-mod paint;
 mod render;
 
 use std::borrow::Cow;

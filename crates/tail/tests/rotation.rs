@@ -197,7 +197,7 @@ fn a_file_that_was_moved_is_opened_again_when_told_and_by_itself() {
     until(|| path.exists());
     work(&feed, 2, 2);
     assert!(lines.flush(LONG));
-    assert_eq!(events(&[path.clone()]).len(), 5);
+    assert_eq!(events(std::slice::from_ref(&path)).len(), 5);
 
     // Nobody says anything now.
     let second = dir.path().join("second");
@@ -228,7 +228,7 @@ fn a_moved_file_that_cannot_be_made_again_stays_in_use_and_a_removed_one_costs_l
     work(&feed, 2, 2);
     assert!(lines.flush(LONG));
     assert_eq!(lines.failed(), 0);
-    assert_exactly_once(&events(&[moved.clone()]), 2, 5);
+    assert_exactly_once(&events(std::slice::from_ref(&moved)), 2, 5);
 
     fs::remove_file(&moved).unwrap();
     lines.reopen();
@@ -261,7 +261,7 @@ fn a_full_file_that_cannot_be_put_aside_grows_and_is_put_aside_later() {
         work(&feed, n, 2);
     }
     assert!(lines.flush(LONG));
-    assert_exactly_once(&events(&[path.clone()]), 20, 5);
+    assert_exactly_once(&events(std::slice::from_ref(&path)), 20, 5);
     fs::remove_dir_all(&blocked).unwrap();
     let mut n = 20;
     until(|| {

@@ -6,9 +6,9 @@ use std::collections::HashSet;
 use binding_span::wire::DROPPED_KEY;
 use binding_span::{Attribute, AttributeValue};
 
-use super::paint::Paint;
 use super::{Arranged, Key, Node, Tree, TreeStyle};
 use crate::ERROR_TYPE;
+use crate::paint::Paint;
 use crate::text::{self, grouped, human_duration};
 
 /// Attributes of a span that are shown unless verbose.
