@@ -16,6 +16,7 @@ pub mod listen;
 pub mod log;
 pub mod signals;
 pub mod systemd;
+pub mod tail_args;
 pub mod tail_from;
 pub mod tail_to;
 pub mod telemetry;

@@ -1,14 +1,15 @@
 //! Where spans go: tail events to a file, to the standard error stream or to a peer. Log lines are
 //! [`log`](crate::log)'s.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use binding_span::{Sinks, SpanSink};
 use js_rpc::{Address, Trust};
-use tail::{EventSink, Feed, JsonLines, QueueLimits, Recorder};
+use tail::{EventSink, Feed, JsonLines, QueueLimits, Recorder, Rotation};
 
 use crate::exit::Failure;
 use crate::tail_to::TailSender;
@@ -20,6 +21,8 @@ pub enum TailTo {
     Stderr,
     /// Appended to this file.
     File(PathBuf),
+    /// Appended to this file, which is put aside when it is full.
+    Rotated(PathBuf, Rotation),
 }
 
 impl FromStr for TailTo {
@@ -85,13 +88,11 @@ impl Telemetry {
             None => self,
             Some(TailTo::Stderr) => self.lines(JsonLines::stderr()),
             Some(TailTo::File(path)) => {
-                let lines = JsonLines::file(path).map_err(|error| {
-                    Failure::Config(format!(
-                        "cannot write tail events to {}: {error}; choose a file that this user may write",
-                        path.display()
-                    ))
-                })?;
-                self.lines(lines)
+                self.lines(JsonLines::file(path).map_err(|error| unusable(path, &error))?)
+            }
+            Some(TailTo::Rotated(path, rotation)) => {
+                let lines = JsonLines::rotating(path, *rotation);
+                self.lines(lines.map_err(|error| unusable(path, &error))?)
             }
         })
     }
@@ -151,6 +152,13 @@ impl Telemetry {
         self.sinks.clone().into()
     }
 
+    /// Opens the file of tail events by its path again, if there is one: somebody moved it away.
+    pub fn reopen(&self) {
+        if let Some(lines) = &self.lines {
+            lines.reopen();
+        }
+    }
+
     /// Writes what was reported and not written yet.
     pub fn finish(&self) {
         if let Some(lines) = &self.lines {
@@ -160,6 +168,13 @@ impl Telemetry {
             sender.flush(FLUSH);
         }
     }
+}
+
+fn unusable(path: &Path, error: &io::Error) -> Failure {
+    Failure::Config(format!(
+        "cannot write tail events to {}: {error}; choose a file that this user may write",
+        path.display()
+    ))
 }
 
 /// How long the end of a program waits for its tail: a file system that hangs must not hang us.

@@ -12,7 +12,7 @@ use crate::door::{AdmitArgs, IdentityArgs};
 use crate::limits::LimitArgs;
 use crate::listen::Endpoint;
 use crate::log::LogArgs;
-use crate::telemetry::TailTo;
+use crate::tail_args::TailArgs;
 
 /// Serve bindings over Cap'n Proto RPC, and name and tag the spans of those who call them.
 #[derive(Debug, Clone, Parser)]
@@ -64,9 +64,9 @@ pub struct CalleeArgs {
     #[arg(long = "d1-create", env = "BINDING_SPAN_D1_CREATE", value_parser = FalseyValueParser::new())]
     pub create: bool,
 
-    /// Append tail events of our own spans, as JSON lines, to a file or to stderr
-    #[arg(long, value_name = "FILE|stderr", env = "BINDING_SPAN_TAIL")]
-    pub tail: Option<TailTo>,
+    /// Where tail events of our own spans go.
+    #[command(flatten)]
+    pub tail: TailArgs,
 
     /// How long calls in flight may take to finish when stopping
     #[arg(long, value_name = "TIME", default_value = "10s", env = "BINDING_SPAN_DRAIN", value_parser = cli::duration)]

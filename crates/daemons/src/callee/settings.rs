@@ -46,7 +46,7 @@ impl Config {
             databases: databases(args.databases, args.create, file.as_ref())?,
             listen: args.listen,
             log: args.log,
-            tail: args.tail,
+            tail: args.tail.to()?,
         };
         let lacks = |what: &str| Err(Failure::Config(what.into()));
         if config.databases.is_empty() {

@@ -13,7 +13,8 @@ use crate::door::{AdmitArgs, IdentityArgs, TrustArgs};
 use crate::limits::LimitArgs;
 use crate::listen::Endpoint;
 use crate::log::LogArgs;
-use crate::telemetry::{TailPeer, TailTo};
+use crate::tail_args::TailArgs;
+use crate::telemetry::TailPeer;
 
 /// The command line of `caller serve`.
 #[derive(Debug, Clone, Args)]
@@ -73,9 +74,9 @@ pub struct ServeArgs {
     #[arg(long, value_name = "HOST", env = "BINDING_SPAN_HTTP_HOST", value_delimiter = ',', value_parser = settings::host)]
     pub(super) http_host: Vec<String>,
 
-    /// Append tail events, as JSON lines, to a file or to stderr
-    #[arg(long, value_name = "FILE|stderr", env = "BINDING_SPAN_TAIL")]
-    pub(super) tail: Option<TailTo>,
+    /// Where tail events go.
+    #[command(flatten)]
+    pub(super) tail: TailArgs,
 
     /// Deliver tail events to a Worker's tailStream(), or to another caller
     ///

@@ -35,7 +35,7 @@ impl Config {
             admission: admit.admission(&who)?,
             trust: to.trust(&who, admit.insecure)?,
             log: args.log,
-            tail: args.tail,
+            tail: args.tail.to()?,
             tail_to: args.tail_to,
             tail_from: args.tail_from,
             http: args.http.map(|address| HttpConfig {

@@ -1,0 +1,62 @@
+//! The settings of a daemon's tail in a file: where, how large, how many.
+
+use clap::Args;
+use tail::Rotation;
+
+use crate::cli::{self, Size};
+use crate::exit::Failure;
+use crate::telemetry::TailTo;
+
+/// Where tail events are written.
+#[derive(Debug, Clone, Args)]
+pub struct TailArgs {
+    /// Append tail events, as JSON lines, to a file or to stderr
+    #[arg(long, value_name = "FILE|stderr", env = "BINDING_SPAN_TAIL")]
+    tail: Option<TailTo>,
+
+    /// Put that file aside when it has SIZE bytes, as FILE.1, FILE.2 and so on; never by default
+    ///
+    /// Between two lines; no event is lost or written twice. Where logrotate does it, leave it out: a file
+    /// that was moved is noticed within a second.
+    #[arg(long, value_name = "SIZE", env = "BINDING_SPAN_TAIL_ROTATE", value_parser = size)]
+    tail_rotate: Option<Size>,
+
+    /// How many files that were put aside are kept
+    #[arg(long, value_name = "N", default_value_t = 5, env = "BINDING_SPAN_TAIL_KEEP", value_parser = cli::positive::<u32>)]
+    tail_keep: u32,
+}
+
+/// The smallest file that is put aside: a few events.
+const SMALLEST: u64 = 4096;
+
+fn size(text: &str) -> Result<Size, String> {
+    match text.parse()? {
+        Size(bytes) if bytes < SMALLEST => {
+            Err("it would be full at once; write 4KiB or more, for instance 64MiB".into())
+        }
+        size => Ok(size),
+    }
+}
+
+impl TailArgs {
+    /// Where events go.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when what is not a file is to be put aside.
+    pub(crate) fn to(self) -> Result<Option<TailTo>, Failure> {
+        let Some(Size(size)) = self.tail_rotate else {
+            return Ok(self.tail);
+        };
+        let keep = self.tail_keep;
+        match self.tail {
+            Some(TailTo::File(path)) => Ok(Some(TailTo::Rotated(path, Rotation { size, keep }))),
+            Some(_) => Err(Failure::Usage(
+                "--tail-rotate is for a file; leave it out, or write --tail FILE".into(),
+            )),
+            None => Err(Failure::Usage(
+                "--tail-rotate says when a file is full, and there is none; write --tail FILE"
+                    .into(),
+            )),
+        }
+    }
+}
