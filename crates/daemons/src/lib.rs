@@ -14,6 +14,7 @@ pub mod exit;
 pub mod limits;
 pub mod listen;
 pub mod log;
+pub mod reload;
 pub mod signals;
 pub mod systemd;
 pub mod tail_args;

@@ -1,12 +1,14 @@
 //! The program `callee`: serves bindings on sockets until it is told to stop.
 
 mod args;
+mod reload;
 mod settings;
 
 use std::ffi::OsString;
 use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bindings::d1::{Database, DatabaseOptions};
@@ -18,6 +20,7 @@ use crate::door::Admission;
 use crate::exit::{self, Failure};
 use crate::listen::{self, Endpoint};
 use crate::log::{self, LogArgs};
+use crate::reload::{Origin, Reloads};
 use crate::signals::Shutdown;
 use crate::systemd::sockets::Sockets;
 use crate::telemetry::{TailTo, Telemetry};
@@ -38,25 +41,43 @@ fn start(said: &LogArgs, sockets: Result<Sockets, Failure>) -> Result<(), Failur
     let line: Vec<OsString> = std::env::args_os().collect();
     let configured = configured(&line);
     // What is wrong with the file is said as the command line says.
-    let log = configured.as_ref().map_or(said, |(config, _)| &config.log);
+    let log = configured.as_ref().map_or(said, |all| &all.config.log);
     log.start()?;
-    let ((config, check), sockets) = (configured?, sockets?);
-    if check {
-        return config.databases.iter().try_for_each(DatabaseConfig::check);
+    let (configured, sockets) = (configured?, sockets?);
+    if configured.check {
+        let mut databases = configured.config.databases.iter();
+        return databases.try_for_each(DatabaseConfig::check);
     }
-    runtime::block_on(serve(config, sockets))
+    runtime::block_on(serve(configured, sockets))
+}
+
+/// What command line, variables and file say, and whether it is only to be checked.
+struct Configured {
+    config: Config,
+    check: bool,
+    origin: Origin,
 }
 
 /// Reads what `line`, the command line, and the variables and the file say.
-fn configured(line: &[OsString]) -> Result<(Config, bool), Failure> {
+fn configured(line: &[OsString]) -> Result<Configured, Failure> {
     let loaded = config::load::<CalleeArgs>(&CalleeArgs::command(), &[], line, settings::PLAN)?;
     let check = loaded.args.check_config;
+    let origin = Origin {
+        line: line.to_vec(),
+        has_file: loaded.file.is_some(),
+        values: loaded.values.clone(),
+    };
     let config = Config::new(loaded)?;
     listen::check(&config.listen, &config.served(), &config.admission)?;
-    Ok((config, check))
+    Ok(Configured {
+        config,
+        check,
+        origin,
+    })
 }
 
-async fn serve(config: Config, mut sockets: Sockets) -> Result<(), Failure> {
+async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failure> {
+    let Configured { config, origin, .. } = configured;
     let shutdown = Shutdown::install("callee", config.limits.drain)?;
     let (endpoints, admission) = (config.listen.clone(), config.admission.clone());
     let callee = Callee::open(config)?;
@@ -64,7 +85,9 @@ async fn serve(config: Config, mut sockets: Sockets) -> Result<(), Failure> {
     let listeners = listen::bind(&endpoints, &known, &admission, &mut sockets).await?;
     callee.announce(&listeners);
     tokio::task::spawn_local(systemd::watchdog());
-    callee.run(listeners, shutdown.requested()).await
+    let hangups = shutdown.hangups();
+    let reloads = Reloads { hangups, origin };
+    callee.run(listeners, reloads, shutdown.requested()).await
 }
 
 /// What a callee serves, and how.
@@ -104,6 +127,11 @@ pub struct DatabaseConfig {
 }
 
 impl DatabaseConfig {
+    /// Whether both are the same binding on the same file.
+    fn is_same(&self, other: &Self) -> bool {
+        self.binding == other.binding && self.path == other.path
+    }
+
     /// Whether its file can be there, without opening it.
     fn check(&self) -> Result<(), Failure> {
         match self.create || self.path.is_file() {
@@ -122,6 +150,7 @@ pub struct Callee {
     databases: Vec<(DatabaseConfig, Database)>,
     telemetry: Telemetry,
     limits: RpcLimits,
+    log: LogArgs,
 }
 
 impl Callee {
@@ -131,20 +160,12 @@ impl Callee {
     /// [`Failure::Config`] says what cannot be opened and why.
     pub fn open(config: Config) -> Result<Self, Failure> {
         let telemetry = Telemetry::new().tail(config.tail.as_ref())?;
-        let databases = config.databases.into_iter().map(|database| {
-            let options = DatabaseOptions {
-                create: database.create,
-                ..DatabaseOptions::default()
-            };
-            match Database::open(&database.path, options) {
-                Ok(open) => Ok((database, open)),
-                Err(error) => Err(Failure::Config(error.to_string())),
-            }
-        });
+        let databases = config.databases.into_iter().map(open);
         Ok(Self {
             databases: databases.collect::<Result<_, _>>()?,
             telemetry,
             limits: config.limits,
+            log: config.log,
         })
     }
 
@@ -156,18 +177,13 @@ impl Callee {
 
     /// Says, a line for each listener, that it is ready.
     fn announce(&self, listeners: &[Listener]) {
-        let served: Vec<String> = self
-            .databases
-            .iter()
-            .map(|(config, _)| format!("{} (D1, {})", config.binding, config.path.display()))
-            .collect();
-        let served = served.join(", ");
+        let served = describe(&self.databases);
         for listener in listeners {
             let at = listen::describe(listener);
-            let line = format!("listening on {at}, serving {served}");
+            let line = format!("listening on {at}, {served}");
             log::say("callee", tracing::Level::INFO, &line);
         }
-        systemd::ready(&format!("serving {served}"));
+        systemd::ready(&served);
     }
 
     /// Serves until `shutdown` completes and the calls in flight are done.
@@ -177,6 +193,7 @@ impl Callee {
     pub async fn run(
         self,
         listeners: Vec<Listener>,
+        reloads: Reloads,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), Failure> {
         let limits = self.limits.clone();
@@ -184,18 +201,45 @@ impl Callee {
         let server = self.databases.iter().fold(server, |server, (config, db)| {
             server.service(&config.binding, db.clone())
         });
+        let (telemetry, databases) = (Rc::new(self.telemetry), Rc::new(self.databases.into()));
+        let serving = reload::Serving {
+            bindings: server.bindings(),
+            databases: Rc::clone(&databases),
+            log: self.log,
+        };
+        let watching = crate::reload::watch(reloads, Rc::clone(&telemetry), serving);
+        let watching = tokio::task::spawn_local(watching);
         let abandoned = server.serve(listeners, shutdown).await;
+        watching.abort();
         if abandoned > 0 {
             let drain = humantime::format_duration(self.limits.drain);
             tracing::warn!("gave up {abandoned} calls that were not done within {drain}");
         }
-        for (_, database) in &self.databases {
+        for (_, database) in databases.take() {
             // A statement that does not end is the system's to end, with the process.
             let _ = tokio::time::timeout(CLOSE, database.close()).await;
         }
-        self.telemetry.finish();
+        telemetry.finish();
         Ok(())
     }
+}
+
+fn open(config: DatabaseConfig) -> Result<(DatabaseConfig, Database), Failure> {
+    let options = DatabaseOptions {
+        create: config.create,
+        ..DatabaseOptions::default()
+    };
+    match Database::open(&config.path, options) {
+        Ok(open) => Ok((config, open)),
+        Err(error) => Err(Failure::Config(error.to_string())),
+    }
+}
+
+fn describe(databases: &[(DatabaseConfig, Database)]) -> String {
+    let each = databases.iter();
+    let each =
+        each.map(|(config, _)| format!("{} (D1, {})", config.binding, config.path.display()));
+    format!("serving {}", each.collect::<Vec<_>>().join(", "))
 }
 
 /// How long a database may take to finish what it is doing once its callers are gone.

@@ -35,7 +35,7 @@ impl Config {
     /// [`Failure::Config`] when the file cannot be used or says too little, [`Failure::Usage`] when the
     /// options contradict each other.
     pub(super) fn new(loaded: Loaded<CalleeArgs>) -> Result<Self, Failure> {
-        let Loaded { args, file } = loaded;
+        let Loaded { args, file, .. } = loaded;
         let limits = RpcLimits {
             drain: args.drain,
             ..RpcLimits::default()

@@ -8,6 +8,7 @@
 mod document;
 mod section;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +45,29 @@ pub(crate) struct Loaded<A> {
     /// The settings; those of the file's top are among them, unless they stand apart.
     pub(crate) args: A,
     pub(crate) file: Option<File>,
+    /// The same settings, as text.
+    pub(crate) values: Values,
+}
+
+/// The values of all options by name, wherever they were said: to see what is another one later.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Values(BTreeMap<String, Vec<OsString>>);
+
+impl Values {
+    fn of(command: &Command, matches: &ArgMatches) -> Self {
+        let said = section::keys(command).map(|(key, arg)| {
+            let values = matches.get_raw(arg.get_id().as_str()).unwrap_or_default();
+            (key.to_owned(), values.map(OsString::from).collect())
+        });
+        Self(said.collect())
+    }
+
+    /// The options that differ, as `--name`.
+    pub(crate) fn differ(&self, other: &Self) -> Vec<String> {
+        let differs = |(key, value): &(&String, &Vec<OsString>)| other.0.get(*key) != Some(*value);
+        let differing = self.0.iter().filter(differs);
+        differing.map(|(key, _)| format!("--{key}")).collect()
+    }
 }
 
 /// Options that only the command line has.
@@ -64,17 +88,18 @@ pub(crate) fn load<A: FromArgMatches>(
     let matches = root.clone().try_get_matches_from(line);
     let matches = matches.map_err(|error| Failure::Usage(usage(&error)))?;
     let said = innermost(&matches, path);
-    let Some(file) = said.get_one::<PathBuf>("config") else {
-        return Ok(Loaded {
-            args: parsed(said)?,
-            file: None,
-        });
-    };
-    let file = File::read(file, plan)?;
     let mut command = root;
     for name in path {
         command = command.find_subcommand(name).unwrap_or(command);
     }
+    let Some(file) = said.get_one::<PathBuf>("config") else {
+        return Ok(Loaded {
+            args: parsed(said)?,
+            file: None,
+            values: Values::of(command, said),
+        });
+    };
+    let file = File::read(file, plan)?;
     let apart = (plan.apart)();
     let counts = |key: &str| match said.value_source(&id_of(command, key)) {
         _ if apart.iter().any(|name| name == key) => false,
@@ -91,9 +116,11 @@ pub(crate) fn load<A: FromArgMatches>(
     let matches = root.clone().try_get_matches_from(all);
     let matches = matches
         .map_err(|error| Failure::Config(format!("{}: {}", file.path.display(), usage(&error))))?;
+    let said = innermost(&matches, path);
     Ok(Loaded {
-        args: parsed(innermost(&matches, path))?,
+        args: parsed(said)?,
         file: Some(file),
+        values: Values::of(command, said),
     })
 }
 

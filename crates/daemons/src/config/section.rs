@@ -241,7 +241,7 @@ impl Kind {
 }
 
 /// The options that a file can have, by name.
-fn keys(command: &Command) -> impl Iterator<Item = (&str, &Arg)> {
+pub(super) fn keys(command: &Command) -> impl Iterator<Item = (&str, &Arg)> {
     command.get_arguments().filter_map(|arg| {
         let key = arg.get_long()?;
         let counts = !COMMAND_LINE.contains(&key) && !arg.is_hide_set();

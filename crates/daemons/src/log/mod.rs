@@ -87,6 +87,19 @@ impl LogArgs {
         }
     }
 
+    /// Whether the filter can be used.
+    ///
+    /// # Errors
+    /// [`Failure::Config`] when it cannot be read.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        self.targets().map(drop)
+    }
+
+    /// Whether other things are logged than `before`.
+    pub(crate) fn differs(&self, before: &Self) -> bool {
+        self.filter != before.filter
+    }
+
     /// Starts a daemon's log.
     ///
     /// # Errors

@@ -15,6 +15,15 @@ pub(crate) fn ready(status: &str) {
     ]);
 }
 
+/// Says that the daemon reads its configuration again; [`ready`] ends that.
+pub(crate) fn reloading() {
+    // Newer managers need the time as well: it tells this reload from an earlier one.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(_) => tell(&[NotifyState::Reloading]),
+    }
+}
+
 /// Says that the daemon finishes what is in flight, and how long that may take.
 pub(crate) fn stopping(within: Duration) {
     let status = format!(

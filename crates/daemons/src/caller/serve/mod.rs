@@ -3,10 +3,12 @@
 mod args;
 mod http;
 mod policy;
+mod reload;
 mod settings;
 
 use std::ffi::OsString;
 use std::future::Future;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ use crate::door::Admission;
 use crate::exit::Failure;
 use crate::listen::{self, Endpoint};
 use crate::log::{self, LogArgs};
+use crate::reload::{Origin, Reloads};
 use crate::signals::Shutdown;
 use crate::systemd::sockets::Sockets;
 use crate::tail_from::TailTaker;
@@ -83,6 +86,11 @@ impl Config {
         let names = self.bindings.iter().map(|bound| bound.name.as_str());
         names.chain(self.tail_from.as_deref()).collect()
     }
+
+    fn describe(&self) -> String {
+        let passed: Vec<String> = self.bindings.iter().map(Bound::describe).collect();
+        format!("passing on {}", passed.join(", "))
+    }
 }
 
 /// What the file may contain besides the options.
@@ -93,15 +101,31 @@ const PLAN: Plan = Plan {
 };
 
 /// Reads what `line`, the command line, and the variables and the file say.
-fn configured(line: &[OsString]) -> Result<(Config, bool), Failure> {
+fn configured(line: &[OsString]) -> Result<Configured, Failure> {
     let loaded = config::load::<ServeArgs>(&CallerArgs::command(), &["serve"], line, PLAN)?;
     let check = loaded.args.check_config;
+    let origin = Origin {
+        line: line.to_vec(),
+        has_file: loaded.file.is_some(),
+        values: loaded.values.clone(),
+    };
     let config = Config::new(loaded)?;
     listen::check(&config.listen, &config.served(), &config.admission)?;
     if let Some(http) = &config.http {
         listen::check_reach(&http.address, config.admission.insecure)?;
     }
-    Ok((config, check))
+    Ok(Configured {
+        config,
+        check,
+        origin,
+    })
+}
+
+/// What command line, variables and file say, and whether it is only to be checked.
+struct Configured {
+    config: Config,
+    check: bool,
+    origin: Origin,
 }
 
 /// Serves as the command line says, of which `said` is how to log.
@@ -109,15 +133,17 @@ pub(super) fn start(said: &LogArgs, sockets: Sockets) -> Result<(), Failure> {
     let line: Vec<OsString> = std::env::args_os().collect();
     let configured = configured(&line);
     // What is wrong with the file is said as the command line says.
-    let log = configured.as_ref().map_or(said, |(config, _)| &config.log);
+    let log = configured.as_ref().map_or(said, |all| &all.config.log);
     log.start()?;
-    match configured? {
-        (_, true) => Ok(()),
-        (config, false) => runtime::block_on(serve(config, sockets)),
+    let configured = configured?;
+    match configured.check {
+        true => Ok(()),
+        false => runtime::block_on(serve(configured, sockets)),
     }
 }
 
-async fn serve(config: Config, mut sockets: Sockets) -> Result<(), Failure> {
+async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failure> {
+    let Configured { config, origin, .. } = configured;
     let shutdown = Shutdown::install("caller", config.limits.drain)?;
     let telemetry = Telemetry::new().tail(config.tail.as_ref())?;
     let telemetry = telemetry.tail_to(config.tail_to.as_ref(), &config.trust)?;
@@ -134,7 +160,10 @@ async fn serve(config: Config, mut sockets: Sockets) -> Result<(), Failure> {
     };
     announce(&listeners, front.as_ref(), &config);
     tokio::task::spawn_local(systemd::watchdog());
-    run(config, telemetry, listeners, front, shutdown.requested()).await
+    let hangups = shutdown.hangups();
+    let reloads = Reloads { hangups, origin };
+    let stop = shutdown.requested();
+    run(config, telemetry, listeners, front, reloads, stop).await
 }
 
 /// Passes calls on until `shutdown` completes and the calls in flight are done.
@@ -146,8 +175,10 @@ pub async fn run(
     telemetry: Telemetry,
     mut listeners: Vec<Listener>,
     front: Option<Front>,
+    reloads: Reloads,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
+    let (limits, telemetry) = (config.limits.clone(), Rc::new(telemetry));
     let quota = Quota::new(&config.limits);
     let server = Server::new()
         .sinks(telemetry.sinks())
@@ -160,6 +191,13 @@ pub async fn run(
         Some(name) => server.tail(name, TailTaker(telemetry.readers())),
         None => server,
     };
+    let serving = reload::Serving {
+        bindings: server.bindings(),
+        deadlines: front.as_ref().map(Front::deadlines),
+        config,
+    };
+    let watching = crate::reload::watch(reloads, Rc::clone(&telemetry), serving);
+    let watching = tokio::task::spawn_local(watching);
     let (stop, stopped) = watch::channel(false);
     let front = front.map(|mut front| {
         listeners.extend(front.inner_door());
@@ -170,12 +208,13 @@ pub async fn run(
         let _ = stop.send(true);
     };
     let abandoned = server.serve(listeners, shutdown).await;
+    watching.abort();
     if let Some(front) = front {
         // The answers to the calls that were let finish are still to be written.
         let _ = tokio::time::timeout(http::ANSWERS, front).await;
     }
     if abandoned > 0 {
-        let drain = humantime::format_duration(config.limits.drain);
+        let drain = humantime::format_duration(limits.drain);
         tracing::warn!("gave up {abandoned} calls that were not done within {drain}");
     }
     telemetry.finish();
@@ -197,16 +236,15 @@ fn proxy(bound: &Bound, config: &Config) -> Proxy {
 }
 
 fn announce(listeners: &[Listener], front: Option<&Front>, config: &Config) {
-    let passed: Vec<String> = config.bindings.iter().map(Bound::describe).collect();
-    let passed = passed.join(", ");
+    let passed = config.describe();
     let rpc = listeners.iter().map(listen::describe);
     let http =
         front.map(|front| format!("{} (HTTP, POST /v1/call/BINDING/METHOD)", front.address()));
     for at in rpc.chain(http) {
-        let line = format!("listening on {at}, passing on {passed}");
+        let line = format!("listening on {at}, {passed}");
         log::say("caller", tracing::Level::INFO, &line);
     }
-    systemd::ready(&format!("passing on {passed}"));
+    systemd::ready(&passed);
 }
 
 impl Bound {

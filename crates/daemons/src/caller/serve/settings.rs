@@ -27,7 +27,7 @@ impl Config {
     /// [`Failure::Config`] when the file cannot be used or says too little, [`Failure::Usage`] when the
     /// options contradict each other.
     pub(super) fn new(loaded: Loaded<ServeArgs>) -> Result<Self, Failure> {
-        let Loaded { args, file } = loaded;
+        let Loaded { args, file, .. } = loaded;
         let (who, to, admit) = (args.identity, args.peers, args.admit);
         let config = Self {
             bindings: bindings(args.bind, &args.policy, file.as_ref())?,

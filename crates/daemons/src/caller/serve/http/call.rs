@@ -40,7 +40,7 @@ impl Calls {
     async fn call(&self, request: Request<Incoming>) -> Result<Vec<u8>, Refusal> {
         let (head, body) = request.into_parts();
         let Wanted { binding, method } = gate::pass(&head, &self.hosts)?;
-        let Some(deadline) = self.deadlines.get(&binding).copied() else {
+        let Some(deadline) = self.deadline(&binding) else {
             return Err(self.unknown(&binding));
         };
         let args = arguments(&receive(body).await?)?;
@@ -63,8 +63,13 @@ impl Calls {
         serde_json::to_vec(&json).map_err(|error| unwritable(&error))
     }
 
+    fn deadline(&self, binding: &str) -> Option<Duration> {
+        self.deadlines.borrow().get(binding).copied()
+    }
+
     fn unknown(&self, binding: &str) -> Refusal {
-        let mut known: Vec<&str> = self.deadlines.keys().map(String::as_str).collect();
+        let deadlines = self.deadlines.borrow();
+        let mut known: Vec<&str> = deadlines.keys().map(String::as_str).collect();
         known.sort_unstable();
         let shown: String = binding.chars().take(80).collect();
         let message = format!(

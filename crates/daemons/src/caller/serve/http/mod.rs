@@ -10,7 +10,7 @@ mod call;
 mod door;
 mod gate;
 
-use std::collections::HashMap;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use self::door::Door;
 use super::Config;
+use super::reload::Deadlines;
 use crate::exit::Failure;
 use crate::http::{self, HttpLimits, gate::Hosts};
 use crate::listen;
@@ -47,7 +48,7 @@ pub struct Front {
 struct Calls {
     hosts: Hosts,
     /// How long a call of each binding may take.
-    deadlines: HashMap<String, Duration>,
+    deadlines: Deadlines,
     door: Door,
 }
 
@@ -77,7 +78,9 @@ impl Front {
                     addresses: false,
                     option: "--http-host",
                 },
-                deadlines: deadlines.map(|b| (b.name.clone(), b.deadline)).collect(),
+                deadlines: Rc::new(RefCell::new(
+                    deadlines.map(|b| (b.name.clone(), b.deadline)).collect(),
+                )),
                 door,
             },
             inner: Some(inner),
@@ -87,6 +90,11 @@ impl Front {
     /// Where it listens.
     pub fn address(&self) -> &Address {
         self.listener.address()
+    }
+
+    /// How long calls may take, to be changed while it answers.
+    pub(super) fn deadlines(&self) -> Deadlines {
+        Rc::clone(&self.calls.deadlines)
     }
 
     /// The listener on which the server has to be for calls to arrive; once.

@@ -1,0 +1,105 @@
+//! What of a callee can change while it serves: its databases, and what it logs.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::rc::Rc;
+
+use bindings::d1::Database;
+use js_rpc::Bindings;
+
+use super::{Configured, DatabaseConfig, configured, describe, open};
+use crate::config::Values;
+use crate::exit::Failure;
+use crate::log::LogArgs;
+use crate::reload::{Reload, named};
+
+/// The databases that are served; those that were removed end with their last session.
+pub(super) type Databases = Rc<RefCell<Vec<(DatabaseConfig, Database)>>>;
+
+/// A callee that serves.
+pub(super) struct Serving {
+    pub(super) bindings: Bindings,
+    pub(super) databases: Databases,
+    pub(super) log: LogArgs,
+}
+
+impl Reload for Serving {
+    fn can_change(&self) -> Vec<String> {
+        ["--d1", "--d1-create", "--log"].map(str::to_owned).into()
+    }
+
+    async fn reload(&mut self, line: &[OsString]) -> Result<(Values, Vec<String>), Failure> {
+        let Configured { config, origin, .. } = configured(line)?;
+        config.log.check()?;
+        let opened = self.open(&config.databases).await?;
+        config.log.change()?;
+        let log = config.log.differs(&self.log);
+        self.log = config.log;
+        let mut changed = self.apply(&config.databases, opened);
+        changed.extend(log.then(|| "another log filter".to_owned()));
+        Ok((origin.values, changed))
+    }
+
+    fn status(&self) -> String {
+        describe(&self.databases.borrow())
+    }
+}
+
+impl Serving {
+    /// Opens those that are not served yet, or from another file.
+    async fn open(
+        &self,
+        now: &[DatabaseConfig],
+    ) -> Result<Vec<(DatabaseConfig, Database)>, Failure> {
+        let is_served = |new: &DatabaseConfig| {
+            let databases = self.databases.borrow();
+            databases.iter().any(|(old, _)| old.is_same(new))
+        };
+        let mut opened = Vec::new();
+        for config in now.iter().filter(|config| !is_served(config)) {
+            let config = config.clone();
+            // It may wait for a lock on the file; calls go on meanwhile.
+            let opening = tokio::task::spawn_blocking(move || open(config));
+            let stopped = |error| Failure::Config(format!("cannot open a database: {error}"));
+            opened.push(opening.await.map_err(stopped)??);
+        }
+        Ok(opened)
+    }
+
+    fn apply(
+        &self,
+        now: &[DatabaseConfig],
+        opened: Vec<(DatabaseConfig, Database)>,
+    ) -> Vec<String> {
+        let (mut added, mut altered, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        let mut databases = self.databases.borrow_mut();
+        databases.retain(|(old, _)| {
+            let stays = now.iter().any(|new| new.binding == old.binding);
+            if !stays {
+                self.bindings.remove(&old.binding);
+                gone.push(old.binding.clone());
+            }
+            stays
+        });
+        for (config, database) in opened {
+            let name = config.binding.clone();
+            self.bindings.service(&name, database.clone());
+            match databases.iter_mut().find(|(old, _)| old.binding == name) {
+                Some(old) => {
+                    *old = (config, database);
+                    altered.push(name);
+                }
+                None => {
+                    databases.push((config, database));
+                    added.push(name);
+                }
+            }
+        }
+        let changed = [
+            named("added", &added),
+            named("changed", &altered),
+            named("removed", &gone),
+        ];
+        changed.into_iter().flatten().collect()
+    }
+}
