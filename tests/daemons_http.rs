@@ -1,84 +1,15 @@
 //! Calls as HTTP: through the caller's own path, and what of it is refused.
 
+mod http;
 mod util;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::thread;
 
+use http::{Http, http_of};
 use rustix::process::Signal;
 use serde_json::{Value as Json, json};
-use util::{Daemon, LIMIT, World, attribute, opened};
-
-/// A status, the head, and the body.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: Json,
-}
-
-/// A connection that stays open between requests.
-struct Http(Box<dyn Stream>);
-
-trait Stream: Read + Write + Send {}
-impl<T: Read + Write + Send> Stream for T {}
-
-impl Http {
-    fn tcp(address: &str) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        Self(Box::new(stream))
-    }
-
-    fn unix(path: &std::path::Path) -> Self {
-        let stream = UnixStream::connect(path).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        Self(Box::new(stream))
-    }
-
-    /// Sends a request as it is.
-    fn send(&mut self, request: &[u8]) -> Answer {
-        self.0.write_all(request).unwrap();
-        self.receive()
-    }
-
-    fn receive(&mut self) -> Answer {
-        let (mut text, mut byte) = (Vec::new(), [0]);
-        while !text.ends_with(b"\r\n\r\n") {
-            self.0.read_exact(&mut byte).expect("an answer");
-            text.extend(byte);
-        }
-        let head = String::from_utf8(text).unwrap().to_lowercase();
-        let length = head.split_once("content-length: ").unwrap().1;
-        let length = length.split_once("\r\n").unwrap().0.parse().unwrap();
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body).unwrap();
-        Answer {
-            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
-            body: serde_json::from_slice(&body).unwrap_or(Json::Null),
-            head,
-        }
-    }
-
-    /// A call as a program makes it, with more headers.
-    fn post(&mut self, path: &str, more: &str, body: &str) -> Answer {
-        let length = body.len();
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{more}\
-             Content-Length: {length}\r\n\r\n{body}"
-        );
-        self.send(request.as_bytes())
-    }
-}
-
-/// Where a caller takes HTTP.
-fn http_of(caller: &mut Daemon) -> String {
-    let line = caller.line("(HTTP, POST /v1/call/BINDING/METHOD)");
-    let at = line.split_once("listening on ").unwrap().1;
-    at.split_once(' ').unwrap().0.to_owned()
-}
+use util::{World, attribute, opened};
 
 fn query(sql: &str) -> String {
     json!([{"queries": [{"sql": sql}]}]).to_string()
@@ -384,6 +315,9 @@ fn bodies_and_heads_have_a_size() {
     assert_eq!(Http::tcp(&address).post(QUERY, "", &whole).status, 200);
     let long = format!("{head}X: {}\r\n\r\n", "x".repeat(70_000));
     assert_eq!(Http::tcp(&address).send(long.as_bytes()).status, 431);
+    let many = format!("[{}0]", "0,".repeat(1 << 20));
+    let answer = Http::tcp(&address).post(QUERY, "", &many);
+    assert_eq!(answer.status, 413, "{answer:?}");
     let deep = format!("[{}{}]", "[".repeat(5000), "]".repeat(5000));
     assert_eq!(Http::tcp(&address).post(QUERY, "", &deep).status, 400);
     assert!(caller.stop().success());

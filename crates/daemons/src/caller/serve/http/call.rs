@@ -5,23 +5,19 @@ use std::time::{Duration, Instant};
 
 use http::header::HeaderName;
 use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body, Bytes, Incoming};
+use hyper::body::Incoming;
 use js_rpc::{Args, CallError, Value};
 use serde_json::Value as Json;
 
 use super::Calls;
 use super::answer::{self, Refusal};
+use super::body::{self, bad};
 use super::door::DoorCall;
 use super::gate::{self, Wanted};
 use crate::http::gate::single;
 use crate::http::{Answer, Handler};
 use binding_span::SpanContext;
 
-/// Bytes of a body: 8 MiB.
-const BODY_BYTES: usize = 8 * 1024 * 1024;
-/// How long a body may take to arrive.
-const BODY: Duration = Duration::from_secs(30);
 /// How much later than where the call arrives its deadline passes here, so that its span says why.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -43,7 +39,7 @@ impl Calls {
         let Some(deadline) = self.deadline(&binding) else {
             return Err(self.unknown(&binding));
         };
-        let args = arguments(&receive(body).await?)?;
+        let args = arguments(&self.bodies.receive(body).await?)?;
         let begun = Instant::now();
         let call = DoorCall {
             binding: &binding,
@@ -92,29 +88,8 @@ fn unwritable(error: &dyn Error) -> Refusal {
     Refusal::new(StatusCode::BAD_GATEWAY, "result", message)
 }
 
-async fn receive(body: Incoming) -> Result<Bytes, Refusal> {
-    // One that says its length needs not to be read to be refused.
-    if body.size_hint().lower() > BODY_BYTES as u64 {
-        return Err(too_long());
-    }
-    let received = tokio::time::timeout(BODY, Limited::new(body, BODY_BYTES).collect()).await;
-    let late = |_| {
-        let message = "the body did not arrive in time";
-        Refusal::new(StatusCode::REQUEST_TIMEOUT, "body", message)
-    };
-    match received.map_err(late)? {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_long()),
-        Err(error) => Err(bad(format!("the body cannot be read: {error}"))),
-    }
-}
-
-fn too_long() -> Refusal {
-    let message = "the body is longer than 8 MiB";
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body", message)
-}
-
 fn arguments(body: &[u8]) -> Result<Args, Refusal> {
+    body::check_values(body)?;
     let json: Json = serde_json::from_slice(body)
         .map_err(|error| bad(format!("the body is not JSON: {error}")))?;
     let Json::Array(arguments) = json else {
@@ -125,10 +100,6 @@ fn arguments(body: &[u8]) -> Result<Args, Refusal> {
             .map_err(|error| bad(format!("argument {} is not a value: {error}", i + 1)))
     });
     Ok(Args::from(values.collect::<Result<Vec<_>, _>>()?))
-}
-
-fn bad(message: impl Into<String>) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "body", message)
 }
 
 /// The span that the call belongs to. One that is not valid is ignored, as the standard asks.

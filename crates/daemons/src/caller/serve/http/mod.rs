@@ -6,6 +6,7 @@
 //! look like in `answer`.
 
 mod answer;
+mod body;
 mod call;
 mod door;
 mod gate;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use js_rpc::{AcceptStats, Acceptor, Address, Listener, Quota};
 use tokio::sync::watch;
 
+use self::body::Bodies;
 use self::door::Door;
 use super::Config;
 use super::reload::Deadlines;
@@ -50,6 +52,7 @@ struct Calls {
     /// How long a call of each binding may take.
     deadlines: Deadlines,
     door: Door,
+    bodies: Bodies,
 }
 
 impl Front {
@@ -82,6 +85,7 @@ impl Front {
                     deadlines.map(|b| (b.name.clone(), b.deadline)).collect(),
                 )),
                 door,
+                bodies: Bodies::default(),
             },
             inner: Some(inner),
         })
