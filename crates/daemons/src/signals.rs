@@ -71,6 +71,14 @@ impl Hangups {
 /// How long a second signal leaves to the sockets' files, which are removed after the first one.
 const REMOVAL: Duration = Duration::from_millis(250);
 
+/// Lets a write fail that would make a file longer than this process may (`ulimit -f`, `LimitFSIZE=`),
+/// instead of ending the process with a signal.
+fn survive_file_limits() -> std::io::Result<()> {
+    let too_long = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // The handler stays when nobody listens to it.
+    signal(too_long).map(drop)
+}
+
 impl Shutdown {
     /// Takes the signals over, for a daemon that is called `program` and ends within `drain` and
     /// [`GRACE`] of the first one.
@@ -96,6 +104,7 @@ impl Shutdown {
             };
             runtime.block_on(async {
                 let installed = Signals::install().and_then(|signals| {
+                    survive_file_limits().map_err(|error| cannot(&error))?;
                     let hangup = signal(SignalKind::hangup()).map_err(|error| cannot(&error))?;
                     Ok((signals, hangup))
                 });
