@@ -66,10 +66,19 @@ impl From<CallError> for Failure {
                 "{text}; is it a callee, or a workerd's debug port?"
             )),
             CallError::Deadline(_) => Self::Deadline(text),
+            CallError::Thrown(error) if is_passed_on(&error.message) => {
+                Self::Deadline(error.message)
+            }
             CallError::Arguments(_) => Self::Usage(text),
             _ => Self::Callee(text),
         }
     }
+}
+
+/// Whether these are the words in which a `caller serve` on the way passes on that its deadline passed: an
+/// exception has no place for more than a text.
+fn is_passed_on(message: &str) -> bool {
+    message.starts_with("deadline of ") && message.ends_with(" passed without an answer")
 }
 
 /// Says what failed, on the standard error stream, and gives the code.
