@@ -132,6 +132,10 @@ pub trait SpanSink: Send + Sync {
     /// Parts of an enrichment of this span were dropped.
     fn dropped(&self, _span: SpanRef, _dropped: &Dropped) {}
 
+    /// The call that a span stands for returned, or failed. Its span may stay open: a session's does for
+    /// as long as something of it is held. One that was abandoned only closes.
+    fn returned(&self, _span: SpanRef, _outcome: Outcome, _error: Option<ErrorInfo<'_>>) {}
+
     /// A span ended.
     fn close(&self, _close: &SpanClose<'_>) {}
 }
@@ -168,6 +172,11 @@ impl<S: SpanSink> SpanSink for [S] {
         self.iter().for_each(|sink| sink.dropped(span, dropped));
     }
 
+    fn returned(&self, span: SpanRef, outcome: Outcome, error: Option<ErrorInfo<'_>>) {
+        self.iter()
+            .for_each(|sink| sink.returned(span, outcome, error));
+    }
+
     fn close(&self, close: &SpanClose<'_>) {
         self.iter().for_each(|sink| sink.close(close));
     }
@@ -188,6 +197,10 @@ impl<S: SpanSink + ?Sized> SpanSink for std::sync::Arc<S> {
 
     fn dropped(&self, span: SpanRef, dropped: &Dropped) {
         (**self).dropped(span, dropped);
+    }
+
+    fn returned(&self, span: SpanRef, outcome: Outcome, error: Option<ErrorInfo<'_>>) {
+        (**self).returned(span, outcome, error);
     }
 
     fn close(&self, close: &SpanClose<'_>) {

@@ -280,19 +280,32 @@ impl CallSpan {
 
     /// Says that the call returned.
     pub(crate) fn succeeded(&mut self) {
-        self.outcome = Some(Outcome::Ok);
+        self.settled(Outcome::Ok, None);
     }
 
     /// Says that the call failed.
     pub(crate) fn failed(&mut self, error: &CallError) {
         let (kind, message) = (error.kind(), error.message());
-        self.outcome = Some(match error {
+        let outcome = match error {
             CallError::Deadline(_) => Outcome::ExceededWallTime,
             CallError::Canceled => Outcome::Canceled,
             _ => Outcome::Exception,
-        });
+        };
         link::set_error(&self.span, kind, &message);
-        self.error = Some((kind.to_owned(), message));
+        self.settled(outcome, Some((kind.to_owned(), message)));
+    }
+
+    fn settled(&mut self, outcome: Outcome, error: Option<(String, String)>) {
+        self.outcome = Some(outcome);
+        self.error = error;
+        if !self.sinks.is_empty() {
+            self.sinks.returned(self.reference, outcome, self.error());
+        }
+    }
+
+    fn error(&self) -> Option<ErrorInfo<'_>> {
+        let (kind, message) = self.error.as_ref()?;
+        Some(ErrorInfo { kind, message })
     }
 }
 
@@ -302,11 +315,10 @@ impl Drop for CallSpan {
         if self.sinks.is_empty() {
             return;
         }
-        let error = self.error.as_ref();
         self.sinks.close(&SpanClose {
             span: self.reference,
             outcome: self.outcome.unwrap_or(Outcome::Canceled),
-            error: error.map(|(kind, message)| ErrorInfo { kind, message }),
+            error: self.error(),
             time: SystemTime::now(),
         });
     }

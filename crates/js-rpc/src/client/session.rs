@@ -57,7 +57,8 @@ impl Upstream {
             .send();
         let top_level = opened.pipeline.get_top_level();
         let (end, ending) = oneshot::channel();
-        let linger = self.shared.limits.linger;
+        let limits = &self.shared.limits;
+        let (linger, counted) = (limits.linger, limits.network.stats.session());
         let forget = line.forget_entrypoint(name);
         line.background(Box::pin(async move {
             let over = async move {
@@ -72,6 +73,7 @@ impl Upstream {
                 session.client.when_resolved().await.ok()
             };
             keep(over, ending, linger).await;
+            drop(counted);
         }));
         self.end.set(Some(end));
         let _ = self.line.set(line);

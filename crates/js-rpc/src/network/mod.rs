@@ -35,6 +35,7 @@ use frame::{Broken, Frame, within};
 pub(crate) use gate::{Gate, Turn};
 use guard::{Glance, Sent, Verdict, Violation};
 use outbox::Outbox;
+pub(crate) use stats::OpenSession;
 pub use stats::{NetworkStats, Reason};
 
 /// Bytes of the read buffer; more gains nothing, and an idle connection costs it.

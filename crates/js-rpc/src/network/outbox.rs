@@ -95,7 +95,8 @@ impl Outbox {
         };
         let before = batch.bytes.len();
         let written = serialize::write_message(&mut batch.bytes, message);
-        state.bytes += batch.bytes.len() - before;
+        let bytes = state.bytes + batch.bytes.len() - before;
+        self.hold(&mut state, bytes);
         batch.replies += usize::from(sent == Sent::Other);
         state.queue.push_back(batch);
         state.fresh += 1;
@@ -110,11 +111,17 @@ impl Outbox {
         wake(&mut state.writer);
     }
 
+    fn hold(&self, state: &mut State, bytes: usize) {
+        self.limits.stats.queue(state.bytes, bytes);
+        state.bytes = bytes;
+    }
+
     /// Too much that the peer does not read: nothing of it is worth keeping.
     fn overflow(&self, state: &mut State) {
         let (bytes, messages) = (state.bytes, state.replies);
         state.queue.clear();
-        (state.bytes, state.replies) = (0, 0);
+        self.hold(state, 0);
+        state.replies = 0;
         let detail = format!("{bytes} bytes in {messages} replies are not read");
         self.fail_with(state, Violation::new(Reason::Unread, detail));
     }
@@ -192,7 +199,7 @@ impl Outbox {
         let result = self.write_all(&mut stream).await;
         let mut state = self.state.borrow_mut();
         (state.queue, state.spare) = Default::default();
-        state.bytes = 0;
+        self.hold(&mut state, 0);
         state.ended = Some(result.clone());
         wake(&mut state.reader);
         wake(&mut state.drain);
@@ -258,7 +265,8 @@ impl Outbox {
 
     fn written(&self, bytes: usize) {
         let mut state = self.state.borrow_mut();
-        state.bytes = state.bytes.saturating_sub(bytes);
+        let left = state.bytes.saturating_sub(bytes);
+        self.hold(&mut state, left);
         if state.bytes <= self.limits.queued {
             wake(&mut state.drain);
         }
@@ -301,6 +309,13 @@ impl Outbox {
             state.fresh = 0;
         }
         batch
+    }
+}
+
+/// What is not written any more is not queued either.
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.limits.stats.queue(self.state.get_mut().bytes, 0);
     }
 }
 

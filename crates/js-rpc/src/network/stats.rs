@@ -16,6 +16,9 @@ struct Counters {
     cancelled: AtomicU64,
     abandoned: AtomicU64,
     renewed: AtomicU64,
+    sessions: AtomicU64,
+    sessions_over: AtomicU64,
+    queued_bytes: AtomicU64,
     by_reason: [AtomicU64; Reason::ALL.len()],
 }
 
@@ -55,6 +58,23 @@ impl NetworkStats {
         self.0.renewed.load(Relaxed)
     }
 
+    /// Sessions of calls that were opened: with us on a server's connections, by us on a client's.
+    pub fn sessions(&self) -> u64 {
+        self.0.sessions.load(Relaxed)
+    }
+
+    /// Of those, how many are open.
+    pub fn sessions_open(&self) -> u64 {
+        // In this order: one that ends meanwhile must not make it negative.
+        let over = self.0.sessions_over.load(Relaxed);
+        self.sessions().saturating_sub(over)
+    }
+
+    /// Bytes that are queued for peers now, on all connections.
+    pub fn bytes_queued(&self) -> u64 {
+        self.0.queued_bytes.load(Relaxed)
+    }
+
     /// How often this happened.
     pub fn count(&self, reason: Reason) -> u64 {
         self.0.by_reason[reason as usize].load(Relaxed)
@@ -68,6 +88,18 @@ impl NetworkStats {
     pub(super) fn queued(&self, bytes: usize) {
         self.0.frames_out.fetch_add(1, Relaxed);
         self.0.bytes_out.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// From `before` to `after` bytes are queued for one peer.
+    pub(super) fn queue(&self, before: usize, after: usize) {
+        let grown = (after as u64).wrapping_sub(before as u64);
+        self.0.queued_bytes.fetch_add(grown, Relaxed);
+    }
+
+    /// Counts a session as open until the guard is dropped.
+    pub(crate) fn session(&self) -> OpenSession {
+        self.0.sessions.fetch_add(1, Relaxed);
+        OpenSession(self.clone())
     }
 
     pub(super) fn cancel(&self) {
@@ -86,6 +118,15 @@ impl NetworkStats {
 
     pub(super) fn add(&self, reason: Reason) {
         self.0.by_reason[reason as usize].fetch_add(1, Relaxed);
+    }
+}
+
+/// A session that is open.
+pub(crate) struct OpenSession(NetworkStats);
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        self.0.0.sessions_over.fetch_add(1, Relaxed);
     }
 }
 

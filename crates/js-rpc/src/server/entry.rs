@@ -127,8 +127,8 @@ impl event_dispatcher::Server for Dispatcher {
 
 impl Dispatcher {
     fn open_session(&self) -> Result<(js_rpc_target::Client, js_rpc_session::Client), Error> {
-        let (guard, session) = session::open();
         let Entrypoint { running, name } = &*self.entrypoint;
+        let (guard, session) = session::open(&running.shared.limits.network.stats);
         let (shared, name) = (Rc::clone(&running.shared), Rc::clone(name));
         let top_level = match &self.entry {
             Entry::Service(service) => {
