@@ -107,6 +107,17 @@ pub(crate) fn twice<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<&'a 
     names.into_iter().find(|name| !seen.insert(*name))
 }
 
+/// Reads a host that requests may name.
+pub(crate) fn host(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err(format!(
+            "{text:?} is not a host; write a name or an address, without a scheme"
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

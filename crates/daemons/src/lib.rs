@@ -7,6 +7,7 @@
 //! - [`caller`]: passes calls on and owns their spans (`serve`), makes one call (`call`), shows what all
 //!   of this is for (`demo`).
 
+pub mod admin;
 pub mod callee;
 pub mod caller;
 pub mod door;
@@ -14,6 +15,7 @@ pub mod exit;
 pub mod limits;
 pub mod listen;
 pub mod log;
+pub mod metrics;
 pub mod reload;
 pub mod signals;
 pub mod systemd;

@@ -166,7 +166,8 @@ fn handed_over(sockets: &mut Sockets, name: Option<&str>) -> Result<Vec<OwnedFd>
     }))
 }
 
-fn allow(listener: &Listener, admission: &Admission) -> Result<(), Failure> {
+/// Refuses a bound listener that other machines can reach, or says loudly that they may.
+pub(crate) fn allow(listener: &Listener, admission: &Admission) -> Result<(), Failure> {
     let (at, judges) = (listener.address(), admission.judges());
     refuse_exposed(at, judges, admission.insecure)?;
     if let Some(why) = exposed(at, judges) {
@@ -182,7 +183,7 @@ fn allow(listener: &Listener, admission: &Admission) -> Result<(), Failure> {
 /// As for [`bind`].
 pub fn check(endpoints: &[Endpoint], known: &[&str], admission: &Admission) -> Result<(), Failure> {
     let judges = admission.judges();
-    if judges && !endpoints.iter().any(|at| at.place.is_tls()) {
+    if judges && !admission.tls_elsewhere && !endpoints.iter().any(|at| at.place.is_tls()) {
         let options = "--tls-client-ca or --tls-client-pin";
         return Err(door::unused(options, "listen on"));
     }
@@ -201,7 +202,11 @@ pub(crate) fn check_reach(address: &Address, insecure: bool) -> Result<(), Failu
     refuse_exposed(address, false, insecure)
 }
 
-fn refuse_exposed(address: &Address, judges: bool, insecure: bool) -> Result<(), Failure> {
+pub(crate) fn refuse_exposed(
+    address: &Address,
+    judges: bool,
+    insecure: bool,
+) -> Result<(), Failure> {
     match exposed(address, judges) {
         Some(why) if !insecure => Err(refused(address, why)),
         _ => Ok(()),
@@ -220,7 +225,8 @@ fn check_binding(endpoint: &Endpoint, known: &[&str]) -> Result<(), Failure> {
 }
 
 /// Whether other machines can reach it.
-fn is_public(address: &Address) -> bool {
+/// Whether other machines can reach an address.
+pub(crate) fn is_public(address: &Address) -> bool {
     match address {
         Address::Unix(_) => false,
         Address::Tcp { host, .. } | Address::Tls { host, .. } => match host.parse::<IpAddr>() {

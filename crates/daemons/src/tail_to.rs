@@ -103,6 +103,11 @@ impl TailSender {
         sent.is_ok() && is_done.recv_timeout(timeout).is_ok()
     }
 
+    /// What [`lost`](Self::lost) says, to be read when the sender is elsewhere.
+    pub(crate) fn losses(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.lost)
+    }
+
     /// Events that were taken from the queue and could not be delivered. What the queue had no room for is
     /// told to the receiver, in its stream.
     pub fn lost(&self) -> u64 {

@@ -5,13 +5,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use binding_span::{Sinks, SpanSink};
 use js_rpc::{Address, Trust};
 use tail::{EventSink, Feed, JsonLines, QueueLimits, Recorder, Rotation};
 
+use crate::admin::Admin;
 use crate::exit::Failure;
+use crate::metrics::{Metrics, catalog};
 use crate::tail_to::TailSender;
 
 /// Where tail events go.
@@ -138,6 +141,34 @@ impl Telemetry {
     /// What takes the tail events of other processes: everything that reads our own.
     pub fn readers(&self) -> Vec<Arc<dyn EventSink>> {
         self.events.clone()
+    }
+
+    /// Counts calls, and what the tail loses, if there is an admin port to ask for it.
+    #[must_use]
+    pub fn watched(mut self, admin: &Admin) -> Self {
+        self.sinks.extend(admin.sink());
+        if let Some(metrics) = admin.metrics() {
+            self.count(metrics);
+        }
+        self
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        if let Some(lines) = &self.lines {
+            let (slow, failed) = (Arc::clone(lines), Arc::clone(lines));
+            let labels = [("sink", "lines"), ("reason", "slow")];
+            metrics.add(&catalog::TAIL_LOST, &labels, move || slow.lost());
+            let labels = [("sink", "lines"), ("reason", "write_failed")];
+            metrics.add(&catalog::TAIL_LOST, &labels, move || failed.failed());
+        }
+        if let Some(sender) = &self.sender {
+            let lost = sender.losses();
+            let labels = [("sink", "peer"), ("reason", "undelivered")];
+            metrics.add(&catalog::TAIL_LOST, &labels, move || lost.load(Relaxed));
+        }
+        if let Some(feed) = self.feed.clone() {
+            metrics.add(&catalog::TAIL_EVICTED, &[], move || feed.stats().evicted);
+        }
     }
 
     /// Keeps finished spans in memory.

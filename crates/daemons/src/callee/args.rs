@@ -7,6 +7,7 @@ use clap::Parser;
 use clap::builder::FalseyValueParser;
 
 use super::DatabaseConfig;
+use crate::admin::AdminArgs;
 use crate::cli::{self, exit_codes};
 use crate::door::{AdmitArgs, IdentityArgs};
 use crate::limits::LimitArgs;
@@ -83,6 +84,10 @@ pub struct CalleeArgs {
     /// Who we are.
     #[command(flatten)]
     pub identity: IdentityArgs,
+
+    /// What others may ask.
+    #[command(flatten)]
+    pub admin: AdminArgs,
 
     /// What is logged, and how.
     #[command(flatten)]

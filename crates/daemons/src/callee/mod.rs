@@ -15,6 +15,7 @@ use bindings::d1::{Database, DatabaseOptions};
 use clap::{CommandFactory, Parser};
 use js_rpc::{Listener, RpcLimits, Server};
 
+use crate::admin::{Admin, AdminConfig};
 use crate::config;
 use crate::door::Admission;
 use crate::exit::{self, Failure};
@@ -80,9 +81,17 @@ async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failu
     let Configured { config, origin, .. } = configured;
     let shutdown = Shutdown::install("callee", config.limits.drain)?;
     let (endpoints, admission) = (config.listen.clone(), config.admission.clone());
-    let callee = Callee::open(config)?;
+    let mut admin = Admin::new(
+        "callee",
+        config.admin.as_ref(),
+        &config.limits.network.stats,
+    );
+    let telemetry = Telemetry::new().tail(config.tail.as_ref())?.watched(&admin);
+    admin.start(Vec::new())?;
+    let callee = Callee::open(config, telemetry, admin)?;
     let known = callee.bindings();
     let listeners = listen::bind(&endpoints, &known, &admission, &mut sockets).await?;
+    callee.admin.ready();
     callee.announce(&listeners);
     tokio::task::spawn_local(systemd::watchdog());
     let hangups = shutdown.hangups();
@@ -97,6 +106,8 @@ pub struct Config {
     pub listen: Vec<Endpoint>,
     /// Who may connect there.
     pub admission: Admission,
+    /// The admin port.
+    pub admin: Option<AdminConfig>,
     /// The databases; no binding twice.
     pub databases: Vec<DatabaseConfig>,
     /// Where tail events of its own spans go.
@@ -151,21 +162,22 @@ pub struct Callee {
     telemetry: Telemetry,
     limits: RpcLimits,
     log: LogArgs,
+    admin: Admin,
 }
 
 impl Callee {
-    /// Opens everything that the configuration names.
+    /// Opens the databases that the configuration names. Spans go where `telemetry` says.
     ///
     /// # Errors
     /// [`Failure::Config`] says what cannot be opened and why.
-    pub fn open(config: Config) -> Result<Self, Failure> {
-        let telemetry = Telemetry::new().tail(config.tail.as_ref())?;
+    pub fn open(config: Config, telemetry: Telemetry, admin: Admin) -> Result<Self, Failure> {
         let databases = config.databases.into_iter().map(open);
         Ok(Self {
             databases: databases.collect::<Result<_, _>>()?,
             telemetry,
             limits: config.limits,
             log: config.log,
+            admin,
         })
     }
 
@@ -197,7 +209,10 @@ impl Callee {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), Failure> {
         let limits = self.limits.clone();
-        let server = Server::new().sinks(self.telemetry.sinks()).limits(limits);
+        let server = Server::new()
+            .sinks(self.telemetry.sinks())
+            .limits(limits)
+            .count_accepts(&self.admin.doors().rpc);
         let server = self.databases.iter().fold(server, |server, (config, db)| {
             server.service(&config.binding, db.clone())
         });
@@ -209,7 +224,7 @@ impl Callee {
         };
         let watching = crate::reload::watch(reloads, Rc::clone(&telemetry), serving);
         let watching = tokio::task::spawn_local(watching);
-        let abandoned = server.serve(listeners, shutdown).await;
+        let abandoned = server.serve(listeners, self.admin.until(shutdown)).await;
         watching.abort();
         if abandoned > 0 {
             let drain = humantime::format_duration(self.limits.drain);

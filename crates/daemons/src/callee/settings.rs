@@ -40,8 +40,10 @@ impl Config {
             drain: args.drain,
             ..RpcLimits::default()
         };
+        let mut admission = args.admit.admission(&args.identity)?;
         let config = Self {
-            admission: args.admit.admission(&args.identity)?,
+            admin: args.admin.config(&mut admission)?,
+            admission,
             limits: args.admit.limits(args.limits.limits(limits)),
             databases: databases(args.databases, args.create, file.as_ref())?,
             listen: args.listen,

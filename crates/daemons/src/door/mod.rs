@@ -154,6 +154,8 @@ pub struct TrustArgs {
 pub struct Admission {
     pub(crate) options: ListenOptions,
     pub(crate) insecure: bool,
+    /// Another port than those for calls has TLS.
+    pub(crate) tls_elsewhere: bool,
 }
 
 impl AdmitArgs {
@@ -183,6 +185,7 @@ impl AdmitArgs {
                 tls: tls(config)?,
             },
             insecure: self.insecure,
+            tls_elsewhere: false,
         })
     }
 

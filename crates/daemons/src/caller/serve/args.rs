@@ -8,6 +8,7 @@ use js_rpc::Address;
 
 use super::policy::PolicyArgs;
 use super::settings::{self, Target};
+use crate::admin::AdminArgs;
 use crate::cli::{self, exit_codes};
 use crate::door::{AdmitArgs, IdentityArgs, TrustArgs};
 use crate::limits::LimitArgs;
@@ -71,7 +72,7 @@ pub struct ServeArgs {
     pub(super) http: Option<Address>,
 
     /// A Host that HTTP requests may name, besides localhost and its addresses; may be repeated
-    #[arg(long, value_name = "HOST", env = "BINDING_SPAN_HTTP_HOST", value_delimiter = ',', value_parser = settings::host)]
+    #[arg(long, value_name = "HOST", env = "BINDING_SPAN_HTTP_HOST", value_delimiter = ',', value_parser = cli::host)]
     pub(super) http_host: Vec<String>,
 
     /// Where tail events go.
@@ -115,6 +116,10 @@ pub struct ServeArgs {
     /// Who we are.
     #[command(flatten)]
     pub(super) identity: IdentityArgs,
+
+    /// What others may ask.
+    #[command(flatten)]
+    pub(super) admin: AdminArgs,
 
     /// What is logged, and how.
     #[command(flatten)]

@@ -15,11 +15,13 @@ use std::time::Duration;
 use binding_span::{Policy, PolicyConfig};
 use clap::CommandFactory;
 use js_rpc::{
-    AcceptStats, Address, ConnectOptions, Forward, Listener, Proxy, Quota, RpcLimits, Server, Trust,
+    Address, ConnectOptions, Forward, Listener, NetworkLimits, NetworkStats, Proxy, Quota,
+    RpcLimits, Server, Trust,
 };
 use tokio::sync::watch;
 
 use super::CallerArgs;
+use crate::admin::{Admin, AdminConfig};
 use crate::config::{self, Plan};
 use crate::door::Admission;
 use crate::exit::Failure;
@@ -62,6 +64,8 @@ pub struct Config {
     pub listen: Vec<Endpoint>,
     /// Who may connect there.
     pub admission: Admission,
+    /// The admin port.
+    pub admin: Option<AdminConfig>,
     /// The bindings; none twice.
     pub bindings: Vec<Bound>,
     /// Where tail events go.
@@ -147,6 +151,13 @@ async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failu
     let shutdown = Shutdown::install("caller", config.limits.drain)?;
     let telemetry = Telemetry::new().tail(config.tail.as_ref())?;
     let telemetry = telemetry.tail_to(config.tail_to.as_ref(), &config.trust)?;
+    let mut admin = Admin::new(
+        "caller",
+        config.admin.as_ref(),
+        &config.limits.network.stats,
+    );
+    let telemetry = telemetry.watched(&admin);
+    admin.start(Vec::new())?;
     let listeners = listen::bind(
         &config.listen,
         &config.served(),
@@ -158,12 +169,13 @@ async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failu
         Some(http) => Some(Front::bind(http, &config).await?),
         None => None,
     };
+    admin.ready();
     announce(&listeners, front.as_ref(), &config);
     tokio::task::spawn_local(systemd::watchdog());
     let hangups = shutdown.hangups();
     let reloads = Reloads { hangups, origin };
     let stop = shutdown.requested();
-    run(config, telemetry, listeners, front, reloads, stop).await
+    run(config, telemetry, admin, listeners, front, reloads, stop).await
 }
 
 /// Passes calls on until `shutdown` completes and the calls in flight are done.
@@ -173,6 +185,7 @@ async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failu
 pub async fn run(
     config: Config,
     telemetry: Telemetry,
+    admin: Admin,
     mut listeners: Vec<Listener>,
     front: Option<Front>,
     reloads: Reloads,
@@ -183,9 +196,14 @@ pub async fn run(
     let server = Server::new()
         .sinks(telemetry.sinks())
         .limits(config.limits.clone())
-        .quota(quota.clone());
+        .quota(quota.clone())
+        .count_accepts(&admin.doors().rpc);
+    let limits = to_callees(&config.limits);
+    if let Some(metrics) = admin.metrics() {
+        metrics.network("client", &limits.network.stats);
+    }
     let server = config.bindings.iter().fold(server, |server, bound| {
-        server.proxy(&bound.name, proxy(bound, &config))
+        server.proxy(&bound.name, proxy(bound, &config.trust, &limits))
     });
     let server = match &config.tail_from {
         Some(name) => server.tail(name, TailTaker(telemetry.readers())),
@@ -201,10 +219,10 @@ pub async fn run(
     let (stop, stopped) = watch::channel(false);
     let front = front.map(|mut front| {
         listeners.extend(front.inner_door());
-        tokio::task::spawn_local(front.serve(quota, AcceptStats::default(), stopped))
+        tokio::task::spawn_local(front.serve(quota, admin.doors().http, stopped))
     });
     let shutdown = async {
-        shutdown.await;
+        admin.until(shutdown).await;
         let _ = stop.send(true);
     };
     let abandoned = server.serve(listeners, shutdown).await;
@@ -221,12 +239,23 @@ pub async fn run(
     Ok(())
 }
 
+/// The same limits for connections to callees, with counters of their own.
+fn to_callees(limits: &RpcLimits) -> RpcLimits {
+    RpcLimits {
+        network: NetworkLimits {
+            stats: NetworkStats::default(),
+            ..limits.network.clone()
+        },
+        ..limits.clone()
+    }
+}
+
 /// Each binding has a policy of its own: it counts that binding's names.
-fn proxy(bound: &Bound, config: &Config) -> Proxy {
+fn proxy(bound: &Bound, trust: &Trust, limits: &RpcLimits) -> Proxy {
     let options = ConnectOptions {
         connect: bound.connect_name.clone(),
-        trust: config.trust.clone(),
-        limits: config.limits.clone(),
+        trust: trust.clone(),
+        limits: limits.clone(),
         ..ConnectOptions::default()
     };
     Proxy::new(bound.address.clone(), &bound.remote, options)

@@ -29,10 +29,12 @@ impl Config {
     pub(super) fn new(loaded: Loaded<ServeArgs>) -> Result<Self, Failure> {
         let Loaded { args, file, .. } = loaded;
         let (who, to, admit) = (args.identity, args.peers, args.admit);
+        let mut admission = admit.admission(&who)?;
         let config = Self {
+            admin: args.admin.config(&mut admission)?,
             bindings: bindings(args.bind, &args.policy, file.as_ref())?,
             listen: args.listen,
-            admission: admit.admission(&who)?,
+            admission,
             trust: to.trust(&who, admit.insecure)?,
             log: args.log,
             tail: args.tail.to()?,
@@ -181,16 +183,5 @@ pub(super) fn rename(text: &str) -> Result<Rename, String> {
         "any" => Ok(Rename::Any),
         "" => Err("an empty pattern matches nothing; write any, off or PATTERN,...".into()),
         pattern => Ok(Rename::Matching(vec![pattern.to_owned()])),
-    }
-}
-
-/// Reads a host that requests may name.
-pub(super) fn host(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
-    match !text.is_empty() && text.chars().all(plain) {
-        true => Ok(text.to_ascii_lowercase()),
-        false => Err(format!(
-            "{text:?} is not a host; write a name or an address, without a scheme"
-        )),
     }
 }

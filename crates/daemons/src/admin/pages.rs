@@ -1,0 +1,159 @@
+//! What can be asked on the admin port: one table of paths.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::header::{ALLOW, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+
+use super::health::{ALIVE, Health, Phase};
+use crate::http::gate::{self, Hosts};
+use crate::http::{self as server, Answer, Handler};
+use crate::metrics::{self, Metrics};
+
+/// An answer on its way.
+pub(crate) type Answering = Pin<Box<dyn Future<Output = Answer>>>;
+
+/// What a page is answered with, given the head of the request.
+type Answers = Box<dyn Fn(&Parts) -> Answering + Send>;
+
+/// A path that can be asked for with GET.
+pub(crate) struct Page {
+    path: &'static str,
+    /// What it says, in a line.
+    says: &'static str,
+    answer: Answers,
+}
+
+impl Page {
+    pub(crate) fn new<A: Future<Output = Answer> + 'static>(
+        path: &'static str,
+        says: &'static str,
+        answer: impl Fn(&Parts) -> A + Send + 'static,
+    ) -> Self {
+        Self {
+            path,
+            says,
+            answer: Box::new(move |head| Box::pin(answer(head))),
+        }
+    }
+}
+
+/// The pages of every daemon.
+pub(super) fn common(health: &Health, metrics: &Arc<Metrics>) -> Vec<Page> {
+    let (live, ready, healthy) = (health.clone(), health.clone(), health.clone());
+    let metrics = Arc::clone(metrics);
+    vec![
+        Page::new("/metrics", "what is counted, for Prometheus", move |_| {
+            let text = metrics.text();
+            async move {
+                match text {
+                    Ok(text) => server::answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
+                    Err(error) => text_answer(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+                }
+            }
+        }),
+        Page::new("/livez", "200 while calls are handled", move |_| {
+            livez(live.clone())
+        }),
+        Page::new(
+            "/readyz",
+            "200 while calls are taken, 503 while starting or draining",
+            move |_| std::future::ready(readyz(ready.phase())),
+        ),
+        Page::new("/healthz", "the same as /readyz", move |_| {
+            std::future::ready(readyz(healthy.phase()))
+        }),
+    ]
+}
+
+async fn livez(health: Health) -> Answer {
+    // What is opened at the start may take the thread for itself, and is no reason to be killed.
+    if health.phase() == Phase::Starting {
+        return text_answer(StatusCode::OK, "starting".into());
+    }
+    match health.beat().await {
+        Some(took) => {
+            let took = tail::human_duration(took);
+            text_answer(StatusCode::OK, format!("ok: answered within {took}"))
+        }
+        None => text_answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("the thread that handles calls has not answered for {ALIVE:?}"),
+        ),
+    }
+}
+
+fn readyz(phase: Phase) -> Answer {
+    match phase {
+        Phase::Starting => text_answer(StatusCode::SERVICE_UNAVAILABLE, "starting".into()),
+        Phase::Ready => text_answer(StatusCode::OK, "ok".into()),
+        Phase::Draining => text_answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "draining: calls in flight are finished, no more are taken".into(),
+        ),
+    }
+}
+
+/// An answer for people, in a line or more.
+pub(crate) fn text_answer(status: StatusCode, mut text: String) -> Answer {
+    text.push('\n');
+    server::answer(status, "text/plain; charset=utf-8", text)
+}
+
+/// The table, and whom it is shown to.
+pub(super) struct Pages {
+    pub(super) hosts: Hosts,
+    pub(super) pages: Vec<Page>,
+}
+
+impl Handler for Pages {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        // None of these has a body; what comes is not read.
+        let (head, _) = request.into_parts();
+        if let Err(barred) = gate::check(&head, &self.hosts) {
+            return text_answer(barred.status, barred.message);
+        }
+        let path = head.uri.path();
+        let page = self.pages.iter().find(|page| page.path == path);
+        if page.is_none() && path != "/" {
+            let list = self.list();
+            return text_answer(
+                StatusCode::NOT_FOUND,
+                format!("there is no {path:?} here\n{list}"),
+            );
+        }
+        if head.method != Method::GET && head.method != Method::HEAD {
+            let mut refused = text_answer(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "everything here is asked for with GET".into(),
+            );
+            let headers = refused.headers_mut();
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return refused;
+        }
+        match page {
+            Some(page) => (page.answer)(&head).await,
+            None => text_answer(StatusCode::OK, self.list()),
+        }
+    }
+}
+
+impl Pages {
+    fn list(&self) -> String {
+        let lines = self.pages.iter();
+        let lines: Vec<String> = lines
+            .map(|page| format!("{:<10} {}", page.path, page.says))
+            .collect();
+        lines.join("\n")
+    }
+
+    /// The paths, in a line.
+    pub(super) fn paths(&self) -> String {
+        let paths: Vec<&str> = self.pages.iter().map(|page| page.path).collect();
+        paths.join(", ")
+    }
+}

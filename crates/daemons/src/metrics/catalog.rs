@@ -1,0 +1,94 @@
+//! Every metric by name, with its type and what it means. `docs/metrics.md` has the same list for people;
+//! a test holds the two together.
+
+/// One metric.
+#[derive(Debug)]
+pub(crate) struct Metric {
+    /// Its name; the `_total` of a counter and the `_info` of an information are added when it is
+    /// written.
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) help: &'static str,
+}
+
+/// What a metric's values are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+}
+
+macro_rules! catalog {
+    ($($id:ident = $kind:ident $name:literal, $help:literal;)*) => {
+        $(pub(crate) static $id: Metric = Metric { name: $name, kind: Kind::$kind, help: $help };)*
+        /// All of them, in the order in which they are written.
+        pub(crate) static ALL: &[&Metric] = &[$(&$id,)*];
+    };
+}
+
+catalog! {
+    BUILD = Info "binding_span_build",
+        "What runs: the program and its version";
+    READY = Gauge "binding_span_ready",
+        "1 while calls are taken, 0 while starting or draining";
+    CALLS = Counter "binding_span_calls",
+        "Calls that returned, failed or were abandoned, by how they ended";
+    DURATION = Histogram "binding_span_call_duration_seconds",
+        "From when a call's span opened until it returned, failed or was abandoned";
+    ERRORS = Counter "binding_span_call_errors",
+        "Calls that did not end well, by what went wrong (error.type)";
+    IN_FLIGHT = Gauge "binding_span_calls_in_flight",
+        "Calls that have not returned";
+    SPANS_OPEN = Gauge "binding_span_spans_open",
+        "Spans of calls that are open: of those in flight, and of sessions of which something is held";
+    ENRICHED = Counter "binding_span_enrichments_applied",
+        "Calls whose span was renamed or tagged";
+    RENAMES = Counter "binding_span_renames",
+        "Renames of spans of calls";
+    ATTRIBUTES = Counter "binding_span_attributes_applied",
+        "Attributes that spans of calls got";
+    DROPPED = Counter "binding_span_attributes_dropped",
+        "Attributes and names that were dropped from enrichment, by reason";
+    SESSIONS = Counter "binding_span_sessions",
+        "Sessions of calls that were opened";
+    SESSIONS_OPEN = Gauge "binding_span_sessions_open",
+        "Sessions of calls that are open";
+    ACCEPTED = Counter "binding_span_connections_accepted",
+        "Connections that were let in";
+    CONNECTIONS = Gauge "binding_span_connections_open",
+        "Connections that are open, of those that were let in";
+    REFUSED = Counter "binding_span_connections_refused",
+        "Connections that were not served, by reason";
+    FRAMES = Counter "binding_span_network_frames",
+        "RPC messages";
+    BYTES = Counter "binding_span_network_bytes",
+        "Bytes of RPC messages";
+    QUEUED = Gauge "binding_span_network_queued_bytes",
+        "Bytes of RPC messages that peers have not read yet";
+    INTERVENTIONS = Counter "binding_span_network_interventions",
+        "Calls refused, texts cut and connections closed because of what a peer did, by reason";
+    CANCELLED = Counter "binding_span_network_calls_cancelled",
+        "Calls that peers cancelled before they returned";
+    ABANDONED = Counter "binding_span_network_calls_abandoned",
+        "Calls of ours that were cancelled before they returned";
+    TAIL_QUEUED = Gauge "binding_span_tail_queued_events",
+        "Tail events that wait for a reader";
+    TAIL_LOST = Counter "binding_span_tail_lost_events",
+        "Tail events that a reader did not get, by reason";
+    TAIL_EVICTED = Counter "binding_span_tail_evicted_invocations",
+        "Invocations of the tail that were given up because too many were open";
+    OTLP_EXPORTED = Counter "binding_span_otlp_exported_spans",
+        "Spans that an OTLP receiver took";
+    OTLP_LOST = Counter "binding_span_otlp_lost_spans",
+        "Spans that no OTLP receiver got, by reason";
+    START_TIME = Gauge "process_start_time_seconds",
+        "When the process began, in seconds since 1970";
+    MEMORY = Gauge "process_resident_memory_bytes",
+        "Memory that the process has, in bytes";
+    OPEN_FDS = Gauge "process_open_fds",
+        "Descriptors that the process has";
+    MAX_FDS = Gauge "process_max_fds",
+        "Descriptors that the process may have";
+}
