@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use binding_span::InvocationId;
 use js_rpc::{Address, CallError, ConnectOptions, Connection, RpcLimits, TailStream, Trust};
-use tail::{Event, EventKind, EventSink, QueueLimits, Subscription};
+use tail::{Event, EventKind, EventSink, QueueGauge, QueueLimits, Subscription};
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Events that were taken from the queue and not reported yet.
@@ -31,6 +31,7 @@ pub struct TailSender {
     inlet: Arc<Inlet>,
     commands: mpsc::UnboundedSender<Command>,
     lost: Arc<AtomicU64>,
+    gauge: QueueGauge,
 }
 
 enum Command {
@@ -60,6 +61,7 @@ impl TailSender {
         limits: QueueLimits,
     ) -> std::io::Result<Self> {
         let (queue, events) = tail::queue(limits);
+        let gauge = events.gauge();
         let inlet = Arc::new(Inlet {
             queue,
             filled: Notify::new(),
@@ -88,6 +90,7 @@ impl TailSender {
             inlet,
             commands,
             lost,
+            gauge,
         })
     }
 
@@ -101,6 +104,11 @@ impl TailSender {
         let (done, is_done) = blocking::channel();
         let sent = self.commands.send(Command::Flush(done));
         sent.is_ok() && is_done.recv_timeout(timeout).is_ok()
+    }
+
+    /// How the queue in front of it is doing.
+    pub(crate) fn gauge(&self) -> QueueGauge {
+        self.gauge.clone()
     }
 
     /// What [`lost`](Self::lost) says, to be read when the sender is elsewhere.

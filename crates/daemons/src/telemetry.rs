@@ -154,17 +154,29 @@ impl Telemetry {
     }
 
     fn count(&self, metrics: &Metrics) {
+        let lost = |sink, reason| [("sink", sink), ("reason", reason)];
         if let Some(lines) = &self.lines {
-            let (slow, failed) = (Arc::clone(lines), Arc::clone(lines));
-            let labels = [("sink", "lines"), ("reason", "slow")];
+            let [queued, slow, failed] = [(); 3].map(|()| Arc::clone(lines));
+            metrics.add(&catalog::TAIL_QUEUED, &[("sink", "lines")], move || {
+                queued.queued() as u64
+            });
+            let labels = lost("lines", "slow");
             metrics.add(&catalog::TAIL_LOST, &labels, move || slow.lost());
-            let labels = [("sink", "lines"), ("reason", "write_failed")];
+            let labels = lost("lines", "write_failed");
             metrics.add(&catalog::TAIL_LOST, &labels, move || failed.failed());
         }
         if let Some(sender) = &self.sender {
-            let lost = sender.losses();
-            let labels = [("sink", "peer"), ("reason", "undelivered")];
-            metrics.add(&catalog::TAIL_LOST, &labels, move || lost.load(Relaxed));
+            let [queued, slow] = [(); 2].map(|()| sender.gauge());
+            let undelivered = sender.losses();
+            metrics.add(&catalog::TAIL_QUEUED, &[("sink", "peer")], move || {
+                queued.queued() as u64
+            });
+            let labels = lost("peer", "slow");
+            metrics.add(&catalog::TAIL_LOST, &labels, move || slow.lost());
+            let labels = lost("peer", "undelivered");
+            metrics.add(&catalog::TAIL_LOST, &labels, move || {
+                undelivered.load(Relaxed)
+            });
         }
         if let Some(feed) = self.feed.clone() {
             metrics.add(&catalog::TAIL_EVICTED, &[], move || feed.stats().evicted);

@@ -26,7 +26,7 @@ use crate::shared::Shared;
 use crate::stub::{Ahead, Target};
 use crate::telemetry::{CallInfo, CallSpan, Parent, Place};
 use crate::wire::{self, Operation};
-use crate::{Address, CallError};
+use crate::{Address, CallError, RpcLimits};
 
 /// What of an enrichment goes on to whoever called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,7 +54,8 @@ pub struct Proxy {
 
 impl Proxy {
     /// Passes calls on to the binding `remote` at `address`. Sinks and limits are the server's; of
-    /// `options` only the rest counts.
+    /// `options` only the rest counts, and where its connections are counted
+    /// ([`NetworkLimits::stats`](crate::NetworkLimits::stats)).
     pub fn new(address: Address, remote: impl Into<String>, options: ConnectOptions) -> Self {
         Self {
             address,
@@ -93,7 +94,7 @@ impl Proxy {
     async fn connect(&self, shared: &Shared) -> Result<(Connection, Room), CallError> {
         let options = || ConnectOptions {
             sinks: Arc::clone(shared.sinks()),
-            limits: shared.limits.clone(),
+            limits: self.limits(&shared.limits),
             ..self.options.clone()
         };
         let limit = self.deadline.unwrap_or(shared.limits.call);
@@ -104,6 +105,13 @@ impl Proxy {
         };
         let connected = tokio::time::timeout(limit, connected).await;
         connected.unwrap_or(Err(CallError::Deadline(limit)))
+    }
+
+    /// The server's limits, and counters that are not the server's.
+    fn limits(&self, of_server: &RpcLimits) -> RpcLimits {
+        let mut limits = of_server.clone();
+        limits.network.stats = self.options.limits.network.stats.clone();
+        limits
     }
 
     /// The top level of a session that is passed on.

@@ -142,6 +142,11 @@ impl JsonLines {
         self.queue.flush(timeout)
     }
 
+    /// Events that wait to be written.
+    pub fn queued(&self) -> usize {
+        self.queue.queued()
+    }
+
     /// Events lost because the writer was slower than the feed.
     pub fn lost(&self) -> u64 {
         self.queue.lost()

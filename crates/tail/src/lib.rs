@@ -67,7 +67,7 @@ pub use invocation::FeedLimits;
 pub use json::{InvalidLine, MAX_LINE};
 pub use json_lines::{JsonLines, Rotation};
 pub use notice::{FeedLine, Notice};
-pub use queue::{QueueLimits, Subscription, queue};
+pub use queue::{QueueGauge, QueueLimits, Subscription, queue};
 pub use recorder::{FinishedSpan, Recorder, SpanError};
 pub use text::{escape, human_duration};
 pub use tree::{LinesRead, Tree, TreeStyle};

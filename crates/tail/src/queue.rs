@@ -223,6 +223,10 @@ impl Queue {
     pub(crate) fn lost(&self) -> u64 {
         self.lock().lost.total
     }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.lock().events.len()
+    }
 }
 
 impl State {
@@ -300,6 +304,27 @@ impl Subscription {
     /// Everything that is there.
     pub fn drain(&self) -> Vec<Arc<Event>> {
         std::iter::from_fn(|| self.try_recv()).collect()
+    }
+
+    /// How many events did not fit and were lost.
+    pub fn lost(&self) -> u64 {
+        self.0.lost()
+    }
+
+    /// What others may know of the queue.
+    pub fn gauge(&self) -> QueueGauge {
+        QueueGauge(Arc::clone(&self.0))
+    }
+}
+
+/// How a queue is doing, for metrics: it can be asked while somebody else reads.
+#[derive(Clone)]
+pub struct QueueGauge(Arc<Queue>);
+
+impl QueueGauge {
+    /// How many events wait to be read.
+    pub fn queued(&self) -> usize {
+        self.0.queued()
     }
 
     /// How many events did not fit and were lost.

@@ -73,6 +73,8 @@ catalog! {
         "Calls that peers cancelled before they returned";
     ABANDONED = Counter "binding_span_network_calls_abandoned",
         "Calls of ours that were cancelled before they returned";
+    RENEWED = Counter "binding_span_network_connections_renewed",
+        "Connections of ours that were replaced because of what cancelled calls left behind";
     TAIL_QUEUED = Gauge "binding_span_tail_queued_events",
         "Tail events that wait for a reader";
     TAIL_LOST = Counter "binding_span_tail_lost_events",

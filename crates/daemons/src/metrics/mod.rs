@@ -122,12 +122,13 @@ impl Metrics {
             let labels = [("side", side), ("direction", direction)];
             self.add(metric, &labels, move || read(&stats));
         }
-        let by_side: [(&'static Metric, Read); 5] = [
+        let by_side: [(&'static Metric, Read); 6] = [
             (&catalog::SESSIONS, NetworkStats::sessions),
             (&catalog::SESSIONS_OPEN, NetworkStats::sessions_open),
             (&catalog::QUEUED, NetworkStats::bytes_queued),
             (&catalog::CANCELLED, NetworkStats::cancelled),
             (&catalog::ABANDONED, NetworkStats::abandoned),
+            (&catalog::RENEWED, NetworkStats::renewed),
         ];
         for (metric, read) in by_side {
             let stats = stats.clone();

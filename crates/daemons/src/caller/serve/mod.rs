@@ -15,7 +15,7 @@ use std::time::Duration;
 use binding_span::{Policy, PolicyConfig};
 use clap::CommandFactory;
 use js_rpc::{
-    Address, ConnectOptions, Forward, Listener, NetworkLimits, NetworkStats, Proxy, Quota,
+    Address, ConnectOptions, Forward, Listener, NetworkStats, Proxy, Quota,
     RpcLimits, Server, Trust,
 };
 use tokio::sync::watch;
@@ -78,6 +78,8 @@ pub struct Config {
     pub http: Option<HttpConfig>,
     /// How long things may take and how many there may be.
     pub limits: RpcLimits,
+    /// Counts what its connections to callees do; those of callers count in the limits.
+    pub to_callees: NetworkStats,
     /// Whom it connects to.
     pub trust: Trust,
     /// What it logs, and how.
@@ -198,12 +200,11 @@ pub async fn run(
         .limits(config.limits.clone())
         .quota(quota.clone())
         .count_accepts(&admin.doors().rpc);
-    let limits = to_callees(&config.limits);
     if let Some(metrics) = admin.metrics() {
-        metrics.network("client", &limits.network.stats);
+        metrics.network("client", &config.to_callees);
     }
     let server = config.bindings.iter().fold(server, |server, bound| {
-        server.proxy(&bound.name, proxy(bound, &config.trust, &limits))
+        server.proxy(&bound.name, proxy(bound, &config))
     });
     let server = match &config.tail_from {
         Some(name) => server.tail(name, TailTaker(telemetry.readers())),
@@ -239,23 +240,14 @@ pub async fn run(
     Ok(())
 }
 
-/// The same limits for connections to callees, with counters of their own.
-fn to_callees(limits: &RpcLimits) -> RpcLimits {
-    RpcLimits {
-        network: NetworkLimits {
-            stats: NetworkStats::default(),
-            ..limits.network.clone()
-        },
-        ..limits.clone()
-    }
-}
-
 /// Each binding has a policy of its own: it counts that binding's names.
-fn proxy(bound: &Bound, trust: &Trust, limits: &RpcLimits) -> Proxy {
+fn proxy(bound: &Bound, config: &Config) -> Proxy {
+    let mut limits = config.limits.clone();
+    limits.network.stats = config.to_callees.clone();
     let options = ConnectOptions {
         connect: bound.connect_name.clone(),
-        trust: trust.clone(),
-        limits: limits.clone(),
+        trust: config.trust.clone(),
+        limits,
         ..ConnectOptions::default()
     };
     Proxy::new(bound.address.clone(), &bound.remote, options)

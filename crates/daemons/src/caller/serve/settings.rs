@@ -2,7 +2,7 @@
 //! its own table before the rest of the file.
 
 use binding_span::Rename;
-use js_rpc::{Address, RpcLimits};
+use js_rpc::{Address, NetworkStats, RpcLimits};
 
 use super::args::ServeArgs;
 use super::http::HttpConfig;
@@ -35,6 +35,7 @@ impl Config {
             bindings: bindings(args.bind, &args.policy, file.as_ref())?,
             listen: args.listen,
             admission,
+            to_callees: NetworkStats::default(),
             trust: to.trust(&who, admit.insecure)?,
             log: args.log,
             tail: args.tail.to()?,
