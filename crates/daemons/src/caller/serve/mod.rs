@@ -15,8 +15,8 @@ use std::time::Duration;
 use binding_span::{Policy, PolicyConfig};
 use clap::CommandFactory;
 use js_rpc::{
-    Address, ConnectOptions, Forward, Listener, NetworkStats, Proxy, Quota,
-    RpcLimits, Server, Trust,
+    Address, ConnectOptions, Forward, Listener, NetworkStats, Proxy, Quota, RpcLimits, Server,
+    Trust,
 };
 use tokio::sync::watch;
 
