@@ -10,13 +10,14 @@ use std::process::Command;
 /// A program, its arguments, and the file with what it prints.
 type Case = (fn() -> Command, &'static [&'static str], &'static str);
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 9] = [
     (util::callee, &["-h"], "callee.short.txt"),
     (util::callee, &["--help"], "callee.long.txt"),
     (util::caller, &["-h"], "caller.short.txt"),
     (util::caller, &["--help"], "caller.long.txt"),
     (util::caller, &["call", "-h"], "caller-call.short.txt"),
     (util::caller, &["call", "--help"], "caller-call.long.txt"),
+    (util::caller, &["health", "-h"], "caller-health.txt"),
     (util::caller, &["serve", "-h"], "caller-serve.short.txt"),
     (util::caller, &["serve", "--help"], "caller-serve.long.txt"),
 ];

@@ -26,5 +26,6 @@ pub mod telemetry;
 
 mod cli;
 mod config;
+mod generate;
 mod http;
 mod runtime;

@@ -137,9 +137,13 @@ Examples:
   Call it:
     caller call --connect unix:/run/callee.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
 
+  Completions for a shell (bash, zsh, fish), and manual pages:
+    callee --generate bash > ~/.local/share/bash-completion/completions/callee
+    callee --generate man ~/.local/share/man/man1
+
 A ready callee says so on stderr, in a line for each listener. SIGTERM and SIGINT let the calls in
-flight finish within --drain and remove the sockets; a second signal ends it at once. RUST_LOG sets
-what is logged.
+flight finish within --drain and remove the sockets; a second signal ends it at once. SIGHUP reads
+the file again: databases and the log's filter change while it serves.
 
 ",
     exit_codes!()

@@ -25,7 +25,7 @@ use crate::reload::{Origin, Reloads};
 use crate::signals::Shutdown;
 use crate::systemd::sockets::Sockets;
 use crate::telemetry::{TailTo, Telemetry};
-use crate::{runtime, systemd};
+use crate::{generate, runtime, systemd};
 
 pub use args::CalleeArgs;
 
@@ -33,14 +33,21 @@ pub use args::CalleeArgs;
 pub fn main() -> ExitCode {
     // Before anything else: it changes the environment, which threads would read.
     let sockets = Sockets::inherit();
+    let line: Vec<OsString> = std::env::args_os().collect();
+    if let Some(done) = generate::requested(&line, CalleeArgs::command) {
+        return exit::report("callee", done);
+    }
     // What cannot be parsed ends here, and so does a request for help.
     let said = CalleeArgs::parse().log;
-    exit::report("callee", start(&said, sockets))
+    exit::report("callee", start(&line, &said, sockets))
 }
 
-fn start(said: &LogArgs, sockets: Result<Sockets, Failure>) -> Result<(), Failure> {
-    let line: Vec<OsString> = std::env::args_os().collect();
-    let configured = configured(&line);
+fn start(
+    line: &[OsString],
+    said: &LogArgs,
+    sockets: Result<Sockets, Failure>,
+) -> Result<(), Failure> {
+    let configured = configured(line);
     // What is wrong with the file is said as the command line says.
     let log = configured.as_ref().map_or(said, |all| &all.config.log);
     log.start()?;

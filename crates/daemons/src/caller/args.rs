@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::call::CallArgs;
+use super::health::HealthArgs;
 use super::serve::ServeArgs;
 use crate::cli::{self, exit_codes};
 
@@ -26,6 +27,8 @@ pub enum Command {
     Call(Box<CallArgs>),
     /// Pass calls on to callees and own their spans
     Serve(Box<ServeArgs>),
+    /// Ask whether a daemon is ready; exit with 0 or 1
+    Health(HealthArgs),
     /// The second process of `demo`.
     #[command(hide = true)]
     DemoCallee {
@@ -53,6 +56,10 @@ Examples:
 
   A process that stays: applications call through it, and it owns their spans:
     caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock --tail ./tail.jsonl
+
+  Completions for a shell (bash, zsh, fish), and manual pages:
+    caller --generate bash > ~/.local/share/bash-completion/completions/caller
+    caller --generate man ~/.local/share/man/man1
 
 ",
     exit_codes!()

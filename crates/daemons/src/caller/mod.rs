@@ -3,15 +3,17 @@
 mod args;
 pub mod call;
 pub mod demo;
+pub mod health;
 pub mod serve;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::exit::{self, Failure};
 use crate::systemd::sockets::Sockets;
-use crate::{log, runtime};
+use crate::{generate, log, runtime};
 
 pub use args::{CallerArgs, Command};
 
@@ -19,9 +21,14 @@ pub use args::{CallerArgs, Command};
 pub fn main() -> ExitCode {
     // Before anything else: it changes the environment, which threads would read.
     let sockets = Sockets::inherit();
+    let line: Vec<OsString> = std::env::args_os().collect();
+    if let Some(done) = generate::requested(&line, CallerArgs::command) {
+        return exit::report("caller", done);
+    }
     let done = match CallerArgs::parse().command {
         Command::Serve(args) => sockets.and_then(|sockets| serve::start(&args.log, sockets)),
         Command::Call(args) => run(call::from_command_line(*args)),
+        Command::Health(args) => run(health::from_command_line(args)),
         Command::Demo => run(demo::run()),
         Command::DemoCallee { folder } => run(async move { demo::callee::run(&folder).await }),
     };
