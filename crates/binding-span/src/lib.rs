@@ -38,7 +38,8 @@ pub use limits::{DropReason, Dropped, Limits};
 pub use policy::{DENIED_PREFIXES, MAX_DISTINCT_NAMES, Policy, PolicyConfig, Rename};
 pub use scope::{CallScope, Scoped, current, current_span, enrich};
 pub use sink::{
-    ErrorInfo, Outcome, Sinks, SpanClose, SpanKind, SpanOpen, SpanRef, SpanSink, apply, no_sinks,
+    ErrorInfo, NewSpan, Outcome, Sinks, SpanClose, SpanKind, SpanOpen, SpanRef, SpanSink, apply,
+    no_sinks,
 };
 pub use span::{ApplyEnrichment, EVENT_TARGET, is_enrichment_event};
 pub use value::{Attribute, AttributeValue, IntoAttributeValue, Maybe};

@@ -62,6 +62,27 @@ pub struct ErrorInfo<'a> {
     pub message: &'a str,
 }
 
+/// A span that is about to begin.
+#[derive(Debug, Clone, Copy)]
+pub struct NewSpan {
+    /// The span that it is a child of. Its flags may be unset: then nobody has decided yet whether
+    /// this trace is recorded.
+    pub parent: Option<SpanContext>,
+    /// Whether that one is of another process.
+    pub remote: bool,
+    /// Which side it shows.
+    pub kind: SpanKind,
+}
+
+impl NewSpan {
+    /// The identity that it has unless a sink knows better: a new span of its parent's trace with its
+    /// parent's flags, or the first one of a new trace.
+    pub fn by_default(&self) -> SpanContext {
+        self.parent
+            .map_or_else(SpanContext::root, |parent| parent.child())
+    }
+}
+
 /// The beginning of a span.
 #[derive(Debug, Clone, Copy)]
 pub struct SpanOpen<'a> {
@@ -119,6 +140,27 @@ pub struct SpanClose<'a> {
 /// assert_eq!(*names.0.lock().unwrap(), ["d1.query"]);
 /// ```
 pub trait SpanSink: Send + Sync {
+    /// Who a span shall be: its ids, and the decision whether its trace is recorded, which are sent to
+    /// the callee. `None` leaves it to others; of several sinks the first that answers counts.
+    ///
+    /// Not asked where the application's OpenTelemetry layer has made the span, nor for a
+    /// [`ChildSpan`](crate::ChildSpan), which takes after its parent.
+    fn identify(&self, _new: &NewSpan) -> Option<SpanContext> {
+        None
+    }
+
+    /// Whether it looks at such a span at all. Where no sink does, nothing is done for the span: no
+    /// clock is read, no attribute made, no enrichment decoded, and nothing of it is reported.
+    fn wants(&self, _span: SpanContext) -> bool {
+        true
+    }
+
+    /// Whether callees are not to be told whose children their spans are. One sink that says so is
+    /// enough; where there is none at all, a parent that was given is passed on.
+    fn hides(&self) -> bool {
+        false
+    }
+
     /// A span began.
     fn open(&self, _open: &SpanOpen<'_>) {}
 
@@ -155,6 +197,18 @@ pub fn apply<S: SpanSink + ?Sized>(enrichment: &Enrichment, span: SpanRef, sink:
 
 /// Several sinks as one: each gets every report, in order.
 impl<S: SpanSink> SpanSink for [S] {
+    fn identify(&self, new: &NewSpan) -> Option<SpanContext> {
+        self.iter().find_map(|sink| sink.identify(new))
+    }
+
+    fn wants(&self, span: SpanContext) -> bool {
+        self.iter().any(|sink| sink.wants(span))
+    }
+
+    fn hides(&self) -> bool {
+        self.iter().any(SpanSink::hides)
+    }
+
     fn open(&self, open: &SpanOpen<'_>) {
         self.iter().for_each(|sink| sink.open(open));
     }
@@ -183,6 +237,18 @@ impl<S: SpanSink> SpanSink for [S] {
 }
 
 impl<S: SpanSink + ?Sized> SpanSink for std::sync::Arc<S> {
+    fn identify(&self, new: &NewSpan) -> Option<SpanContext> {
+        (**self).identify(new)
+    }
+
+    fn wants(&self, span: SpanContext) -> bool {
+        (**self).wants(span)
+    }
+
+    fn hides(&self) -> bool {
+        (**self).hides()
+    }
+
     fn open(&self, open: &SpanOpen<'_>) {
         (**self).open(open);
     }

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use binding_span::{
-    Attribute, CallScope, Dropped, Enrichment, Outcome, Sinks, SpanClose, SpanContext, SpanKind,
-    SpanOpen, SpanRef, SpanSink, apply, current_span,
+    Attribute, CallScope, Dropped, Enrichment, NewSpan, Outcome, Sinks, SpanClose, SpanContext,
+    SpanKind, SpanOpen, SpanRef, SpanSink, apply, current_span,
 };
 
 /// Writes down what it is told.
@@ -125,4 +125,55 @@ fn without_sinks_or_a_call_a_child_span_is_inert() {
         assert_eq!(child.context(), None);
         assert!(scope.in_scope(current_span).is_none());
     }
+}
+
+/// Decides who spans are, and wants those of its own decision.
+struct Decider(SpanContext);
+
+impl SpanSink for Decider {
+    fn identify(&self, new: &NewSpan) -> Option<SpanContext> {
+        new.remote.then_some(self.0)
+    }
+
+    fn wants(&self, span: SpanContext) -> bool {
+        span == self.0
+    }
+
+    fn hides(&self) -> bool {
+        self.0.is_unsampled()
+    }
+
+    fn rename(&self, _span: SpanRef, _name: &str) {}
+    fn attributes(&self, _span: SpanRef, _attributes: &[Attribute]) {}
+}
+
+#[test]
+fn of_several_sinks_the_first_that_answers_decides_who_a_span_is_and_each_what_it_wants() {
+    let decided = |flags| SpanContext {
+        flags: Some(flags),
+        ..SpanContext::root()
+    };
+    let (first, second) = (decided(1), decided(0));
+    let sinks: Sinks = Arc::new([
+        Arc::new(Decider(first)) as Arc<dyn SpanSink>,
+        Arc::new(Decider(second)),
+    ]);
+    let parent = Some(SpanContext::root());
+    let new = |remote| NewSpan {
+        parent,
+        remote,
+        kind: SpanKind::Server,
+    };
+    assert_eq!(sinks.identify(&new(true)), Some(first));
+    assert_eq!(sinks.identify(&new(false)), None);
+    let child = new(false).by_default();
+    assert_eq!(Some(child.trace_id), parent.map(|p| p.trace_id));
+    assert!(sinks.wants(first) && sinks.wants(second) && !sinks.wants(child));
+    assert!(sinks.hides(), "one of them does");
+    let diary: Sinks = Arc::new([Arc::new(Diary::default()) as Arc<dyn SpanSink>]);
+    assert_eq!(diary.identify(&new(true)), None);
+    assert!(
+        diary.wants(child) && !diary.hides(),
+        "what a sink does that only looks"
+    );
 }

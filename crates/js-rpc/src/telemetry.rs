@@ -5,13 +5,14 @@
 //! no clock, and enrichment is not even decoded.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use binding_span::binding_span_capnp::binding_span_enrichment;
 use binding_span::{
-    ApplyEnrichment, Attribute, CallScope, Enrichment, ErrorInfo, InvocationId, Limits, Outcome,
-    Policy, Sinks, SpanClose, SpanContext, SpanKind, SpanOpen, SpanRef, SpanSink, link,
+    ApplyEnrichment, Attribute, CallScope, Enrichment, ErrorInfo, InvocationId, Limits, NewSpan,
+    Outcome, Policy, Sinks, SpanClose, SpanContext, SpanId, SpanKind, SpanOpen, SpanRef, SpanSink,
+    link,
 };
 
 use crate::CallError;
@@ -83,6 +84,12 @@ impl Place {
         }
     }
 
+    /// The parent of a span of this place, unless the span is of another trace after all.
+    fn parent_of(&self, span: SpanContext) -> Option<SpanId> {
+        let parent = self.parent.filter(|p| p.trace_id == span.trace_id)?;
+        parent.span_id.is_valid().then_some(parent.span_id)
+    }
+
     /// Below a span of another process, or below none.
     pub(crate) fn remote(parent: Option<SpanContext>) -> Self {
         Self {
@@ -119,8 +126,23 @@ pub(crate) struct CallSpan {
     reference: SpanRef,
     span: tracing::Span,
     sinks: Sinks,
+    /// Whether the callee is not told of it.
+    hidden: bool,
     outcome: Option<Outcome>,
     error: Option<(String, String)>,
+}
+
+/// What a span reports to that nobody wants.
+static NOBODY: LazyLock<Sinks> = LazyLock::new(binding_span::no_sinks);
+
+/// Who a new span is: what a sink says, else of its parent's trace, or the first one of a new trace.
+fn identify(kind: SpanKind, place: Place, sinks: &Sinks) -> SpanContext {
+    let new = NewSpan {
+        parent: place.parent,
+        remote: place.parent.is_some() && place.invocation.is_none(),
+        kind,
+    };
+    sinks.identify(&new).unwrap_or_else(|| new.by_default())
 }
 
 /// The name of the span of a session, which is the span of its top-level call.
@@ -194,11 +216,9 @@ impl CallSpan {
         info: &CallInfo<'_>,
         sinks: &Sinks,
     ) -> Self {
-        let watched = !sinks.is_empty();
-        let context = link::context_of(&span).or_else(|| {
-            let own = || place.parent.map_or_else(SpanContext::root, |p| p.child());
-            watched.then(own)
-        });
+        let context = link::context_of(&span)
+            .or_else(|| (!sinks.is_empty()).then(|| identify(kind, place, sinks)));
+        let watched = context.is_some_and(|context| sinks.wants(context));
         let reference = SpanRef {
             // Without a span of our own the parent is passed on, if there is one.
             context: context.or(place.parent).unwrap_or_default(),
@@ -211,7 +231,7 @@ impl CallSpan {
         if watched {
             sinks.open(&SpanOpen {
                 span: reference,
-                parent: place.parent.map(|p| p.span_id).filter(|id| id.is_valid()),
+                parent: place.parent_of(reference.context),
                 name: &name(),
                 kind,
                 root: place.invocation.is_none(),
@@ -222,16 +242,17 @@ impl CallSpan {
         Self {
             reference,
             span,
-            sinks: Arc::clone(sinks),
+            sinks: Arc::clone(if watched { sinks } else { &NOBODY }),
+            hidden: sinks.hides(),
             outcome: None,
             error: None,
         }
     }
 
-    /// The identity that is sent to the callee; `None` if there is no trace.
+    /// The identity that is sent to the callee; `None` if there is no trace, or it is nobody's business.
     pub(crate) fn context(&self) -> Option<SpanContext> {
         let context = self.reference.context;
-        context.trace_id.is_valid().then_some(context)
+        (context.trace_id.is_valid() && !self.hidden).then_some(context)
     }
 
     pub(crate) fn reference(&self) -> SpanRef {
