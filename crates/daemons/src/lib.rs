@@ -16,6 +16,7 @@ pub mod limits;
 pub mod listen;
 pub mod log;
 pub mod metrics;
+pub mod otel;
 pub mod reload;
 pub mod signals;
 pub mod systemd;

@@ -1,12 +1,12 @@
-//! Where spans go: tail events to a file, to the standard error stream or to a peer. Log lines are
-//! [`log`](crate::log)'s.
+//! Where spans go: tail events to a file, to the standard error stream or to a peer, spans to OpenTelemetry.
+//! Log lines are [`log`](crate::log)'s.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use binding_span::{Sinks, SpanSink};
 use js_rpc::{Address, Trust};
@@ -15,6 +15,7 @@ use tail::{EventSink, Feed, JsonLines, QueueLimits, Recorder, Rotation};
 use crate::admin::Admin;
 use crate::exit::Failure;
 use crate::metrics::{Metrics, catalog};
+use crate::otel::{Isolated, Otel, OtelStats, Plan};
 use crate::tail_to::TailSender;
 
 /// Where tail events go.
@@ -74,6 +75,7 @@ pub struct Telemetry {
     events: Vec<Arc<dyn EventSink>>,
     lines: Option<Arc<JsonLines>>,
     sender: Option<TailSender>,
+    otel: Option<Otel>,
 }
 
 impl Telemetry {
@@ -125,6 +127,36 @@ impl Telemetry {
         self.read(sender.sink());
         self.sender = Some(sender);
         Ok(self)
+    }
+
+    /// Exports spans by OTLP, if somebody asked for that. What is wrong with variables is logged.
+    ///
+    /// # Errors
+    /// [`Failure::Config`] when an option asked for it and a certificate cannot be used.
+    pub fn export(mut self, plan: &Plan) -> Result<Self, Failure> {
+        plan.warn();
+        if !plan.propagate {
+            // First, so that it decides.
+            let sampler = plan.export.as_ref().map(|settings| settings.sampler);
+            self.sinks.insert(0, Arc::new(Isolated { sampler }));
+        }
+        let Some(settings) = &plan.export else {
+            return Ok(self);
+        };
+        match Otel::start(settings) {
+            Ok(otel) => {
+                tracing::info!("exporting spans to {settings}");
+                self.sinks.push(otel.sink());
+                self.otel = Some(otel);
+            }
+            Err(reason) => plan.failed(&reason)?,
+        }
+        Ok(self)
+    }
+
+    /// What became of the spans that are exported, if any are.
+    pub fn otel_stats(&self) -> Option<OtelStats> {
+        self.otel.as_ref().map(Otel::stats)
     }
 
     /// Adds a reader of tail events.
@@ -202,13 +234,20 @@ impl Telemetry {
         }
     }
 
-    /// Writes what was reported and not written yet.
+    /// Writes and exports what was reported and is still here, within a bounded time.
     pub fn finish(&self) {
+        let until = Instant::now() + FLUSH;
+        if let Some(otel) = &self.otel {
+            otel.close(until);
+        }
         if let Some(lines) = &self.lines {
             lines.flush(FLUSH);
         }
         if let Some(sender) = &self.sender {
             sender.flush(FLUSH);
+        }
+        if let Some(otel) = &self.otel {
+            otel.finish(until);
         }
     }
 }

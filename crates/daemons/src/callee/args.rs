@@ -13,6 +13,7 @@ use crate::door::{AdmitArgs, IdentityArgs};
 use crate::limits::LimitArgs;
 use crate::listen::Endpoint;
 use crate::log::LogArgs;
+use crate::otel::OtlpArgs;
 use crate::tail_args::TailArgs;
 
 /// Serve bindings over Cap'n Proto RPC, and name and tag the spans of those who call them.
@@ -88,6 +89,10 @@ pub struct CalleeArgs {
     /// What others may ask.
     #[command(flatten)]
     pub admin: AdminArgs,
+
+    /// Where spans go.
+    #[command(flatten)]
+    pub otlp: OtlpArgs,
 
     /// What is logged, and how.
     #[command(flatten)]

@@ -21,6 +21,7 @@ use crate::door::Admission;
 use crate::exit::{self, Failure};
 use crate::listen::{self, Endpoint};
 use crate::log::{self, LogArgs};
+use crate::otel;
 use crate::reload::{Origin, Reloads};
 use crate::signals::Shutdown;
 use crate::systemd::sockets::Sockets;
@@ -53,6 +54,7 @@ fn start(
     log.start()?;
     let (configured, sockets) = (configured?, sockets?);
     if configured.check {
+        configured.config.otel.check()?;
         let mut databases = configured.config.databases.iter();
         return databases.try_for_each(DatabaseConfig::check);
     }
@@ -93,7 +95,8 @@ async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failu
         config.admin.as_ref(),
         &config.limits.network.stats,
     );
-    let telemetry = Telemetry::new().tail(config.tail.as_ref())?.watched(&admin);
+    let telemetry = Telemetry::new().tail(config.tail.as_ref())?;
+    let telemetry = telemetry.export(&config.otel)?.watched(&admin);
     admin.start(Vec::new())?;
     let callee = Callee::open(config, telemetry, admin)?;
     let known = callee.bindings();
@@ -119,6 +122,8 @@ pub struct Config {
     pub databases: Vec<DatabaseConfig>,
     /// Where tail events of its own spans go.
     pub tail: Option<TailTo>,
+    /// What is exported of them.
+    pub otel: otel::Plan,
     /// How long things may take and how many there may be.
     pub limits: RpcLimits,
     /// What it logs, and how.

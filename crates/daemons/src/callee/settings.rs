@@ -9,6 +9,7 @@ use super::{CalleeArgs, Config, DatabaseConfig};
 use crate::cli::{self, Switch};
 use crate::config::{File, Loaded, Plan, Problem, Section};
 use crate::exit::Failure;
+use crate::otel;
 
 /// What the file may contain besides the options.
 pub(super) const PLAN: Plan = Plan {
@@ -49,6 +50,7 @@ impl Config {
             listen: args.listen,
             log: args.log,
             tail: args.tail.to()?,
+            otel: otel::Plan::from_env(&args.otlp, "callee"),
         };
         let lacks = |what: &str| Err(Failure::Config(what.into()));
         if config.databases.is_empty() {

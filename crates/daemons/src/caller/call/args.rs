@@ -10,6 +10,7 @@ use js_rpc::Address;
 
 use crate::cli::{self, exit_codes};
 use crate::door::{IdentityArgs, TrustArgs};
+use crate::otel::OtlpArgs;
 use crate::telemetry::TailTo;
 
 /// What `caller call` calls, and how.
@@ -72,6 +73,10 @@ pub struct CallArgs {
     /// Who we are.
     #[command(flatten)]
     pub identity: IdentityArgs,
+
+    /// Where spans go.
+    #[command(flatten)]
+    pub otlp: OtlpArgs,
 }
 
 impl CallArgs {

@@ -13,6 +13,7 @@ use tail::{Recorder, Tree};
 
 use self::output::Output;
 use crate::exit::Failure;
+use crate::otel::Plan;
 use crate::telemetry::Telemetry;
 
 pub use args::{CallArgs, Target};
@@ -21,7 +22,8 @@ pub(super) async fn from_command_line(args: CallArgs) -> Result<(), Failure> {
     let mut output = Output::take()?;
     let arguments = arguments::read(&args.arguments, std::io::stdin())?;
     let recorder = Arc::new(Recorder::new());
-    let telemetry = Telemetry::new().tail(args.tail.as_ref())?;
+    let plan = Plan::from_env(&args.otlp, "caller");
+    let telemetry = Telemetry::new().tail(args.tail.as_ref())?.export(&plan)?;
     let telemetry = if args.no_tree {
         telemetry
     } else {

@@ -14,6 +14,7 @@ use crate::door::{AdmitArgs, IdentityArgs, TrustArgs};
 use crate::limits::LimitArgs;
 use crate::listen::Endpoint;
 use crate::log::LogArgs;
+use crate::otel::OtlpArgs;
 use crate::tail_args::TailArgs;
 use crate::telemetry::TailPeer;
 
@@ -120,6 +121,10 @@ pub struct ServeArgs {
     /// What others may ask.
     #[command(flatten)]
     pub(super) admin: AdminArgs,
+
+    /// Where spans go.
+    #[command(flatten)]
+    pub(super) otlp: OtlpArgs,
 
     /// What is logged, and how.
     #[command(flatten)]

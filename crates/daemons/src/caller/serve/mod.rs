@@ -27,6 +27,7 @@ use crate::door::Admission;
 use crate::exit::Failure;
 use crate::listen::{self, Endpoint};
 use crate::log::{self, LogArgs};
+use crate::otel;
 use crate::reload::{Origin, Reloads};
 use crate::signals::Shutdown;
 use crate::systemd::sockets::Sockets;
@@ -74,6 +75,8 @@ pub struct Config {
     pub tail_to: Option<TailPeer>,
     /// As which service the tail events of others are taken.
     pub tail_from: Option<String>,
+    /// What is exported of spans.
+    pub otel: otel::Plan,
     /// Where calls are taken as HTTP.
     pub http: Option<HttpConfig>,
     /// How long things may take and how many there may be.
@@ -143,7 +146,7 @@ pub(super) fn start(said: &LogArgs, sockets: Sockets) -> Result<(), Failure> {
     log.start()?;
     let configured = configured?;
     match configured.check {
-        true => Ok(()),
+        true => configured.config.otel.check(),
         false => runtime::block_on(serve(configured, sockets)),
     }
 }
@@ -153,6 +156,7 @@ async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failu
     let shutdown = Shutdown::install("caller", config.limits.drain)?;
     let telemetry = Telemetry::new().tail(config.tail.as_ref())?;
     let telemetry = telemetry.tail_to(config.tail_to.as_ref(), &config.trust)?;
+    let telemetry = telemetry.export(&config.otel)?;
     let mut admin = Admin::new(
         "caller",
         config.admin.as_ref(),

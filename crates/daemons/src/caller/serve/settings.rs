@@ -11,6 +11,7 @@ use super::{Bound, Config};
 use crate::cli;
 use crate::config::{File, Loaded, Problem, Section};
 use crate::exit::Failure;
+use crate::otel;
 
 /// A binding and where its calls go: `NAME=ADDR#REMOTE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,7 @@ impl Config {
             tail: args.tail.to()?,
             tail_to: args.tail_to,
             tail_from: args.tail_from,
+            otel: otel::Plan::from_env(&args.otlp, "caller"),
             http: args.http.map(|address| HttpConfig {
                 address,
                 hosts: args.http_host,

@@ -1,0 +1,158 @@
+//! OTLP by HTTP, in Protocol Buffers.
+
+use std::io::Write;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use prost::Message;
+
+use super::{Refusal, Taken, explain, tls};
+use crate::otel::OtlpProtocol;
+use crate::otel::settings::Target;
+
+const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
+const GZIP: HeaderValue = HeaderValue::from_static("gzip");
+const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("binding-span/", env!("CARGO_PKG_VERSION")));
+
+/// Bytes of an answer that are read; all but errors are empty or nearly so.
+const ANSWER_BYTES: usize = 64 * 1024;
+/// The longest pause that a receiver may ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+pub(in crate::otel) struct Http {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    endpoint: Uri,
+    headers: HeaderMap,
+    gzip: bool,
+}
+
+impl Http {
+    pub(super) fn new(target: &Target, config: rustls::ClientConfig) -> Self {
+        let connector = tls::connector(config, OtlpProtocol::HttpProtobuf);
+        let mut headers: HeaderMap = [(USER_AGENT, AGENT)].into_iter().collect();
+        headers.extend(target.headers.iter().cloned());
+        // Whatever the variables say, this is what is sent.
+        headers.insert(CONTENT_TYPE, PROTOBUF);
+        if target.gzip {
+            headers.insert(CONTENT_ENCODING, GZIP);
+        }
+        Self {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            endpoint: target.endpoint.clone(),
+            headers,
+            gzip: target.gzip,
+        }
+    }
+
+    pub(super) fn pack(&self, request: &ExportTraceServiceRequest) -> Result<Bytes, String> {
+        let bytes = request.encode_to_vec();
+        if !self.gzip {
+            return Ok(bytes.into());
+        }
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        let packed = encoder.write_all(&bytes).and_then(|()| encoder.finish());
+        match packed {
+            Ok(packed) => Ok(packed.into()),
+            Err(error) => Err(format!("cannot compress: {error}")),
+        }
+    }
+
+    pub(super) async fn send(&self, body: Bytes) -> Result<Taken, Refusal> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = self.endpoint.clone();
+        *request.headers_mut() = self.headers.clone();
+        let answer = self.client.request(request).await;
+        let answer = answer.map_err(|error| lost(&error))?;
+        let (head, body) = answer.into_parts();
+        // It is read in any case, so that the connection can be used again.
+        let body = read(body).await;
+        if !head.status.is_success() {
+            return Err(refusal(head.status, &head.headers));
+        }
+        // One that does not speak of parts took all.
+        let said = body.and_then(|body| ExportTraceServiceResponse::decode(body).ok());
+        Ok(Taken::from(said.unwrap_or_default()))
+    }
+}
+
+async fn read(body: Incoming) -> Option<Bytes> {
+    let body = Limited::new(body, ANSWER_BYTES).collect().await.ok()?;
+    Some(body.to_bytes())
+}
+
+/// There was no answer, or none in HTTP.
+fn lost(error: &hyper_util::client::legacy::Error) -> Refusal {
+    let reason = explain::chain(error);
+    let cause = std::error::Error::source(error).and_then(|e| e.downcast_ref::<hyper::Error>());
+    match cause.is_some_and(hyper::Error::is_parse) {
+        true => Refusal::final_(format!("{reason}; is it a port for gRPC?")),
+        false => Refusal::for_now(reason, Duration::ZERO),
+    }
+}
+
+/// What a status means, by OTLP's table.
+fn refusal(status: StatusCode, headers: &HeaderMap) -> Refusal {
+    let reason = format!("HTTP {status}");
+    match status {
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Refusal::for_now(reason, pause(headers)),
+        StatusCode::NOT_FOUND => {
+            Refusal::final_(format!("{reason}; is it the address of an OTLP receiver?"))
+        }
+        _ => Refusal::final_(reason),
+    }
+}
+
+/// How long the receiver asks us to wait; a date is not understood, and our own pause does.
+fn pause(headers: &HeaderMap) -> Duration {
+    let seconds = headers
+        .get(RETRY_AFTER)
+        .and_then(|v| v.to_str().ok()?.trim().parse().ok());
+    Duration::from_secs(seconds.unwrap_or(0)).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_tried_again_is_what_otlp_says() {
+        let asked: HeaderMap = [(RETRY_AFTER, HeaderValue::from_static("3"))]
+            .into_iter()
+            .collect();
+        for (status, again) in [
+            (429, true),
+            (502, true),
+            (503, true),
+            (504, true),
+            (500, false),
+            (400, false),
+            (404, false),
+            (301, false),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let expected = again.then_some(Duration::from_secs(3));
+            assert_eq!(refusal(status, &asked).again, expected, "{status}");
+        }
+        let endless: HeaderMap = [(RETRY_AFTER, HeaderValue::from_static("999999999"))]
+            .into_iter()
+            .collect();
+        assert_eq!(pause(&endless), LONGEST_PAUSE);
+    }
+}
