@@ -66,6 +66,28 @@ fn it_says_what_the_daemon_says_on_either_kind_of_socket() {
 }
 
 #[test]
+fn both_daemons_can_be_asked() {
+    let world = World::new();
+    world.database();
+    let admin = |name: &str| format!("--admin={}", world.unix(name));
+    let daemons = [
+        world.callee(&[&admin("callee.admin")]),
+        world.caller(&[&admin("caller.admin")]),
+    ];
+    for name in ["callee.admin", "caller.admin"] {
+        for more in [&[][..], &["--live"]] {
+            let done = ask(&world, &world.unix(name), more);
+            assert_eq!(done.code, Some(0), "{done:?}");
+        }
+    }
+    for daemon in daemons {
+        assert!(daemon.stop().success());
+    }
+    let done = ask(&world, &world.unix("callee.admin"), &[]);
+    assert_eq!(done.code, Some(1), "{done:?}");
+}
+
+#[test]
 fn one_that_cannot_be_asked_is_not_ready() {
     let world = World::new();
     let silent = UnixListener::bind(world.path("silent.sock")).unwrap();
