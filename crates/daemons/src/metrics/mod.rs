@@ -10,6 +10,8 @@ pub(crate) mod catalog;
 mod histogram;
 mod open;
 mod process;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::fmt;

@@ -1,0 +1,76 @@
+//! Scrapers that are slow, many, or mean no good.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use super::http::{At, Stream};
+use super::util::{self, LIMIT, World};
+
+/// What each of many connections does, and none reads anything.
+fn misbehave(at: &At, i: usize) -> Box<dyn Stream> {
+    let mut stream = at.connect();
+    let scrape = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let said = match i % 4 {
+        // Nothing; half a head; something that is not HTTP; more answers than a socket holds.
+        0 => String::new(),
+        1 => "GET /metrics HTTP/1.1\r\nHost: loc".to_owned(),
+        2 => "\0\0\0\0\u{16}\u{3}\u{1}".repeat(100),
+        _ => scrape.repeat(200),
+    };
+    // It may have been closed already.
+    let _ = stream.write_all(said.as_bytes());
+    stream
+}
+
+#[test]
+fn a_thousand_bad_scrapers_take_nothing_from_calls() {
+    let world = World::new();
+    world.database();
+    let (listen, db) = (world.unix("callee.sock"), world.db());
+    let args = ["--listen", &listen, "--d1", &db, "--admin", "127.0.0.1:0"];
+    let mut callee = world.start(util::callee(), &args);
+    let at = At::said_by(&mut callee);
+    let callee = callee.ready();
+    let before = at.scrape();
+    let memory = "process_resident_memory_bytes";
+
+    let mut slowest = Duration::ZERO;
+    for round in 0..5 {
+        let bad: Vec<_> = (0..200).map(|i| misbehave(&at, round * 200 + i)).collect();
+        for _ in 0..3 {
+            let began = Instant::now();
+            assert!(
+                world
+                    .query(&listen, "select a from t", &[])
+                    .json()
+                    .is_object()
+            );
+            slowest = slowest.max(began.elapsed());
+        }
+        drop(bad);
+    }
+    // A program starts, connects and calls in that time, on a machine that has more to do.
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+
+    // Once they are gone there is room for an honest one.
+    let began = Instant::now();
+    let answered = loop {
+        let head = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n";
+        if let Some(answer) = at.try_send(head) {
+            break answer;
+        }
+        assert!(began.elapsed() < LIMIT, "nobody is let in any more");
+    };
+    assert_eq!(answered.status, 200);
+    let after = at.scrape();
+    let refused = after.sum(
+        "binding_span_connections_refused_total",
+        "listener=\"admin\"",
+    );
+    assert!(refused >= 500.0, "{refused}");
+    let calls = "binding_span_calls_total";
+    assert_eq!(after.sum(calls, "") - before.sum(calls, ""), 15.0);
+    let grown = after.value(memory) - before.value(memory);
+    assert!(grown < 32.0 * 1024.0 * 1024.0, "{grown} bytes");
+    assert!(callee.stop().success());
+}

@@ -1,0 +1,92 @@
+//! Requests to the admin port.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+
+use super::openmetrics::Scrape;
+use super::util::{Daemon, LIMIT, World};
+
+/// Where an admin port is.
+#[derive(Debug, Clone)]
+pub enum At {
+    Unix(std::path::PathBuf),
+    Tcp(String),
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+pub trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
+
+impl At {
+    /// The socket of that name in a test's folder.
+    pub fn socket(world: &World, name: &str) -> Self {
+        Self::Unix(world.path(name))
+    }
+
+    /// The port that a daemon says it has; it says so before anything else.
+    pub fn said_by(daemon: &mut Daemon) -> Self {
+        let line = daemon.line("admin port at");
+        let at = line.split_once("admin port at ").unwrap().1;
+        Self::Tcp(at.split_once(": GET").unwrap().0.to_owned())
+    }
+
+    pub fn connect(&self) -> Box<dyn Stream> {
+        match self {
+            Self::Unix(path) => {
+                let stream = UnixStream::connect(path).unwrap();
+                stream.set_read_timeout(Some(LIMIT)).unwrap();
+                Box::new(stream)
+            }
+            Self::Tcp(at) => {
+                let stream = TcpStream::connect(at).unwrap();
+                stream.set_read_timeout(Some(LIMIT)).unwrap();
+                Box::new(stream)
+            }
+        }
+    }
+
+    /// Sends a request's head, but for the empty line, and reads the answer to its end.
+    #[track_caller]
+    pub fn send(&self, head: &str) -> Answer {
+        let answer = self.try_send(head);
+        answer.unwrap_or_else(|| panic!("no answer to {head:?}"))
+    }
+
+    /// The same; nothing if the connection is closed without an answer.
+    pub fn try_send(&self, head: &str) -> Option<Answer> {
+        let mut stream = self.connect();
+        let request = format!("{head}Connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some(Answer {
+            status: head.split(' ').nth(1)?.parse().ok()?,
+            head: head.to_lowercase(),
+            body: body.to_owned(),
+        })
+    }
+
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Answer {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n"))
+    }
+
+    #[track_caller]
+    pub fn scrape(&self) -> Scrape {
+        let answer = self.get("/metrics");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let kind = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
+        assert!(answer.head.contains(kind), "{answer:?}");
+        Scrape::read(&answer.body)
+    }
+}
