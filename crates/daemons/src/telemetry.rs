@@ -13,6 +13,8 @@ use js_rpc::{Address, Trust};
 use tail::{EventSink, Feed, JsonLines, QueueLimits, Recorder, Rotation};
 
 use crate::admin::Admin;
+use tokio::task::spawn_blocking;
+
 use crate::exit::Failure;
 use crate::metrics::{Metrics, catalog};
 use crate::otel::{Isolated, Otel, OtelStats, Plan};
@@ -74,8 +76,8 @@ pub struct Telemetry {
     feed: Option<Arc<Feed>>,
     events: Vec<Arc<dyn EventSink>>,
     lines: Option<Arc<JsonLines>>,
-    sender: Option<TailSender>,
-    otel: Option<Otel>,
+    sender: Option<Arc<TailSender>>,
+    otel: Option<Arc<Otel>>,
 }
 
 impl Telemetry {
@@ -125,7 +127,7 @@ impl Telemetry {
             Failure::Unavailable(format!("cannot start a thread for tail events: {error}"))
         })?;
         self.read(sender.sink());
-        self.sender = Some(sender);
+        self.sender = Some(Arc::new(sender));
         Ok(self)
     }
 
@@ -147,7 +149,7 @@ impl Telemetry {
             Ok(otel) => {
                 tracing::info!("exporting spans to {settings}");
                 self.sinks.push(otel.sink());
-                self.otel = Some(otel);
+                self.otel = Some(Arc::new(otel));
             }
             Err(reason) => plan.failed(&reason)?,
         }
@@ -156,7 +158,7 @@ impl Telemetry {
 
     /// What became of the spans that are exported, if any are.
     pub fn otel_stats(&self) -> Option<OtelStats> {
-        self.otel.as_ref().map(Otel::stats)
+        self.otel.as_deref().map(Otel::stats)
     }
 
     /// Adds a reader of tail events.
@@ -234,20 +236,22 @@ impl Telemetry {
         }
     }
 
-    /// Writes and exports what was reported and is still here, within a bounded time.
-    pub fn finish(&self) {
+    /// Writes and exports what was reported and is still here, all of it at once and within a bounded time.
+    /// The thread goes on meanwhile: a service manager still hears of it.
+    pub async fn finish(&self) {
         let until = Instant::now() + FLUSH;
         if let Some(otel) = &self.otel {
             otel.close(until);
         }
-        if let Some(lines) = &self.lines {
-            lines.flush(FLUSH);
-        }
-        if let Some(sender) = &self.sender {
-            sender.flush(FLUSH);
-        }
-        if let Some(otel) = &self.otel {
-            otel.finish(until);
+        let (lines, sender, otel) = (self.lines.clone(), self.sender.clone(), self.otel.clone());
+        let waiting = [
+            lines.map(|lines| spawn_blocking(move || _ = lines.flush(FLUSH))),
+            sender.map(|sender| spawn_blocking(move || _ = sender.flush(FLUSH))),
+            otel.map(|otel| spawn_blocking(move || otel.finish(until))),
+        ];
+        for waiting in waiting.into_iter().flatten() {
+            // One that panicked has nothing more to write.
+            let _ = waiting.await;
         }
     }
 }

@@ -246,7 +246,7 @@ impl Callee {
             // A statement that does not end is the system's to end, with the process.
             let _ = tokio::time::timeout(CLOSE, database.close()).await;
         }
-        telemetry.finish();
+        telemetry.finish().await;
         Ok(())
     }
 }

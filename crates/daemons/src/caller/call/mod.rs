@@ -35,7 +35,7 @@ pub(super) async fn from_command_line(args: CallArgs) -> Result<(), Failure> {
         .map_err(Failure::from)
         .and_then(|reply| output.result(&reply));
     close(connection).await;
-    telemetry.finish();
+    telemetry.finish().await;
     output::tree(&spans(&recorder, args.verbose), args.verbose);
     outcome
 }

@@ -53,7 +53,7 @@ pub(crate) async fn run(folder: &Path) -> Result<(), Failure> {
     ready.map_err(|error| Failure::Output(format!("cannot say that it is ready: {error}")))?;
     server.serve([listener], orphaned()).await;
     database.close().await;
-    telemetry.finish();
+    telemetry.finish().await;
     clean(folder);
     Ok(())
 }

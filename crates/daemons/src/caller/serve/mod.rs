@@ -240,7 +240,7 @@ pub async fn run(
         let drain = humantime::format_duration(limits.drain);
         tracing::warn!("gave up {abandoned} calls that were not done within {drain}");
     }
-    telemetry.finish();
+    telemetry.finish().await;
     Ok(())
 }
 

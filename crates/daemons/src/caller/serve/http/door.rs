@@ -5,12 +5,15 @@
 
 use std::cell::RefCell;
 use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::time::Duration;
 
 use binding_span::SpanContext;
 use js_rpc::{Address, Args, CallError, ConnectOptions, Connection, Listener, Reply, RpcLimits};
 use tempfile::TempDir;
+use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
@@ -26,6 +29,34 @@ pub(super) struct Door {
     folder: TempDir,
 }
 
+const PREFIX: &str = "binding-span-door-";
+const SOCKET: &str = "door.sock";
+
+/// Removes what processes of ours left that were killed: folders with a socket on which nobody listens.
+async fn clear_away(temporary: &Path) {
+    let own = rustix::process::geteuid().as_raw();
+    let Ok(entries) = std::fs::read_dir(temporary) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let is_door = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        let is_own = || {
+            let meta = std::fs::symlink_metadata(entry.path());
+            meta.is_ok_and(|meta| meta.is_dir() && meta.uid() == own)
+        };
+        if !is_door || !is_own() {
+            continue;
+        }
+        let socket = entry.path().join(SOCKET);
+        let tried = UnixStream::connect(&socket).await;
+        if tried.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            // Only these, one by one: what else might be there is not ours to remove.
+            let _ = std::fs::remove_file(&socket);
+            let _ = std::fs::remove_dir(entry.path());
+        }
+    }
+}
+
 /// One call through the door.
 pub(super) struct DoorCall<'a> {
     pub(super) binding: &'a str,
@@ -38,9 +69,10 @@ pub(super) struct DoorCall<'a> {
 impl Door {
     /// Makes the door, and the listener that the server has to serve.
     pub(super) async fn open() -> Result<(Self, Listener), Failure> {
+        clear_away(&std::env::temp_dir()).await;
         let mut private = tempfile::Builder::new();
         private.permissions(Permissions::from_mode(0o700));
-        let folder = private.prefix("binding-span-").tempdir();
+        let folder = private.prefix(PREFIX).tempdir();
         let folder = folder.map_err(|error| {
             Failure::Config(format!(
                 "cannot make a private folder in {} for --http: {error}; set TMPDIR to a folder that \
@@ -48,7 +80,7 @@ impl Door {
                 std::env::temp_dir().display()
             ))
         })?;
-        let address = Address::Unix(folder.path().join("door.sock"));
+        let address = Address::Unix(folder.path().join(SOCKET));
         let listener = Listener::bind(&address).await?;
         let door = Self {
             address,
