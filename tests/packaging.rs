@@ -285,3 +285,72 @@ fn sockets_are_their_owners_and_lead_to_each_other() {
     let caller = text("packaging/etc/caller.toml");
     assert!(caller.contains("to = \"unix:/run/binding-span/callee.sock\""));
 }
+
+/// The programs' own words: string literals of the sources, as one text, with continued lines joined.
+fn sources(folder: &Path, all: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, all);
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let mut lines = text.lines().peekable();
+            while let Some(line) = lines.next() {
+                match line.strip_suffix('\\') {
+                    Some(begun) => {
+                        all.push_str(begun);
+                        let rest = lines.peek_mut().map(|next| *next = next.trim_start());
+                        assert!(rest.is_some(), "{path:?} ends within a text");
+                    }
+                    None => {
+                        all.push_str(line);
+                        all.push('\n');
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_guide_knows_the_programs_messages() {
+    let mut said = String::new();
+    for krate in ["daemons", "js-rpc", "bindings", "tail"] {
+        sources(&at_root("crates").join(krate).join("src"), &mut said);
+    }
+    let guide = text("docs/operating.md");
+    let (_, table) = guide.split_once("## Troubleshooting").unwrap();
+    let messages = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    let mut known = 0;
+    for (message, _) in messages {
+        for part in message
+            .split('…')
+            .map(|part| part.trim_matches([' ', ':', ';']))
+        {
+            assert!(said.contains(part), "nobody says {part:?} (of {message:?})");
+        }
+        known += 1;
+    }
+    assert!(known > 20, "{known}");
+}
+
+#[test]
+fn the_files_that_the_guide_names_are_there() {
+    let guide = text("docs/operating.md");
+    let is_path = |word: &&str| {
+        let kinds = [".toml", ".rs", ".py", ".yml", ".conf"];
+        word.contains('/')
+            && !word.starts_with('/')
+            && kinds.iter().any(|kind| word.ends_with(kind))
+    };
+    let words = guide.split(|c: char| c.is_whitespace() || "`()[],;".contains(c));
+    let mut found = 0;
+    for path in words.filter(is_path).filter(|path| !path.contains('*')) {
+        let path = path.strip_prefix("../").unwrap_or(path);
+        assert!(at_root(path).exists(), "{path}");
+        found += 1;
+    }
+    assert!(found >= 5, "{found}");
+}
