@@ -12,6 +12,8 @@ pub mod callee;
 pub mod caller;
 pub mod door;
 pub mod exit;
+#[doc(hidden)]
+pub mod internals;
 pub mod limits;
 pub mod listen;
 pub mod log;

@@ -61,6 +61,12 @@ fn start(
     runtime::block_on(serve(configured, sockets))
 }
 
+/// Reads a text as if it were the file, as far as nothing has to be opened.
+pub(crate) fn check_text(text: &str) -> Result<(), Failure> {
+    let loaded = config::load_text(&CalleeArgs::command(), &[], text, settings::PLAN)?;
+    settings::check_text(&loaded)
+}
+
 /// What command line, variables and file say, and whether it is only to be checked.
 struct Configured {
     config: Config,

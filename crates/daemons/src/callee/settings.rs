@@ -67,6 +67,12 @@ impl Config {
     }
 }
 
+/// What is wrong with a file that needs nothing opened to be seen.
+pub(super) fn check_text(loaded: &Loaded<CalleeArgs>) -> Result<(), Failure> {
+    let Loaded { args, file, .. } = loaded;
+    databases(args.databases.clone(), args.create, file.as_ref()).map(drop)
+}
+
 /// The file's databases, those that options name with their paths, and then the others of the options.
 fn databases(
     options: Vec<DatabaseConfig>,

@@ -88,18 +88,43 @@ pub(crate) fn load<A: FromArgMatches>(
     let matches = root.clone().try_get_matches_from(line);
     let matches = matches.map_err(|error| Failure::Usage(usage(&error)))?;
     let said = innermost(&matches, path);
-    let mut command = root;
-    for name in path {
-        command = command.find_subcommand(name).unwrap_or(command);
-    }
     let Some(file) = said.get_one::<PathBuf>("config") else {
         return Ok(Loaded {
             args: parsed(said)?,
             file: None,
-            values: Values::of(command, said),
+            values: Values::of(command(root, path), said),
         });
     };
     let file = File::read(file, plan)?;
+    with_file(root, path, line, plan, file)
+}
+
+/// The same for a text, as if it were the file. Opens nothing.
+pub(crate) fn load_text<A: FromArgMatches>(
+    root: &Command,
+    path: &[&str],
+    text: &str,
+    plan: Plan,
+) -> Result<Loaded<A>, Failure> {
+    let name = PathBuf::from("text.toml");
+    let line = [&[root.get_name()], path, &["--config", "text.toml"]].concat();
+    let line: Vec<OsString> = line.into_iter().map(OsString::from).collect();
+    let file = File::parse(&name, text.to_owned(), plan)?;
+    with_file(root, path, &line, plan, file)
+}
+
+/// Parses everything again with what the file says.
+fn with_file<A: FromArgMatches>(
+    root: &Command,
+    path: &[&str],
+    line: &[OsString],
+    plan: Plan,
+    file: File,
+) -> Result<Loaded<A>, Failure> {
+    let matches = root.clone().try_get_matches_from(line);
+    let matches = matches.map_err(|error| Failure::Usage(usage(&error)))?;
+    let said = innermost(&matches, path);
+    let command = command(root, path);
     let apart = (plan.apart)();
     let counts = |key: &str| match said.value_source(&id_of(command, key)) {
         _ if apart.iter().any(|name| name == key) => false,
@@ -121,6 +146,13 @@ pub(crate) fn load<A: FromArgMatches>(
         args: parsed(said)?,
         file: Some(file),
         values: Values::of(command, said),
+    })
+}
+
+/// The command that has the settings.
+fn command<'a>(root: &'a Command, path: &[&str]) -> &'a Command {
+    path.iter().fold(root, |command, name| {
+        command.find_subcommand(name).unwrap_or(command)
     })
 }
 
@@ -154,6 +186,10 @@ impl File {
             let shown = path.display();
             Failure::Config(format!("cannot read the configuration {shown}: {error}"))
         })?;
+        Self::parse(path, text, plan)
+    }
+
+    fn parse(path: &Path, text: String, plan: Plan) -> Result<Self, Failure> {
         let document = Document::parse(&text, plan.tables);
         let document = document.map_err(|problem| at(path, &text, &problem))?;
         Ok(Self {

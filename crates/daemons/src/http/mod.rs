@@ -23,6 +23,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use js_rpc::{Acceptor, Admitted};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
@@ -105,10 +106,20 @@ async fn connection(
     admitted: Admitted,
     handler: Rc<impl Handler>,
     limits: HttpLimits,
-    mut stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let opened = tokio::time::timeout(limits.head, admitted.open()).await;
     let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+    talk(opened, handler, limits, stopped).await
+}
+
+/// Answers what comes on a connection, until it ends or `stopped`.
+pub(crate) async fn talk(
+    opened: impl AsyncRead + AsyncWrite + 'static,
+    handler: Rc<impl Handler>,
+    limits: HttpLimits,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let mut stream = TimeoutStream::new(opened);
     stream.set_write_timeout(Some(limits.stall));
     let service = service_fn(move |request| {

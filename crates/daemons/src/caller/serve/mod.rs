@@ -1,10 +1,10 @@
 //! `caller serve`: passes calls on to callees, and owns their spans.
 
 mod args;
-mod http;
+pub(crate) mod http;
 mod policy;
 mod reload;
-mod settings;
+pub(crate) mod settings;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -128,6 +128,12 @@ fn configured(line: &[OsString]) -> Result<Configured, Failure> {
         check,
         origin,
     })
+}
+
+/// Reads a text as if it were the file, as far as nothing has to be opened.
+pub(crate) fn check_text(text: &str) -> Result<(), Failure> {
+    let loaded = config::load_text(&CallerArgs::command(), &["serve"], text, PLAN)?;
+    settings::check_text(&loaded)
 }
 
 /// What command line, variables and file say, and whether it is only to be checked.

@@ -15,7 +15,7 @@ use crate::otel;
 
 /// A binding and where its calls go: `NAME=ADDR#REMOTE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
+pub(crate) struct Target {
     pub(super) name: String,
     pub(super) address: Address,
     pub(super) remote: String,
@@ -140,6 +140,12 @@ fn binding(
     })
 }
 
+/// What is wrong with a file that needs nothing opened to be seen.
+pub(super) fn check_text(loaded: &Loaded<ServeArgs>) -> Result<(), Failure> {
+    let Loaded { args, file, .. } = loaded;
+    bindings(args.bind.clone(), &args.policy, file.as_ref()).map(drop)
+}
+
 impl Target {
     fn bound(self, policy: PolicyArgs, connect_name: Option<String>) -> Bound {
         Bound {
@@ -155,7 +161,7 @@ impl Target {
 }
 
 /// Reads `ADDR` or `ADDR#REMOTE`; without a name there the binding has the same on both sides.
-pub(super) fn target(name: &str, text: &str) -> Result<Target, String> {
+pub(crate) fn target(name: &str, text: &str) -> Result<Target, String> {
     let (address, remote) = text.split_once('#').unwrap_or((text, name));
     if remote.is_empty() {
         return Err("behind # there is no name; write ADDR#REMOTE or ADDR".into());
@@ -169,7 +175,7 @@ pub(super) fn target(name: &str, text: &str) -> Result<Target, String> {
 }
 
 /// Reads where HTTP is taken.
-pub(super) fn http(text: &str) -> Result<Address, String> {
+pub(crate) fn http(text: &str) -> Result<Address, String> {
     match text.parse() {
         Ok(Address::Tls { .. }) => Err(format!(
             "{text:?}: HTTP is taken from this machine, without TLS; leave out tls:"
@@ -180,7 +186,7 @@ pub(super) fn http(text: &str) -> Result<Address, String> {
 }
 
 /// Reads `any`, `off`, or a pattern.
-pub(super) fn rename(text: &str) -> Result<Rename, String> {
+pub(crate) fn rename(text: &str) -> Result<Rename, String> {
     match text {
         "off" => Ok(Rename::Off),
         "any" => Ok(Rename::Any),

@@ -88,7 +88,7 @@ fn unwritable(error: &dyn Error) -> Refusal {
     Refusal::new(StatusCode::BAD_GATEWAY, "result", message)
 }
 
-fn arguments(body: &[u8]) -> Result<Args, Refusal> {
+pub(super) fn arguments(body: &[u8]) -> Result<Args, Refusal> {
     body::check_values(body)?;
     let json: Json = serde_json::from_slice(body)
         .map_err(|error| bad(format!("the body is not JSON: {error}")))?;
@@ -103,6 +103,6 @@ fn arguments(body: &[u8]) -> Result<Args, Refusal> {
 }
 
 /// The span that the call belongs to. One that is not valid is ignored, as the standard asks.
-fn parent(headers: &HeaderMap) -> Option<SpanContext> {
+pub(super) fn parent(headers: &HeaderMap) -> Option<SpanContext> {
     single(headers, &TRACEPARENT)?.parse().ok()
 }

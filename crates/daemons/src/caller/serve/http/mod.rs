@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod call;
 mod door;
+pub(crate) mod fuzzed;
 mod gate;
 
 use std::cell::RefCell;
@@ -37,6 +38,9 @@ pub struct HttpConfig {
 
 /// How long the last answers may take to be written, once their calls are done.
 pub(super) const ANSWERS: Duration = Duration::from_secs(2);
+
+/// Bytes of a request's head.
+const HEAD_BYTES: usize = 64 * 1024;
 
 /// Takes calls as HTTP.
 pub struct Front {
@@ -71,7 +75,7 @@ impl Front {
             listener,
             limits: HttpLimits {
                 head: Duration::from_secs(30),
-                head_bytes: 64 * 1024,
+                head_bytes: HEAD_BYTES,
                 stall: Duration::from_secs(30),
                 grace: config.limits.drain.saturating_add(ANSWERS),
             },
