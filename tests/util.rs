@@ -129,7 +129,8 @@ pub fn caller() -> Command {
 fn clean(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
-        let ours = name.to_string_lossy().starts_with("BINDING_SPAN_");
+        let read = name.to_string_lossy();
+        let ours = read.starts_with("BINDING_SPAN_") || read.starts_with("OTEL_");
         if ours
             || [
                 "RUST_LOG",

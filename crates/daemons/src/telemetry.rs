@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 use binding_span::{Sinks, SpanSink};
 use js_rpc::{Address, Trust};
 use tail::{EventSink, Feed, JsonLines, QueueLimits, Recorder, Rotation};
-
-use crate::admin::Admin;
 use tokio::task::spawn_blocking;
 
+use crate::admin::Admin;
 use crate::exit::Failure;
 use crate::metrics::{Metrics, catalog};
-use crate::otel::{Isolated, Otel, OtelStats, Plan};
+use crate::otel::{Isolated, Otel, Plan};
 use crate::tail_to::TailSender;
 
 /// Where tail events go.
@@ -156,11 +155,6 @@ impl Telemetry {
         Ok(self)
     }
 
-    /// What became of the spans that are exported, if any are.
-    pub fn otel_stats(&self) -> Option<OtelStats> {
-        self.otel.as_deref().map(Otel::stats)
-    }
-
     /// Adds a reader of tail events.
     fn read(&mut self, reader: Arc<dyn EventSink>) {
         let feed = self.feed.get_or_insert_with(|| {
@@ -177,7 +171,7 @@ impl Telemetry {
         self.events.clone()
     }
 
-    /// Counts calls, and what the tail loses, if there is an admin port to ask for it.
+    /// Counts calls, and what the tail and the export lose, if there is an admin port to ask for it.
     #[must_use]
     pub fn watched(mut self, admin: &Admin) -> Self {
         self.sinks.extend(admin.sink());
@@ -211,6 +205,9 @@ impl Telemetry {
             metrics.add(&catalog::TAIL_LOST, &labels, move || {
                 undelivered.load(Relaxed)
             });
+        }
+        if let Some(otel) = &self.otel {
+            otel.stats().count_into(metrics);
         }
         if let Some(feed) = self.feed.clone() {
             metrics.add(&catalog::TAIL_EVICTED, &[], move || feed.stats().evicted);

@@ -85,6 +85,10 @@ catalog! {
         "Spans that an OTLP receiver took";
     OTLP_LOST = Counter "binding_span_otlp_lost_spans",
         "Spans that no OTLP receiver got, by reason";
+    OTLP_QUEUED = Gauge "binding_span_otlp_queued_spans",
+        "Spans that ended and wait for an OTLP receiver";
+    OTLP_CUT = Counter "binding_span_otlp_attributes_cut",
+        "Attributes that spans for OTLP lost to a limit on their number, or to one on memory";
     START_TIME = Gauge "process_start_time_seconds",
         "When the process began, in seconds since 1970";
     MEMORY = Gauge "process_resident_memory_bytes",

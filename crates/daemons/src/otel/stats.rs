@@ -5,6 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::metrics::Metrics;
+use crate::metrics::catalog::{self, Metric};
+
 /// What became of spans so far. Cheap to clone and to read.
 #[derive(Debug, Clone, Default)]
 pub struct OtelStats(Arc<Counters>);
@@ -74,6 +77,30 @@ impl OtelStats {
             dropped: read(&counters.dropped),
             cut: read(&counters.cut),
             attributes_cut: read(&counters.attributes_cut),
+        }
+    }
+
+    /// Lets metrics read them.
+    pub(crate) fn count_into(&self, metrics: &Metrics) {
+        type Read = fn(OtelCounts) -> u64;
+        let plain: [(&'static Metric, Read); 3] = [
+            (&catalog::OTLP_EXPORTED, |counts| counts.exported),
+            (&catalog::OTLP_QUEUED, |counts| counts.queued),
+            (&catalog::OTLP_CUT, |counts| counts.attributes_cut),
+        ];
+        for (metric, read) in plain {
+            let stats = self.clone();
+            metrics.add(metric, &[], move || read(stats.read()));
+        }
+        let lost: [(&'static str, Read); 3] = [
+            ("not_taken", |counts| counts.failed),
+            ("no_room", |counts| counts.dropped),
+            ("program_ended", |counts| counts.cut),
+        ];
+        for (reason, read) in lost {
+            let stats = self.clone();
+            let labels = [("reason", reason)];
+            metrics.add(&catalog::OTLP_LOST, &labels, move || read(stats.read()));
         }
     }
 

@@ -1,0 +1,231 @@
+//! rotel, an OpenTelemetry collector that is not ours, as the receiver of spans: it prints every span that
+//! it gets.
+//!
+//! Sets up what it needs below the target folder; without python3, pip or a package registry it fails and
+//! says what is missing.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use crate::util::{LIMIT, World, read};
+
+/// The program, installed once.
+static AGENT: LazyLock<PathBuf> = LazyLock::new(|| {
+    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rotel-venv");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/interop/rotel");
+    let requirements = folder.join("requirements.txt");
+    let wanted = std::fs::read(&requirements).unwrap();
+    let installed = venv.join("installed.txt");
+    if std::fs::read(&installed).ok().as_ref() != Some(&wanted) {
+        let make = ["-m", "venv", "--clear", venv.to_str().unwrap()];
+        set_up("python3", &make, "python3 with venv (Debian: python3-venv)");
+        let from = requirements.to_str().unwrap();
+        let pip = [
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "--require-hashes",
+            "-r",
+            from,
+        ];
+        let python = venv.join("bin/python");
+        set_up(
+            python.to_str().unwrap(),
+            &pip,
+            "pip and a Python package registry",
+        );
+        std::fs::write(&installed, wanted).unwrap();
+    }
+    let found = std::fs::read_dir(venv.join("lib")).unwrap();
+    let mut found = found.map(|python| {
+        python
+            .unwrap()
+            .path()
+            .join("site-packages/rotel/rotel-agent")
+    });
+    found
+        .find(|agent| agent.is_file())
+        .expect("the wheel has the program")
+});
+
+fn set_up(program: &str, args: &[&str], needs: &str) {
+    let output = Command::new(program).args(args).output();
+    let problem = match output {
+        Ok(output) if output.status.success() => return,
+        Ok(output) => {
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+        }
+        Err(error) => format!("{program}: {error}"),
+    };
+    panic!("the tests with rotel need {needs}:\n{problem}");
+}
+
+/// A span as it prints it; values as `Int(3)`, `Str(users)`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub service: String,
+    pub trace: String,
+    pub parent: String,
+    pub id: String,
+    pub name: String,
+    pub kind: String,
+    pub status: String,
+    pub message: String,
+    pub attributes: Vec<(String, String)>,
+}
+
+impl Seen {
+    /// The value of an attribute; it must not be there twice.
+    #[track_caller]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let mut found = self.attributes.iter().filter(|(known, _)| known == key);
+        let value = found.next().map(|(_, value)| value.as_str());
+        assert!(found.next().is_none(), "{key} is there twice: {self:?}");
+        value
+    }
+}
+
+/// A running rotel; killed when dropped.
+pub struct Rotel {
+    child: Child,
+    output: PathBuf,
+    grpc: u16,
+    http: u16,
+}
+
+impl Rotel {
+    /// Starts it and waits until both ports are open.
+    pub fn start(world: &World) -> Self {
+        let output = world.path("rotel.txt");
+        let (grpc, http) = (free_port(), free_port());
+        let out = std::fs::File::create(&output).unwrap();
+        let child = Command::new(&*AGENT)
+            .arg("start")
+            .args(["--debug-log", "traces", "--debug-log-verbosity", "detailed"])
+            .args(["--exporter", "blackhole", "--batch-timeout", "20ms"])
+            .args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{grpc}")])
+            .args(["--otlp-http-endpoint", &format!("127.0.0.1:{http}")])
+            .args([
+                "--pid-file",
+                &world.text("rotel.pid"),
+                "--log-file",
+                &world.text("rotel.log"),
+            ])
+            .stdin(Stdio::null())
+            .stderr(out.try_clone().unwrap())
+            .stdout(out)
+            .spawn()
+            .unwrap();
+        let mut rotel = Self {
+            child,
+            output,
+            grpc,
+            http,
+        };
+        for port in [grpc, http] {
+            rotel.wait(|_| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        }
+        rotel
+    }
+
+    pub fn grpc(&self) -> String {
+        format!("http://127.0.0.1:{}", self.grpc)
+    }
+
+    pub fn http(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http)
+    }
+
+    /// All that it has printed so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        parse(&read(&self.output))
+    }
+
+    /// Waits until it has printed so many spans.
+    #[track_caller]
+    pub fn spans(&mut self, n: usize) -> Vec<Seen> {
+        self.wait(|rotel| rotel.seen().len() >= n);
+        self.seen()
+    }
+
+    /// Waits until what it has printed is so.
+    #[track_caller]
+    pub fn until(&mut self, until: impl Fn(&[Seen]) -> bool) {
+        self.wait(|rotel| until(&rotel.seen()));
+    }
+
+    /// It prints to a file, and opens ports, without telling us.
+    #[track_caller]
+    fn wait(&mut self, until: impl Fn(&Self) -> bool) {
+        let limit = Instant::now() + LIMIT;
+        while !until(self) {
+            let ended = self.child.try_wait().unwrap();
+            assert!(
+                ended.is_none() && Instant::now() < limit,
+                "rotel ({ended:?}) printed:\n{}",
+                read(&self.output)
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Rotel {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that nobody has right now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn parse(text: &str) -> Vec<Seen> {
+    let mut service = String::new();
+    let mut spans: Vec<Seen> = Vec::new();
+    // Whole lines; the last one may still be written.
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    let mut of_span = false;
+    for line in whole.lines() {
+        let line = line.trim();
+        if line.starts_with("ResourceSpans #") {
+            of_span = false;
+        } else if line.starts_with("Span #") {
+            of_span = true;
+            spans.push(Seen {
+                service: service.clone(),
+                ..Seen::default()
+            });
+        }
+        if let Some((key, value)) = line.strip_prefix("-> ").and_then(|l| l.split_once(": ")) {
+            match spans.last_mut() {
+                Some(span) if of_span => span.attributes.push((key.into(), value.into())),
+                _ if key == "service.name" => {
+                    let name = value.strip_prefix("Str(").and_then(|v| v.strip_suffix(')'));
+                    name.unwrap_or(value).clone_into(&mut service);
+                }
+                _ => {}
+            }
+        } else if let (Some(span), Some((key, value))) = (spans.last_mut(), line.split_once(':')) {
+            let field = match key.trim() {
+                "Trace ID" => &mut span.trace,
+                "Parent ID" => &mut span.parent,
+                "ID" => &mut span.id,
+                "Name" => &mut span.name,
+                "Kind" => &mut span.kind,
+                "Status code" => &mut span.status,
+                "Status message" => &mut span.message,
+                _ => continue,
+            };
+            value.trim().clone_into(field);
+        }
+    }
+    spans
+}
