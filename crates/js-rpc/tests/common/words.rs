@@ -51,7 +51,7 @@ impl Words {
     }
 
     /// The result's value, as V8 serializes it.
-    fn set_value(&mut self, bytes: &[u8]) {
+    pub fn set_value(&mut self, bytes: &[u8]) {
         let value = RESULTS + (self.0[6] >> 48) as usize;
         let data = self.bytes_object(bytes);
         self.point(value, data, BYTES, bytes.len() as u64);
