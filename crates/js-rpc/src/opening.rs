@@ -3,8 +3,9 @@
 
 use std::io;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::network::Buffered;
 use crate::stream::ReadHalf;
 
 /// How a peer opened its connection.
@@ -25,7 +26,7 @@ const ACCEPTED: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
 ///
 /// A plain HTTP request gets an answer that says what this port is, and an error here.
 pub(crate) async fn accept<W: AsyncWrite + Unpin>(
-    reader: &mut BufReader<ReadHalf>,
+    reader: &mut Buffered<ReadHalf>,
     writer: &mut W,
 ) -> io::Result<Opening> {
     // A Cap'n Proto frame begins with its number of segments, so a letter there would mean hundreds
@@ -58,7 +59,7 @@ pub(crate) async fn accept<W: AsyncWrite + Unpin>(
 
 /// Asks the peer for a binding by name.
 pub(crate) async fn connect<W: AsyncWrite + Unpin>(
-    reader: &mut BufReader<ReadHalf>,
+    reader: &mut Buffered<ReadHalf>,
     writer: &mut W,
     name: &str,
 ) -> io::Result<()> {
@@ -79,7 +80,7 @@ pub(crate) async fn connect<W: AsyncWrite + Unpin>(
     }
 }
 
-async fn read_head(reader: &mut BufReader<ReadHalf>) -> io::Result<String> {
+async fn read_head(reader: &mut Buffered<ReadHalf>) -> io::Result<String> {
     let mut head = Vec::new();
     let mut limited = reader.take(MAX_HEAD);
     loop {

@@ -9,6 +9,7 @@
 //! What a peer sends is [judged](guard) before capnp-rpc sees it, and everything that a peer can make us
 //! hold or wait for is bounded: [`NetworkLimits`](crate::NetworkLimits) names all of it.
 
+mod buffered;
 mod frame;
 mod gate;
 mod guard;
@@ -27,19 +28,16 @@ use capnp_rpc::RpcSystem;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
-use tokio::io::BufReader;
 
 use crate::stream::{ReadHalf, Stream, WriteHalf};
 use crate::{NetworkLimits, RpcLimits};
+pub(crate) use buffered::Buffered;
 use frame::{Broken, Frame, within};
 pub(crate) use gate::{Gate, Turn};
 use guard::{Glance, Sent, Verdict, Violation};
 use outbox::Outbox;
 pub(crate) use stats::OpenSession;
 pub use stats::{NetworkStats, Reason};
-
-/// Bytes of the read buffer; more gains nothing, and an idle connection costs it.
-const BUFFER: usize = 8 * 1024;
 
 /// Words of an outgoing message's first segment: enough for most calls and replies. Segments come
 /// zeroed, so larger ones cost more than they save.
@@ -49,15 +47,15 @@ const FIRST_SEGMENT_WORDS: u32 = 64;
 const TURN: usize = 64;
 
 /// The two directions of a socket, the incoming one buffered.
-pub(crate) fn split(stream: Stream) -> (BufReader<ReadHalf>, WriteHalf) {
+pub(crate) fn split(stream: Stream) -> (Buffered<ReadHalf>, WriteHalf) {
     let (read, write) = stream.into_split();
-    (BufReader::with_capacity(BUFFER, read), write)
+    (Buffered::new(read), write)
 }
 
 /// The RPC system of an opened connection, and the gate for our own calls on it. It does nothing until it
 /// is polled.
 pub(crate) fn system(
-    read: BufReader<ReadHalf>,
+    read: Buffered<ReadHalf>,
     write: WriteHalf,
     side: Side,
     bootstrap: Option<capnp::capability::Client>,
@@ -82,7 +80,7 @@ struct Network {
 }
 
 /// The incoming direction, when nobody reads from it.
-type Reader = Rc<RefCell<Option<BufReader<ReadHalf>>>>;
+type Reader = Rc<RefCell<Option<Buffered<ReadHalf>>>>;
 
 struct Inner {
     side: Side,
@@ -106,7 +104,7 @@ struct Connection(Rc<Inner>);
 
 impl Network {
     fn new(
-        read: BufReader<ReadHalf>,
+        read: Buffered<ReadHalf>,
         write: WriteHalf,
         side: Side,
         limits: &NetworkLimits,
@@ -159,7 +157,7 @@ impl Network {
 
 /// Reads until the peer has closed as well. A socket that is closed with something unread resets its
 /// connection, and the peer loses what it has not read.
-async fn read_out(reader: Option<BufReader<ReadHalf>>) {
+async fn read_out(reader: Option<Buffered<ReadHalf>>) {
     if let Some(mut reader) = reader {
         let _ = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
     }
@@ -252,7 +250,7 @@ impl capnp_rpc::Connection<Side> for Connection {
 /// The incoming direction while somebody reads from it; given back when that ends, however it ends.
 struct Lent {
     home: Reader,
-    reader: Option<BufReader<ReadHalf>>,
+    reader: Option<Buffered<ReadHalf>>,
 }
 
 impl Drop for Lent {
@@ -263,7 +261,7 @@ impl Drop for Lent {
 
 impl Inner {
     /// The next message that the RPC system may see. `None`: the peer is done.
-    async fn receive(&self, reader: &mut BufReader<ReadHalf>) -> Result<Option<Incoming>, Error> {
+    async fn receive(&self, reader: &mut Buffered<ReadHalf>) -> Result<Option<Incoming>, Error> {
         loop {
             if self.work.get() >= TURN {
                 self.work.set(0);
