@@ -11,7 +11,7 @@ use measure::Watched;
 use util::World;
 
 /// So many that what each leaves behind on one connection, some hundred bytes, would show.
-const CALLS: usize = 12_000;
+const CALLS: usize = 8_000;
 
 const AT_ONCE: usize = 24;
 

@@ -6,8 +6,11 @@
 //! With `--timed-out N` it makes N calls that time out, through `caller serve`, and prints what each process
 //! holds after each tenth of them.
 //!
-//! Ends with 1 if anything grew by more than it may.
+//! With `--idle` it prints what an idle connection and an open session cost a `callee`.
+//!
+//! Ends with 1 if anything grew by more than it may, or costs more.
 
+mod idle;
 mod measure;
 mod mixed;
 mod timed_out;
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let flat = runtime.block_on(async {
         match after("--timed-out") {
             Some(calls) => calls_that_time_out(number(calls)).await,
+            None if args.iter().any(|arg| arg == "--idle") => idle_connections().await,
             None => mixed_load(after("--seconds").map_or(300, number)).await,
         }
     });
@@ -87,6 +91,14 @@ async fn calls_that_time_out(calls: usize) -> bool {
         flat &= more <= ALLOWED.memory_kib;
     }
     flat
+}
+
+async fn idle_connections() -> bool {
+    let world = World::new();
+    drop(world.database());
+    let callee = world.callee(&[]);
+    let at = world.unix("callee.sock").parse().expect("an address");
+    idle::run(&at, &mut Watched::new("callee", callee.id())).await
 }
 
 async fn wait_for(world: &World, name: &str) {

@@ -271,6 +271,12 @@ impl Inner {
                 if let Some(error) = self.outbox.failure() {
                     return Err(error);
                 }
+                // Also while there is always more to read.
+                if let Some(error) = self.outbox.unwritable()
+                    && !self.may_have_answered()
+                {
+                    return Err(error);
+                }
                 if self.side == Side::Server && self.gate.guard.borrow().is_spent() {
                     let detail = "the connection is to be replaced by a new one";
                     return Err(self.refuse(Violation::new(Reason::Recycled, detail)));

@@ -165,6 +165,14 @@ impl Outbox {
         self.state.borrow().failed.clone()
     }
 
+    /// Why nothing can be written any more, if so.
+    pub(super) fn unwritable(&self) -> Option<Error> {
+        match &self.state.borrow().ended {
+            Some(Err(error)) => Some(error.clone()),
+            _ => None,
+        }
+    }
+
     /// Completes with the error when writing fails, or when the connection must end.
     pub(super) fn broken(&self) -> impl Future<Output = Error> + '_ {
         poll_fn(|cx| {

@@ -74,9 +74,10 @@ impl Report {
             Err(said) => (said, false),
         };
         let line = format!(
-            "{name:<58} {:>8} KiB {:>7.1} ms  {said}",
+            "{name:<58} {:>8} KiB {:>7.1} ms {:>6.2} s  {said}",
             memory / 1024,
-            wait.as_secs_f64() * 1e3
+            wait.as_secs_f64() * 1e3,
+            began.elapsed().as_secs_f64(),
         );
         // A call takes several turns of several threads.
         let late = Witness::get().late(began) * 4;

@@ -17,10 +17,11 @@ use crate::alloc;
 /// What every thread must do with.
 const STACK: usize = 2 << 20;
 
-/// Default limits, but for those that are waited for.
+/// Default limits, but for those that are waited for, and for a cap that takes a build without optimization
+/// long to reach.
 pub fn limits() -> RpcLimits {
     RpcLimits {
-        connect: Duration::from_millis(400),
+        connect: Duration::from_secs(1),
         call: Duration::from_millis(1500),
         drain: Duration::from_millis(100),
         network: NetworkLimits {
@@ -28,6 +29,8 @@ pub fn limits() -> RpcLimits {
             frame: Duration::from_millis(400),
             write_stall: Duration::from_secs(1),
             pause: Duration::from_millis(50),
+            cancelled: 8_192,
+            exports: 4_096,
             ..NetworkLimits::default()
         },
         ..RpcLimits::default()
