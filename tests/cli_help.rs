@@ -10,7 +10,7 @@ use std::process::Command;
 /// A program, its arguments, and the file with what it prints.
 type Case = (fn() -> Command, &'static [&'static str], &'static str);
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 11] = [
     (util::callee, &["-h"], "callee.short.txt"),
     (util::callee, &["--help"], "callee.long.txt"),
     (util::caller, &["-h"], "caller.short.txt"),
@@ -20,6 +20,8 @@ const CASES: [Case; 9] = [
     (util::caller, &["health", "-h"], "caller-health.txt"),
     (util::caller, &["serve", "-h"], "caller-serve.short.txt"),
     (util::caller, &["serve", "--help"], "caller-serve.long.txt"),
+    (util::caller, &["tail", "-h"], "caller-tail.short.txt"),
+    (util::caller, &["tail", "--help"], "caller-tail.long.txt"),
 ];
 
 #[test]

@@ -31,4 +31,5 @@ mod cli;
 mod config;
 mod generate;
 mod http;
+mod live_tail;
 mod runtime;

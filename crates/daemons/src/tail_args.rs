@@ -1,4 +1,4 @@
-//! The settings of a daemon's tail in a file: where, how large, how many.
+//! The settings of a daemon's tail: its file, and what is kept for live readers.
 
 use clap::Args;
 use tail::Rotation;
@@ -24,6 +24,34 @@ pub struct TailArgs {
     /// How many files that were put aside are kept
     #[arg(long, value_name = "N", default_value_t = 5, env = "BINDING_SPAN_TAIL_KEEP", value_parser = cli::positive::<u32>)]
     tail_keep: u32,
+
+    /// Bytes of recent events that are kept for `caller tail`, where there is an admin port; 0 for none
+    ///
+    /// At most 65,536 events. They are what --since can show, and what a reader may be behind before it
+    /// loses some. With none there is no live tail, and events are made for the other readers only.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "16MiB",
+        env = "BINDING_SPAN_TAIL_HISTORY",
+        hide_short_help = true
+    )]
+    tail_history: Size,
+
+    /// How many may read the live tail at a time
+    ///
+    /// Each costs what it takes to write its events.
+    #[arg(long, value_name = "N", default_value_t = 16, env = "BINDING_SPAN_TAIL_READERS", value_parser = cli::positive::<usize>, hide_short_help = true)]
+    tail_readers: usize,
+}
+
+/// What is kept for live readers, and how many there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveLimits {
+    /// Bytes of events; none at 0.
+    pub history: usize,
+    /// Readers at a time.
+    pub readers: usize,
 }
 
 /// The smallest file that is put aside: a few events.
@@ -39,6 +67,14 @@ fn size(text: &str) -> Result<Size, String> {
 }
 
 impl TailArgs {
+    /// What is kept for live readers.
+    pub(crate) fn live(&self) -> LiveLimits {
+        LiveLimits {
+            history: self.tail_history.bytes(),
+            readers: self.tail_readers,
+        }
+    }
+
     /// Where events go.
     ///
     /// # Errors

@@ -13,10 +13,12 @@ use js_rpc::{Address, Trust};
 use tail::{EventSink, Feed, JsonLines, QueueLimits, Recorder, Rotation};
 use tokio::task::spawn_blocking;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Page};
 use crate::exit::Failure;
+use crate::live_tail::LiveTail;
 use crate::metrics::{Metrics, catalog};
 use crate::otel::{Isolated, Otel, Plan};
+use crate::tail_args::LiveLimits;
 use crate::tail_to::TailSender;
 
 /// Where tail events go.
@@ -77,6 +79,7 @@ pub struct Telemetry {
     lines: Option<Arc<JsonLines>>,
     sender: Option<Arc<TailSender>>,
     otel: Option<Arc<Otel>>,
+    live: Option<LiveTail>,
 }
 
 impl Telemetry {
@@ -155,6 +158,24 @@ impl Telemetry {
         Ok(self)
     }
 
+    /// Keeps recent tail events for whoever asks the admin port of `program` for them, if it has one.
+    #[must_use]
+    pub fn live(mut self, program: &'static str, limits: LiveLimits, admin: &Admin) -> Self {
+        if admin.metrics().is_some() {
+            let live = LiveTail::new(program, limits);
+            if let Some(history) = live.history() {
+                self.read(history.clone());
+            }
+            self.live = Some(live);
+        }
+        self
+    }
+
+    /// What the admin port shows of spans.
+    pub(crate) fn pages(&self) -> Vec<Page> {
+        self.live.iter().map(LiveTail::page).collect()
+    }
+
     /// Adds a reader of tail events.
     fn read(&mut self, reader: Arc<dyn EventSink>) {
         let feed = self.feed.get_or_insert_with(|| {
@@ -206,6 +227,10 @@ impl Telemetry {
                 undelivered.load(Relaxed)
             });
         }
+        if let Some(history) = self.live.as_ref().and_then(LiveTail::history).cloned() {
+            let labels = lost("live", "slow");
+            metrics.add(&catalog::TAIL_LOST, &labels, move || history.stats().lost);
+        }
         if let Some(otel) = &self.otel {
             otel.stats().count_into(metrics);
         }
@@ -239,6 +264,9 @@ impl Telemetry {
         let until = Instant::now() + FLUSH;
         if let Some(otel) = &self.otel {
             otel.close(until);
+        }
+        if let Some(history) = self.live.as_ref().and_then(LiveTail::history) {
+            history.close();
         }
         let (lines, sender, otel) = (self.lines.clone(), self.sender.clone(), self.otel.clone());
         let waiting = [

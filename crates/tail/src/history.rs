@@ -12,7 +12,7 @@ mod begun;
 mod reader;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::SystemTime;
@@ -58,6 +58,7 @@ impl Default for HistoryLimits {
 pub struct History {
     limits: HistoryLimits,
     readers: AtomicUsize,
+    lost: AtomicU64,
     ring: Mutex<Ring>,
 }
 
@@ -74,6 +75,8 @@ pub struct HistoryStats {
     pub since: Option<SystemTime>,
     /// Readers that there are.
     pub readers: usize,
+    /// Events that readers lost, all of them ever.
+    pub lost: u64,
 }
 
 #[derive(Default)]
@@ -84,6 +87,8 @@ struct Ring {
     first: u64,
     /// Readers that wait for the next event.
     waiting: Vec<Waker>,
+    /// Nothing comes any more.
+    closed: bool,
 }
 
 impl Ring {
@@ -98,6 +103,7 @@ impl History {
         Self {
             limits,
             readers: AtomicUsize::new(0),
+            lost: AtomicU64::new(0),
             ring: Mutex::default(),
         }
     }
@@ -116,7 +122,17 @@ impl History {
             bytes: ring.bytes,
             since: ring.events.front().map(|event| event.timestamp),
             readers: self.readers.load(Ordering::Relaxed),
+            lost: self.lost.load(Ordering::Relaxed),
         }
+    }
+
+    /// Nothing comes any more: readers end when they have read everything.
+    pub fn close(&self) {
+        let mut ring = self.lock();
+        ring.closed = true;
+        let waiting = std::mem::take(&mut ring.waiting);
+        drop(ring);
+        waiting.into_iter().for_each(Waker::wake);
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
@@ -127,6 +143,9 @@ impl History {
 impl EventSink for History {
     fn event(&self, event: &Arc<Event>) -> bool {
         let mut ring = self.lock();
+        if ring.closed {
+            return false;
+        }
         ring.bytes += event.size();
         ring.events.push_back(Arc::clone(event));
         let limits = self.limits;

@@ -34,6 +34,9 @@ pub enum Notice {
         place: u64,
         /// So many events follow first that happened before: how invocations began that are open.
         begun: u64,
+        /// So many of the events from `place` on had happened already: the past that was asked for.
+        #[serde(default)]
+        behind: u64,
         /// When the oldest event happened that the daemon still has.
         #[serde(
             with = "json::optional_timestamp",
@@ -109,9 +112,10 @@ mod tests {
             instance: "00ff".into(),
             place: 12,
             begun: 2,
+            behind: 5,
             since: Some(UNIX_EPOCH + Duration::from_millis(1_795_331_894_585)),
         };
-        let line = r#"{"feed":{"type":"hello","program":"caller","version":"0.1.0","pid":7,"instance":"00ff","place":12,"begun":2,"since":"2026-11-22T07:18:14.585Z"}}"#;
+        let line = r#"{"feed":{"type":"hello","program":"caller","version":"0.1.0","pid":7,"instance":"00ff","place":12,"begun":2,"behind":5,"since":"2026-11-22T07:18:14.585Z"}}"#;
         assert_eq!(hello.to_line(), line);
         let dropped = Notice::DroppedEvents { count: 91 };
         for notice in [hello, dropped, Notice::Goodbye] {

@@ -80,6 +80,7 @@ fn a_reader_that_is_too_slow_loses_the_oldest_and_knows_exactly_how_many() {
     let (lost, events) = all(&mut slow);
     assert_eq!((lost, events.len()), (290, 10));
     assert_eq!((slow.lost(), quick.lost()), (290, 0));
+    assert_eq!(history.stats().lost, 290);
     assert_eq!(all(&mut slow).0, 0);
 }
 
@@ -155,10 +156,18 @@ fn a_reader_that_waits_is_woken_once_and_finds_what_came() {
     }
     work(&feed, 1);
     assert_eq!(count.0.load(Ordering::SeqCst), 1);
-    let Poll::Ready(batch) = reader.poll_read(&mut context, 10) else {
+    let Poll::Ready(Some(batch)) = reader.poll_read(&mut context, 10) else {
         panic!("nothing came");
     };
     assert_eq!(batch.events.len(), 3);
+
+    assert!(reader.poll_read(&mut context, 10).is_pending());
+    history.close();
+    assert_eq!(count.0.load(Ordering::SeqCst), 2);
+    assert!(matches!(
+        reader.poll_read(&mut context, 10),
+        Poll::Ready(None)
+    ));
 }
 
 #[test]

@@ -25,6 +25,7 @@ use crate::otel;
 use crate::reload::{Origin, Reloads};
 use crate::signals::Shutdown;
 use crate::systemd::sockets::Sockets;
+use crate::tail_args::LiveLimits;
 use crate::telemetry::{TailTo, Telemetry};
 use crate::{generate, runtime, systemd};
 
@@ -102,8 +103,11 @@ async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failu
         &config.limits.network.stats,
     );
     let telemetry = Telemetry::new().tail(config.tail.as_ref())?;
-    let telemetry = telemetry.export(&config.otel)?.watched(&admin);
-    admin.start(Vec::new())?;
+    let telemetry = telemetry
+        .export(&config.otel)?
+        .live("callee", config.live, &admin)
+        .watched(&admin);
+    admin.start(telemetry.pages())?;
     let callee = Callee::open(config, telemetry, admin)?;
     let known = callee.bindings();
     let listeners = listen::bind(&endpoints, &known, &admission, &mut sockets).await?;
@@ -130,6 +134,8 @@ pub struct Config {
     pub tail: Option<TailTo>,
     /// What is exported of them.
     pub otel: otel::Plan,
+    /// What is kept of them for live readers.
+    pub live: LiveLimits,
     /// How long things may take and how many there may be.
     pub limits: RpcLimits,
     /// What it logs, and how.

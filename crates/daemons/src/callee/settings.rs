@@ -49,6 +49,7 @@ impl Config {
             databases: databases(args.databases, args.create, file.as_ref())?,
             listen: args.listen,
             log: args.log,
+            live: args.tail.live(),
             tail: args.tail.to()?,
             otel: otel::Plan::from_env(&args.otlp, "callee"),
         };

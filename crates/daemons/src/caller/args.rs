@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use super::call::CallArgs;
 use super::health::HealthArgs;
 use super::serve::ServeArgs;
+use super::tail::FollowArgs;
 use crate::cli::{self, exit_codes};
 
 /// Call bindings over Cap'n Proto RPC, and own the spans that callees name and tag.
@@ -29,6 +30,8 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Ask whether a daemon is ready; exit with 0 or 1
     Health(HealthArgs),
+    /// Follow the spans of a running caller or callee, live
+    Tail(Box<FollowArgs>),
     /// The second process of `demo`.
     #[command(hide = true)]
     DemoCallee {
@@ -56,6 +59,9 @@ Examples:
 
   A process that stays: applications call through it, and it owns their spans:
     caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock --tail ./tail.jsonl
+
+  What it is doing, live; it was started with --admin unix:/run/caller-admin.sock:
+    caller tail --connect unix:/run/caller-admin.sock
 
   Completions for a shell (bash, zsh, fish), and manual pages:
     caller --generate bash > ~/.local/share/bash-completion/completions/caller

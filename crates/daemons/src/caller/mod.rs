@@ -5,6 +5,7 @@ pub mod call;
 pub mod demo;
 pub mod health;
 pub mod serve;
+pub mod tail;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => sockets.and_then(|sockets| serve::start(&args.log, sockets)),
         Command::Call(args) => run(call::from_command_line(*args)),
         Command::Health(args) => run(health::from_command_line(args)),
+        Command::Tail(args) => run(tail::from_command_line(*args)),
         Command::Demo => run(demo::run()),
         Command::DemoCallee { folder } => run(async move { demo::callee::run(&folder).await }),
     };

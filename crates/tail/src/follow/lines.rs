@@ -260,11 +260,13 @@ impl SpanLines {
             self.renamed(key, name, time);
         }
         let verbose = self.style.verbose;
-        let told: Vec<&Attribute> = attributes
+        let mut told: Vec<&Attribute> = attributes
             .iter()
             .filter(|a| a.key != SPAN_NAME && a.key != DROPPED_KEY)
             .filter(|a| verbose || !is_protocol(&a.key))
             .collect();
+        // What went wrong is not what gives way where a line ends.
+        told.sort_by_key(|a| a.key != ERROR_TYPE);
         match &told[..] {
             [] => {}
             all if verbose => all.iter().for_each(|a| self.tags(key, &[a], time)),

@@ -81,7 +81,7 @@ impl HistoryReader {
         let mut past = Self::new(Arc::clone(&self.history), Start::Oldest);
         while past.place < self.place {
             let most = usize::try_from(self.place - past.place).unwrap_or(STRETCH);
-            let batch = past.try_read(most.min(STRETCH));
+            let batch = past.take(&self.history.lock(), most.min(STRETCH));
             if batch.is_empty() {
                 break;
             }
@@ -97,22 +97,27 @@ impl HistoryReader {
     /// Up to `most` events, if there are any.
     pub fn try_read(&mut self, most: usize) -> Batch {
         let history = Arc::clone(&self.history);
-        let ring = history.lock();
-        self.take(&ring, most)
+        let batch = self.take(&history.lock(), most);
+        self.count(&batch);
+        batch
     }
 
-    /// Up to `most` events, as soon as there is one.
-    pub async fn read(&mut self, most: usize) -> Batch {
+    /// Up to `most` events, as soon as there is one; `None` when nothing comes any more.
+    pub async fn read(&mut self, most: usize) -> Option<Batch> {
         poll_fn(|context| self.poll_read(context, most)).await
     }
 
     /// The same for futures of your own.
-    pub fn poll_read(&mut self, context: &mut Context<'_>, most: usize) -> Poll<Batch> {
+    pub fn poll_read(&mut self, context: &mut Context<'_>, most: usize) -> Poll<Option<Batch>> {
         let history = Arc::clone(&self.history);
         let mut ring = history.lock();
         let batch = self.take(&ring, most);
+        self.count(&batch);
         if !batch.is_empty() {
-            return Poll::Ready(batch);
+            return Poll::Ready(Some(batch));
+        }
+        if ring.closed {
+            return Poll::Ready(None);
         }
         let waker = context.waker();
         if !ring.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
@@ -121,10 +126,14 @@ impl HistoryReader {
         Poll::Pending
     }
 
+    fn count(&mut self, batch: &Batch) {
+        self.lost += batch.lost;
+        self.history.lost.fetch_add(batch.lost, Ordering::Relaxed);
+    }
+
     fn take(&mut self, ring: &super::Ring, most: usize) -> Batch {
         let lost = ring.first.saturating_sub(self.place);
         self.place += lost;
-        self.lost += lost;
         let at = usize::try_from(self.place - ring.first).unwrap_or(usize::MAX);
         let end = at.saturating_add(most).min(ring.events.len());
         let events: Vec<_> = match at < end {

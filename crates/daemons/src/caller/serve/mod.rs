@@ -31,6 +31,7 @@ use crate::otel;
 use crate::reload::{Origin, Reloads};
 use crate::signals::Shutdown;
 use crate::systemd::sockets::Sockets;
+use crate::tail_args::LiveLimits;
 use crate::tail_from::TailTaker;
 use crate::telemetry::{TailPeer, TailTo, Telemetry};
 use crate::{runtime, systemd};
@@ -71,6 +72,8 @@ pub struct Config {
     pub bindings: Vec<Bound>,
     /// Where tail events go.
     pub tail: Option<TailTo>,
+    /// What is kept of them for live readers.
+    pub live: LiveLimits,
     /// To which peer they go besides.
     pub tail_to: Option<TailPeer>,
     /// As which service the tail events of others are taken.
@@ -168,8 +171,10 @@ async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failu
         config.admin.as_ref(),
         &config.limits.network.stats,
     );
-    let telemetry = telemetry.watched(&admin);
-    admin.start(Vec::new())?;
+    let telemetry = telemetry
+        .live("caller", config.live, &admin)
+        .watched(&admin);
+    admin.start(telemetry.pages())?;
     let listeners = listen::bind(
         &config.listen,
         &config.served(),

@@ -39,6 +39,7 @@ impl Config {
             to_callees: NetworkStats::default(),
             trust: to.trust(&who, admit.insecure)?,
             log: args.log,
+            live: args.tail.live(),
             tail: args.tail.to()?,
             tail_to: args.tail_to,
             tail_from: args.tail_from,
