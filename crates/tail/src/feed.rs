@@ -24,7 +24,7 @@ pub trait EventSink: Send + Sync {
 /// Turns what happens to spans into tail events.
 ///
 /// Without readers a report costs one atomic load. A reader that joins late sees the invocations that
-/// begin after it joined.
+/// begin after it joined; a [`History`](crate::History) that joined at the beginning knows them all.
 #[derive(Default)]
 pub struct Feed {
     readers: AtomicUsize,

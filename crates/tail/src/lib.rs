@@ -2,9 +2,10 @@
 //!
 //! A [`Feed`] is a [`SpanSink`](binding_span::SpanSink) that turns what happens to spans into
 //! [`Event`]s, in the shape that workerd's streaming tail workers know, and hands them to readers:
-//! [`JsonLines`] writes them down, a [`Subscription`] gives them to a program. A [`Recorder`] keeps
-//! finished spans in memory, and a [`Tree`] shows spans to people, from a recorder, from events, or
-//! from the JSON lines of several processes.
+//! [`JsonLines`] writes them down, a [`History`] keeps the recent ones for whoever wants to look live, a
+//! [`Subscription`] gives them to a program. A [`Selection`] and [`SpanLines`] show them to people while
+//! they happen. A [`Recorder`] keeps finished spans in memory, and a [`Tree`] shows spans to people, from
+//! a recorder, from events, or from the JSON lines of several processes.
 //!
 //! # Goals
 //! - Reporting a span never waits for a disk, a terminal or a slow reader: queues are bounded, what

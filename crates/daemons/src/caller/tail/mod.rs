@@ -36,21 +36,22 @@ impl From<Failure> for Stop {
 pub(super) async fn from_command_line(args: FollowArgs) -> Result<(), Failure> {
     let mut signals = Signals::install()?;
     let mut show = Show::new(&args)?;
-    let stopped = tokio::select! {
-        stop = follow(&args, &mut show) => Ok(stop),
-        () = elapsed(args.limit) => Ok(overdue(&args, &show)),
-        number = signals.next() => Err(number),
-    };
-    match stopped {
-        Ok(stop) => match (stop, show.finish().await) {
+    let shown = async {
+        let stop = tokio::select! {
+            stop = follow(&args, &mut show) => stop,
+            () = elapsed(args.limit) => overdue(&args, &show),
+        };
+        match (stop, show.finish().await) {
             (Stop::Failed(failure), _) | (Stop::Done, Stop::Failed(failure)) => Err(failure),
             (Stop::Done, Stop::Done) => Ok(()),
-        },
-        Err(number) => {
-            show.hurry().await;
-            Err(Failure::Signal(number))
         }
-    }
+    };
+    let number = tokio::select! {
+        done = shown => return done,
+        number = signals.next() => number,
+    };
+    show.hurry().await;
+    Err(Failure::Signal(number))
 }
 
 async fn follow(args: &FollowArgs, show: &mut Show) -> Stop {

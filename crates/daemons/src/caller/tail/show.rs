@@ -123,7 +123,7 @@ impl Show {
             let _ = self.say(&says).await;
         }
         match self.flush().await {
-            Ok(()) => self.writer.finish(),
+            Ok(()) => self.writer.finish().await,
             Err(stop) => stop,
         }
     }

@@ -12,6 +12,8 @@ use crate::exit::Failure;
 
 /// Pieces of text that wait to be written.
 const WAITING: usize = 4;
+/// How often it is looked whether all is written.
+const LOOK: Duration = Duration::from_millis(2);
 /// How long the rest may take when a signal ends us.
 const REST: Duration = Duration::from_secs(1);
 
@@ -45,29 +47,27 @@ impl Writer {
         };
         match sent {
             true => Ok(()),
-            false => Err(self.finish()),
+            false => Err(self.finish().await),
         }
     }
 
     /// Waits until all is written; how that went.
-    pub(super) fn finish(&mut self) -> Stop {
+    pub(super) async fn finish(&mut self) -> Stop {
         self.pieces = None;
+        while self
+            .thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
+        {
+            tokio::time::sleep(LOOK).await;
+        }
         let ended = self.thread.take().map(JoinHandle::join);
         ended.and_then(Result::ok).unwrap_or(Stop::Done)
     }
 
     /// The same, but not for long.
     pub(super) async fn hurry(&mut self) {
-        self.pieces = None;
-        let Some(thread) = self.thread.take() else {
-            return;
-        };
-        let written = async {
-            while !thread.is_finished() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let _ = tokio::time::timeout(REST, written).await;
+        let _ = tokio::time::timeout(REST, self.finish()).await;
     }
 }
 
