@@ -107,3 +107,15 @@ fn a_callee_that_ended_leaves_one_file_and_one_that_was_killed_leaves_a_log_that
         4
     );
 }
+
+#[test]
+fn a_callee_whose_calls_only_read_leaves_one_file_too() {
+    let world = World::new();
+    for run in ["first", "second"] {
+        let callee = world.callee(&["--d1-create"]);
+        let at = world.unix("callee.sock");
+        world.query(&at, "select 1", &[]).json();
+        assert!(callee.stop().success());
+        assert_eq!(world.files(), ["shop.sqlite"], "{run}");
+    }
+}

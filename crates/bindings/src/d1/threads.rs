@@ -62,10 +62,23 @@ impl Worker {
         while let Some(job) = self.next() {
             self.serve(job);
         }
+        if self.writer.is_none() {
+            self.leave_one_file();
+        }
         let Self { session, alive, .. } = self;
         // In this order: the file is closed when `alive` says so.
         drop(session);
         drop(alive);
+    }
+
+    /// Everything into the database's own file: the connection that closes last removes its log, but only if
+    /// it has used it, and the readers cannot. What others are doing is not waited for.
+    fn leave_one_file(&self) {
+        let Session {
+            gate, connection, ..
+        } = &self.session;
+        // What could not be put into it stays in the log, where it counts as well.
+        let _ = gate.ours(|| connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)"));
     }
 
     fn next(&self) -> Option<Job> {
