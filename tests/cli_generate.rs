@@ -115,6 +115,10 @@ fn there_is_a_manual_page_for_each_command_with_its_options_and_examples() {
     // Examples keep their lines.
     let text = std::fs::read_to_string(world.path("man1/callee.1")).unwrap();
     assert!(
+        text.contains("BINDING_SPAN_LISTEN"),
+        "its variable stands beside each option"
+    );
+    assert!(
         text.contains(".nf\n") && text.contains("\n    callee \\-\\-listen"),
         "{text}"
     );

@@ -219,6 +219,28 @@ fn a_bad_file_is_said_with_line_and_key_and_changes_nothing() {
 }
 
 #[test]
+fn whom_to_trust_is_said_at_the_start_and_not_by_a_reload() {
+    let world = World::new();
+    let head = "listen = ['unix:caller.sock']\n[bind.DB]\nto = 'unix:one.sock'\n";
+    write(&world, "caller.toml", head);
+    let mut daemon = world
+        .start(caller(), &["serve", "--config", "caller.toml"])
+        .ready();
+    let pin = "tls-pin = ['sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=']\n";
+    let away = "[bind.AWAY]\nto = 'tls:localhost:1'\n";
+    write(&world, "caller.toml", &[head, away].concat());
+    let said = reload(&mut daemon, "the configuration stays as it was: ");
+    assert!(said.contains("give --tls-ca"), "{said}");
+    write(&world, "caller.toml", &[pin, head, away].concat());
+    let said = reload(&mut daemon, "the configuration stays as it was: ");
+    assert!(
+        said.contains("was not said at the start; restart"),
+        "{said}"
+    );
+    assert!(daemon.stop().success());
+}
+
+#[test]
 fn without_a_file_a_hangup_ends_nothing_and_says_what_it_did() {
     let world = World::new();
     world.database();

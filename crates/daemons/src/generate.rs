@@ -70,9 +70,9 @@ fn pages(folder: &Path, command: Command) -> Result<(), Failure> {
 fn page(command: Command) -> io::Result<(String, Vec<u8>)> {
     let examples = command.get_after_long_help().map(ToString::to_string);
     let has_version = command.get_version().is_some();
-    // Where it came from does not change the page.
-    let man = Man::new(command.mut_args(|arg| arg.hide_env_values(true)));
-    let man = man.manual("binding-span").source("binding-span");
+    let man = Man::new(command);
+    let version = concat!("binding-span ", env!("CARGO_PKG_VERSION"));
+    let man = man.manual("binding-span").source(version).date(version);
     let mut text = Vec::new();
     man.render_title(&mut text)?;
     man.render_name_section(&mut text)?;
