@@ -1,5 +1,5 @@
 //! The admin port of both daemons: metrics, whether they are alive and ready, and whatever else is
-//! registered as a [`Page`].
+//! registered as a `Page`.
 //!
 //! It has a thread and a runtime of its own. So it can say that the thread that handles calls hangs, and
 //! whoever scrapes, however slowly or often, takes nothing from calls but what a core can do.

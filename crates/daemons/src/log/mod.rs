@@ -1,7 +1,7 @@
 //! What a program says: log lines, and what is said whatever the filter is, such as that it is ready.
 //!
 //! Both go to the standard error stream, as text or as JSON. What peers say is in them, so nothing reaches
-//! the stream that a terminal would act on or that would look like another line: see [`writer`].
+//! the stream that a terminal would act on or that would look like another line: see `writer`.
 //! Spans are the tail's, not the log's.
 
 mod writer;

@@ -1,8 +1,8 @@
 //! Metrics, as OpenMetrics text: what is counted, under which names, and how it is written.
 //!
-//! Calls are counted by a [`SpanSink`](binding_span::SpanSink), which is not there unless the admin port
+//! Calls are counted by a [`SpanSink`], which is not there unless the admin port
 //! is; what the network, the listeners and the tail count themselves is read when somebody asks. The
-//! names are in [`catalog`], and for people in `docs/metrics.md`.
+//! names are in `catalog`, and for people in `docs/metrics.md`.
 
 mod bounded;
 mod calls;
