@@ -237,6 +237,34 @@ fn what_the_tail_loses_is_counted() {
     callee.kill();
 }
 
+#[test]
+fn what_becomes_of_exported_spans_adds_up() {
+    let world = World::new();
+    world.database();
+    // Nobody is there to take them.
+    let otlp = ["--otlp", "http://127.0.0.1:1"];
+    let callee = world.callee(&[&["--admin", "unix:callee.admin"][..], &otlp].concat());
+    let at = At::socket(&world, "callee.admin");
+    for _ in 0..3 {
+        world
+            .query(&world.unix("callee.sock"), "select 1", &[])
+            .json();
+    }
+    let of = |scrape: &Scrape, what: &str| scrape.value(&format!("binding_span_otlp_{what}"));
+    let calls = "binding_span_calls_total";
+    // Numbers are read one after the other, while spans move on.
+    let adds_up = |now: &Scrape| {
+        let lost = now.sum("binding_span_otlp_lost_spans_total", "");
+        of(now, "queued_spans") + lost == of(now, "sampled_spans_total")
+    };
+    let scrape = until(&at, |now| {
+        now.sum(calls, "") == 3.0 && of(now, "open_spans") == 0.0 && adds_up(now)
+    });
+    assert!(of(&scrape, "sampled_spans_total") >= 3.0);
+    assert_eq!(of(&scrape, "exported_spans_total"), 0.0);
+    callee.kill();
+}
+
 /// The rows of the tables in `docs/metrics.md`: name, type and labels.
 fn documented() -> BTreeMap<String, (String, Vec<String>)> {
     let docs = include_str!("../../docs/metrics.md");

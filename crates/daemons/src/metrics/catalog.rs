@@ -81,6 +81,10 @@ catalog! {
         "Tail events that a reader did not get, by reason";
     TAIL_EVICTED = Counter "binding_span_tail_evicted_invocations",
         "Invocations of the tail that were given up because too many were open";
+    OTLP_SAMPLED = Counter "binding_span_otlp_sampled_spans",
+        "Spans that were recorded for an OTLP receiver: open, queued, exported and lost ones together";
+    OTLP_OPEN = Gauge "binding_span_otlp_open_spans",
+        "Spans for an OTLP receiver that have not ended";
     OTLP_EXPORTED = Counter "binding_span_otlp_exported_spans",
         "Spans that an OTLP receiver took";
     OTLP_LOST = Counter "binding_span_otlp_lost_spans",

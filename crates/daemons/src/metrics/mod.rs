@@ -60,7 +60,7 @@ impl fmt::Debug for Source {
 
 impl Metrics {
     /// Nothing counted, for a program of this name, whose server counts into `network`.
-    pub(crate) fn new(program: &'static str, network: &NetworkStats) -> Arc<Self> {
+    pub fn new(program: &'static str, network: &NetworkStats) -> Arc<Self> {
         let doors = Doors::default();
         let metrics = Self {
             program,

@@ -83,7 +83,9 @@ impl OtelStats {
     /// Lets metrics read them.
     pub(crate) fn count_into(&self, metrics: &Metrics) {
         type Read = fn(OtelCounts) -> u64;
-        let plain: [(&'static Metric, Read); 3] = [
+        let plain: [(&'static Metric, Read); 5] = [
+            (&catalog::OTLP_SAMPLED, |counts| counts.sampled),
+            (&catalog::OTLP_OPEN, |counts| counts.open),
             (&catalog::OTLP_EXPORTED, |counts| counts.exported),
             (&catalog::OTLP_QUEUED, |counts| counts.queued),
             (&catalog::OTLP_CUT, |counts| counts.attributes_cut),
