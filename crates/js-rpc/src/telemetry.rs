@@ -299,6 +299,14 @@ impl CallSpan {
         let _ = self.span.apply_enrichment(enrichment);
     }
 
+    /// Says what was dropped of an enrichment that went to the caller: there it is a number, and whoever
+    /// looks after the callee wants to know why.
+    pub(crate) fn dropped(&self, said: &Enrichment) {
+        if !self.sinks.is_empty() && !said.dropped().is_empty() {
+            self.sinks.dropped(self.reference, said.dropped());
+        }
+    }
+
     /// Says that the call returned.
     pub(crate) fn succeeded(&mut self) {
         self.settled(Outcome::Ok, None);

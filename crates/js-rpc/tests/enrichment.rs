@@ -399,6 +399,10 @@ async fn a_caller_adds_its_own_drops_to_those_of_the_callee() {
     let span = world.span_of("run").await;
     assert_eq!(span.dropped.count(DropReason::Callee), 1);
     assert_eq!(span.dropped.count(DropReason::DeniedKey), 1);
+    // The callee's own span has the reason.
+    let own = &world.callee.ended(1).await[0];
+    assert_eq!(own.dropped.count(DropReason::KeyEmpty), 1);
+    assert_eq!(own.dropped.total(), 1);
 
     // Through a proxy, which dropped the one and was told of the other, both are the callee's.
     let world = World::of(common::Way::Proxied, saying(say)).await;

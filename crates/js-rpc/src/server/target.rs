@@ -169,6 +169,7 @@ impl Request {
         let said = scope.drain();
         match outcome.and_then(|payload| write(payload, &said, home, &mut results)) {
             Ok(()) => {
+                span.dropped(&said);
                 span.succeeded();
                 Ok(())
             }
