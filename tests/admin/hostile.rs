@@ -1,6 +1,6 @@
 //! Scrapers that are slow, many, or mean no good.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use super::http::{At, Stream};
@@ -73,4 +73,54 @@ fn a_thousand_bad_scrapers_take_nothing_from_calls() {
     let grown = after.value(memory) - before.value(memory);
     assert!(grown < 32.0 * 1024.0 * 1024.0, "{grown} bytes");
     assert!(callee.stop().success());
+}
+
+/// How long it takes until this connection is closed; what it does not read stays unread.
+fn closed_after(at: &At, said: &str, reads: bool) -> Duration {
+    let (mut stream, began) = (at.connect(), Instant::now());
+    stream.write_all(said.as_bytes()).unwrap();
+    let mut some = [0; 4096];
+    while began.elapsed() < LIMIT {
+        let open = match reads {
+            true => stream.read(&mut some).is_ok_and(|n| n > 0),
+            // It is seen by what can no longer be sent; a pause is no event, but nothing else tells.
+            false => {
+                std::thread::sleep(Duration::from_millis(50));
+                stream.write_all(b"x").is_ok()
+            }
+        };
+        if !open {
+            return began.elapsed();
+        }
+    }
+    panic!("{said:.30?} is still open after {LIMIT:?}");
+}
+
+#[test]
+fn who_says_or_reads_nothing_does_not_stay() {
+    let world = World::new();
+    let caller = world.caller(&["--admin", "unix:admin.sock"]);
+    let at = At::socket(&world, "admin.sock");
+    let scrape = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let many = scrape.repeat(400);
+    let cases = [
+        ("", true),
+        ("GET /", true),
+        // Idle after its answer.
+        (scrape, true),
+        (many.as_str(), false),
+    ];
+    std::thread::scope(|scope| {
+        let each = cases.map(|(said, reads)| {
+            scope.spawn({
+                let at = &at;
+                move || closed_after(at, said, reads)
+            })
+        });
+        for closed in each {
+            let closed = closed.join().unwrap();
+            assert!(closed > Duration::from_secs(5), "{closed:?}");
+        }
+    });
+    assert!(caller.stop().success());
 }
