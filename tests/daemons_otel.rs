@@ -5,6 +5,8 @@
 mod rotel;
 mod util;
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -412,4 +414,78 @@ fn what_cannot_be_exported_stops_a_program_that_was_told_to_by_option_alone() {
     );
     assert_eq!(done.code, Some(2), "{done:?}");
     assert!(done.stderr.contains("http://localhost:4318"), "{done:?}");
+}
+
+/// What the admin port answers to `GET /metrics`.
+fn metrics(world: &World, socket: &str) -> String {
+    let mut stream = UnixStream::connect(world.path(socket)).unwrap();
+    stream.set_read_timeout(Some(util::LIMIT)).unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn the_same_span_is_seen_by_four_readers() {
+    let world = World::new();
+    world.database();
+    let mut rotel = Rotel::start(&world);
+    let _callee = start_callee(&world, &[], &[]);
+    let endpoint = rotel.http();
+    let more = [
+        "--otlp",
+        &endpoint,
+        "--tail",
+        "tail.jsonl",
+        "--admin",
+        "unix:caller.admin",
+    ];
+    // Spans are for a plain log as well, if it is told so.
+    let mut caller = start_caller(&world, &[("RUST_LOG", "warn,binding_span=info")], &more);
+    call(&world, &[], SQL).json();
+
+    let otlp = rotel.spans(1).remove(0);
+    assert_eq!(otlp.name, "d1.query");
+    assert_eq!(otlp.get("db.response.returned_rows"), Some("Int(3)"));
+
+    let line = caller.line("d1.query");
+    assert!(line.contains("db.response.returned_rows=3"), "{line}");
+
+    let limit = Instant::now() + util::LIMIT;
+    let exported = "binding_span_otlp_exported_spans_total 1\n";
+    let mut scraped = metrics(&world, "caller.admin");
+    while !scraped.contains(exported) {
+        assert!(Instant::now() < limit, "{scraped}");
+        scraped = metrics(&world, "caller.admin");
+    }
+    for line in [
+        "binding_span_renames_total{side=\"client\",binding=\"DB\"} 1\n",
+        "binding_span_enrichments_applied_total{side=\"client\",binding=\"DB\"} 1\n",
+        "binding_span_otlp_lost_spans_total{reason=\"not_taken\"} 0\n",
+        "binding_span_otlp_queued_spans 0\n",
+    ] {
+        assert!(scraped.contains(line), "no {line}in:\n{scraped}");
+    }
+
+    assert!(caller.stop().success());
+    let events = world.tail("tail.jsonl");
+    let opened = util::opened(&events);
+    let [(name, id, _)] = opened.as_slice() else {
+        panic!("not one span: {opened:?}");
+    };
+    assert_eq!(
+        (name.as_str(), id),
+        ("jsRpcSession", &otlp.id),
+        "the same span"
+    );
+    assert_eq!(
+        util::attribute(&events, "span.name"),
+        Some("d1.query".into())
+    );
+    assert_eq!(
+        util::attribute(&events, "db.response.returned_rows"),
+        Some(3.into())
+    );
 }
