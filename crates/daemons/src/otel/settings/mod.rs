@@ -172,7 +172,10 @@ fn is_off(args: &OtlpArgs, vars: &mut Vars<'_>) -> bool {
 
 impl Settings {
     fn new(args: &OtlpArgs, service: &str, vars: &mut Vars<'_>) -> Option<Self> {
-        let target = Target::new(args, vars)?;
+        let mut target = Target::new(args, vars)?;
+        if let Some(timeout) = vars.millis(&["OTEL_BSP_EXPORT_TIMEOUT"]) {
+            target.timeout = target.timeout.min(timeout);
+        }
         Some(Self {
             target,
             resource: resource(service, vars),
