@@ -2,7 +2,8 @@
 //! and to the sinks.
 //!
 //! What nobody asked for is not done: without sinks and without a subscriber a span has no ids, reads
-//! no clock, and enrichment is not even decoded.
+//! no clock, and enrichment is not even decoded. A span that has sinks of which none wants it, because its
+//! trace is not sampled, has ids, since the callee is told of the decision, and nothing else.
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};

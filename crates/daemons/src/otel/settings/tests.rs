@@ -232,9 +232,13 @@ fn the_rest_of_the_address_is_read() {
         (target.timeout, target.gzip),
         (Duration::from_millis(1500), true)
     );
-    let shorter = settings(&[("OTEL_BSP_EXPORT_TIMEOUT", "70")]).target.timeout;
+    let shorter = settings(&[("OTEL_BSP_EXPORT_TIMEOUT", "70")])
+        .target
+        .timeout;
     assert_eq!(shorter, Duration::from_millis(70));
-    let longer = settings(&[("OTEL_BSP_EXPORT_TIMEOUT", "70000")]).target.timeout;
+    let longer = settings(&[("OTEL_BSP_EXPORT_TIMEOUT", "70000")])
+        .target
+        .timeout;
     assert_eq!(longer, TIMEOUT);
     assert_eq!(target.issuers, Some("/ca.pem".into()));
     assert_eq!(target.identity, Some(("/me.pem".into(), "/me.key".into())));
