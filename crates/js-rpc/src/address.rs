@@ -81,9 +81,11 @@ impl FromStr for Address {
         let host = match host {
             "*" => "0.0.0.0",
             "" => return Err(invalid("there is no host")),
+            // Brackets are for addresses that have colons.
             bracketed => bracketed
                 .strip_prefix('[')
                 .and_then(|inner| inner.strip_suffix(']'))
+                .filter(|inner| inner.contains(':'))
                 .unwrap_or(bracketed),
         };
         if host.contains(['/', '[', ']']) || (host.contains(':') && !rest.starts_with('[')) {
@@ -101,7 +103,13 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Tcp { host, port } => endpoint(f, host, *port),
+            Self::Tcp { host, port } => {
+                // Hosts that would be read as a scheme.
+                if ["unix", "tls", "tcp"].contains(&host.as_str()) {
+                    f.write_str("tcp:")?;
+                }
+                endpoint(f, host, *port)
+            }
             Self::Tls { host, port } => {
                 f.write_str("tls:")?;
                 endpoint(f, host, *port)
@@ -133,6 +141,8 @@ mod tests {
             ("tls:db.example:7400", "tls:db.example:7400"),
             ("tls:*:7400", "tls:0.0.0.0:7400"),
             ("tls:[::1]:7400", "tls:[::1]:7400"),
+            ("tcp:unix:7400", "tcp:unix:7400"),
+            ("tls:tls:7400", "tls:tls:7400"),
         ];
         for (text, printed) in cases {
             let address: Address = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
@@ -154,6 +164,8 @@ mod tests {
             ("tls:", "no port"),
             ("tls::7400", "no host"),
             ("::1:7400", "neither a name nor an address"),
+            ("[]:7400", "neither a name nor an address"),
+            ("[*]:7400", "neither a name nor an address"),
             (long.as_str(), "107 bytes"),
         ];
         for (text, says) in cases {

@@ -58,7 +58,10 @@ fn named_tables(kind: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<Named>, 
                 section: section(format!("{path}."), name.span().start, values),
             }),
             other => {
-                let text = mismatch(&owned(other), &format!("a table: [{path}]"));
+                let text = mismatch(
+                    &owned(other),
+                    &format!("a table: [{}]", path.escape_debug()),
+                );
                 Err(Problem::named(table.span().start, &path, &text))
             }
         }
