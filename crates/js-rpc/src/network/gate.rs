@@ -41,7 +41,7 @@ impl Drop for Turn {
 }
 
 impl Gate {
-    pub(super) fn new(limits: NetworkLimits) -> Rc<Self> {
+    pub(super) fn new(limits: Rc<NetworkLimits>) -> Rc<Self> {
         Rc::new(Self {
             mark: limits.in_flight,
             most: limits.waiting,

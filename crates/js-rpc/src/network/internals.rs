@@ -1,5 +1,7 @@
 //! Doors for this crate's own benchmarks, tests and fuzz targets. No part of the interface.
 
+use std::rc::Rc;
+
 use capnp_rpc::RpcSystem;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use tokio::net::UnixStream;
@@ -32,7 +34,7 @@ pub struct Judge {
 impl Judge {
     /// A judge that has seen nothing.
     pub fn new(limits: NetworkLimits) -> Self {
-        let guard = Guard::new(limits.clone());
+        let guard = Guard::new(Rc::new(limits.clone()));
         Self { guard, limits }
     }
 

@@ -87,7 +87,7 @@ struct Inner {
     reader: Reader,
     outbox: Rc<Outbox>,
     gate: Rc<Gate>,
-    limits: NetworkLimits,
+    limits: Rc<NetworkLimits>,
     /// Work that was done for the peer since others had their turn.
     work: Cell<usize>,
     /// A call waited for the peer to read and it did not: until it does, no other call waits.
@@ -110,8 +110,10 @@ impl Network {
         limits: &NetworkLimits,
     ) -> (Self, Rc<Gate>) {
         let (over, is_over) = oneshot::channel();
-        let outbox = Outbox::new(limits.clone());
-        let gate = Gate::new(limits.clone());
+        // Each connection holds them once: there are many.
+        let limits = Rc::new(limits.clone());
+        let outbox = Outbox::new(Rc::clone(&limits));
+        let gate = Gate::new(Rc::clone(&limits));
         let reader: Reader = Rc::new(RefCell::new(Some(read)));
         let closing = Rc::new(Cell::new(false));
         let inner = Rc::new(Inner {
@@ -119,14 +121,14 @@ impl Network {
             reader: Rc::clone(&reader),
             outbox: Rc::clone(&outbox),
             gate: Rc::clone(&gate),
-            limits: limits.clone(),
+            limits: Rc::clone(&limits),
             work: Cell::new(0),
             waited: Cell::new(false),
             read_until: Cell::new(None),
             closing: Rc::clone(&closing),
             _over: over,
         });
-        let (limits, watched) = (limits.clone(), Rc::clone(&gate));
+        let watched = Rc::clone(&gate);
         let driver = async move {
             let watched = match side {
                 Side::Server => Either::Left(watch(&watched, &outbox, &limits)),

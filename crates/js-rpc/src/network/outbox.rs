@@ -36,7 +36,7 @@ const MANY: usize = 64;
 /// The queue of one connection.
 pub(super) struct Outbox {
     state: RefCell<State>,
-    limits: NetworkLimits,
+    limits: Rc<NetworkLimits>,
 }
 
 #[derive(Default)]
@@ -68,7 +68,7 @@ struct Batch {
 }
 
 impl Outbox {
-    pub(super) fn new(limits: NetworkLimits) -> Rc<Self> {
+    pub(super) fn new(limits: Rc<NetworkLimits>) -> Rc<Self> {
         Rc::new(Self {
             state: RefCell::default(),
             limits,

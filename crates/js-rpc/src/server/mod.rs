@@ -201,11 +201,15 @@ async fn connection(
 ) -> io::Result<()> {
     let (accepted, slot) = admitted.into_parts();
     let limit = running.shared.limits.connect;
-    let opened = tokio::time::timeout(limit, async {
-        let (mut read, mut write) = network::split(accepted.open().await?);
-        let opening = opening::accept(&mut read, &mut write).await?;
-        io::Result::Ok((read, write, opening))
-    });
+    // Apart, so that an open connection does not keep the room that a handshake needs.
+    let opened = tokio::time::timeout(
+        limit,
+        Box::pin(async {
+            let (mut read, mut write) = network::split(accepted.open().await?);
+            let opening = opening::accept(&mut read, &mut write).await?;
+            io::Result::Ok((read, write, opening))
+        }),
+    );
     let opened = tokio::select! {
         opened = opened => opened,
         () = running.close.cancelled() => return Ok(()),

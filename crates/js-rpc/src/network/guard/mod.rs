@@ -13,6 +13,8 @@ mod slots;
 mod tables;
 mod violation;
 
+use std::rc::Rc;
+
 use capnp::message::Reader;
 use capnp_rpc::rpc_capnp::{disembargo, exception, message, resolve, return_};
 
@@ -38,7 +40,7 @@ pub(super) enum Verdict {
 
 /// The guard of one connection.
 pub(super) struct Guard {
-    limits: NetworkLimits,
+    limits: Rc<NetworkLimits>,
     tables: Tables,
     /// The capabilities of the message that is being judged.
     caps: Vec<Cap>,
@@ -47,7 +49,7 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn new(limits: NetworkLimits) -> Self {
+    pub(super) fn new(limits: Rc<NetworkLimits>) -> Self {
         Self {
             limits,
             tables: Tables::new(),
@@ -82,7 +84,7 @@ impl Guard {
     }
 
     /// Whether the connection has more behind it than before it, and nobody would miss it now.
-    pub(super) const fn is_spent(&self) -> bool {
+    pub(super) fn is_spent(&self) -> bool {
         self.left_behind() >= self.limits.recycle && self.is_quiet()
     }
 
