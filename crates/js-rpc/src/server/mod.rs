@@ -24,6 +24,9 @@ use crate::shared::Shared;
 use crate::stream::Listener;
 use crate::{RpcLimits, network};
 
+/// Connections that are let in before those that are open have their turn.
+const TURN: usize = 8;
+
 pub use bindings::Bindings;
 pub(crate) use bindings::Entry;
 pub use tail::TailReceiver;
@@ -178,7 +181,11 @@ async fn accept_all(
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
-    loop {
+    for count in 1.. {
+        // Each has much to do at first, and whoever calls meanwhile would wait for all of it.
+        if count % TURN == 0 {
+            tokio::task::yield_now().await;
+        }
         let admitted = tokio::select! {
             () = stop.cancelled() => return,
             admitted = acceptor.accept() => admitted,
