@@ -10,15 +10,15 @@ use js_rpc::{Address, CallError, ConnectOptions, Connection};
 
 use crate::alloc;
 use crate::messages::*;
-use crate::peer::Peer;
+use crate::peer::{Peer, Sent};
 use crate::raw::{self, End};
-use crate::report::Report;
+use crate::report::{Cost, Report};
 use crate::victim::{Victim, limits, local, thread};
 
 /// What a call to the hostile callee ended with, what it cost, and how long an honest one took.
 struct Ended {
     outcome: Result<(), CallError>,
-    memory: isize,
+    cost: Cost,
     waited: Duration,
 }
 
@@ -51,7 +51,8 @@ async fn caller(hostile: Address, honest: Address) -> Ended {
             outcome = &mut attacked => {
                 let memory = alloc::peak() - baseline;
                 honest.call("run", ()).await.expect("an answer");
-                return Ended { outcome, memory, waited };
+                let cost = Cost { memory, sent: Sent::default() };
+                return Ended { outcome, cost, waited };
             }
             () = async {
                 honest.call("run", ()).await.expect("an answer");
@@ -73,6 +74,7 @@ fn attack(honest: &Path, script: impl FnOnce(&Peer)) -> Ended {
         let _ = done.send(());
         ended
     });
+    Sent::take();
     let peer = Peer::of(listener.accept().expect("the caller").0).reading();
     // The bootstrap, the entrypoint and the first session.
     assert!(peer.wait(|seen| seen.asked.len() >= 5), "the caller calls");
@@ -80,7 +82,9 @@ fn attack(honest: &Path, script: impl FnOnce(&Peer)) -> Ended {
     is_done
         .recv_timeout(Duration::from_secs(10))
         .expect("the caller hangs");
-    victim.join().expect("the caller lives")
+    let mut ended = victim.join().expect("the caller lives");
+    ended.cost.sent = Sent::take();
+    ended
 }
 
 /// Judges how the call ended: with an error that has this text, or well if it is none.
@@ -112,7 +116,7 @@ fn bytes_that_are_no_message() {
         report.add(
             raw.name,
             judge(&ended, says),
-            ended.memory,
+            ended.cost,
             ended.waited,
             began,
         );
@@ -437,7 +441,7 @@ fn answers_that_no_callee_gives() {
         report.add(
             it.name,
             judge(&ended, it.says),
-            ended.memory,
+            ended.cost,
             ended.waited,
             began,
         );

@@ -5,9 +5,9 @@ use std::time::Instant;
 use capnp_rpc::rpc_capnp::{call, disembargo, return_};
 
 use crate::messages::*;
-use crate::peer::Peer;
+use crate::peer::{Peer, Sent};
 use crate::raw::{self, End};
-use crate::report::Report;
+use crate::report::{Cost, Report};
 use crate::victim::{Beside, Victim, limits};
 
 /// What the attacker sees.
@@ -85,10 +85,15 @@ pub fn attack(
     let began = Instant::now();
     let victim = Victim::start(limits());
     let beside = Beside::start(&victim.path);
+    Sent::take();
     let outcome = run(&victim.path);
     let (calls, waited) = beside.stop();
     assert!(calls > 0);
-    report.add(name, outcome, victim.stop(), waited, began);
+    let cost = Cost {
+        memory: victim.stop(),
+        sent: Sent::take(),
+    };
+    report.add(name, outcome, cost, waited, began);
 }
 
 pub fn all(report: &mut Report, attacks: &[Attack]) {

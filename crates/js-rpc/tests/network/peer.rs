@@ -1,5 +1,6 @@
 //! The attacker's end of a socket: it writes what it likes and takes note of what comes back.
 
+use std::cell::Cell;
 use std::io::{BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -12,6 +13,32 @@ use capnp_rpc::rpc_capnp::{exception, message, return_};
 
 /// How long it waits for anything that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(15);
+
+thread_local! {
+    static SENT: Cell<Sent> = const { Cell::new(Sent { bytes: 0, connections: 0 }) };
+}
+
+/// What a thread's attackers sent, of which the victim read all or less.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Sent {
+    pub bytes: usize,
+    pub connections: usize,
+}
+
+impl Sent {
+    /// By this thread since it was asked for the last time.
+    pub fn take() -> Self {
+        SENT.take()
+    }
+
+    fn add(bytes: usize, connections: usize) {
+        let before = SENT.get();
+        SENT.set(Self {
+            bytes: before.bytes + bytes,
+            connections: before.connections + connections,
+        });
+    }
+}
 
 /// What came back so far.
 #[derive(Debug, Default, Clone)]
@@ -39,6 +66,7 @@ impl Peer {
 
     pub fn of(stream: UnixStream) -> Self {
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
+        Sent::add(0, 1);
         Self {
             stream,
             seen: Arc::default(),
@@ -55,7 +83,17 @@ impl Peer {
 
     /// Sends bytes. False: the victim does not want them any more.
     pub fn send(&self, bytes: &[u8]) -> bool {
-        (&self.stream).write_all(bytes).is_ok()
+        let mut left = bytes;
+        while !left.is_empty() {
+            match (&self.stream).write(left) {
+                Ok(0) | Err(_) => return false,
+                Ok(written) => {
+                    Sent::add(written, 0);
+                    left = &left[written..];
+                }
+            }
+        }
+        true
     }
 
     /// Sends as many as the victim takes.
