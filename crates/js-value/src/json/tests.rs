@@ -235,3 +235,19 @@ fn what_json_cannot_hold_is_refused() {
     }
     assert_eq!(Value::from_json(deep), Err(JsonError::TooDeep));
 }
+
+#[test]
+fn every_bit_of_a_number_survives_its_text() {
+    let mut random = fastrand::Rng::with_seed(7);
+    for _ in 0..20_000 {
+        let number = f64::from_bits(random.u64(..));
+        if !number.is_finite() {
+            continue;
+        }
+        let text = Value::Number(number).to_json().unwrap().to_string();
+        let read = serde_json::from_str(&text).unwrap();
+        let read = Value::from_json(read).unwrap();
+        let same = Value::Number(number).to_json() == read.to_json();
+        assert!(same, "{text} became {read:?}");
+    }
+}
