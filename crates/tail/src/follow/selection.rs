@@ -145,6 +145,21 @@ impl Selection {
         self.open(key, name, event.timestamp, anchor);
         self.tag(key, &onset.attributes);
         self.decide(key, out);
+        self.tell_at_once(event, out);
+    }
+
+    /// Where every span is wanted, programs get an onset in its place, whatever people make of it later.
+    fn tell_at_once(&mut self, onset: &Arc<Event>, out: &mut Vec<Passed>) {
+        let everything = self.conditions.all_met(&Met::default());
+        let invocation = self.invocations.get_mut(&onset.invocation_id);
+        if let Some(invocation) = invocation.filter(|i| everything && !i.told) {
+            invocation.told = true;
+            out.push(Passed {
+                event: Arc::clone(onset),
+                programs: true,
+                people: false,
+            });
+        }
     }
 
     fn open(&mut self, key: Key, name: Option<&str>, time: SystemTime, anchor: bool) {

@@ -37,8 +37,7 @@ struct Reading {
 /// Shows what a file has and what comes to it, until there is a reason to stop.
 pub(super) async fn follow(path: &Path, args: &FollowArgs, show: &mut Show) -> Result<(), Stop> {
     let mut since = Since::new(args.since);
-    let first = begin(path, args.since);
-    let mut reading = Reading::open(&first).map_err(|error| cannot_read(&first, &error))?;
+    let mut reading = begin(path, args.since).await?;
     let mut missed = 0;
     loop {
         // Before reading to the end: what is written until the file is put aside is read as well.
@@ -66,8 +65,26 @@ pub(super) async fn follow(path: &Path, args: &FollowArgs, show: &mut Show) -> R
     }
 }
 
-/// The file to begin with: of those that were put aside, the oldest that was written to since.
-fn begin(path: &Path, since: Option<SystemTime>) -> PathBuf {
+/// Opens the file to begin with; once more if files were moved meanwhile, which would leave some out.
+async fn begin(path: &Path, since: Option<SystemTime>) -> Result<Reading, Stop> {
+    let mut tries = 0;
+    loop {
+        let first = first(path, since);
+        let opened = Reading::open(&first);
+        let settled = |reading: &Reading| self::first(path, since) == first && reading.is(&first);
+        tries += 1;
+        match opened {
+            Ok(reading) if settled(&reading) || tries >= PATIENCE => return Ok(reading),
+            Err(error) if tries >= PATIENCE || error.kind() != io::ErrorKind::NotFound => {
+                return Err(cannot_read(&first, &error));
+            }
+            _ => tokio::time::sleep(AGAIN).await,
+        }
+    }
+}
+
+/// Where to begin: of the files that were put aside, the oldest that was written to since.
+fn first(path: &Path, since: Option<SystemTime>) -> PathBuf {
     let Some(since) = since else {
         return path.to_owned();
     };
