@@ -1,7 +1,8 @@
 //! Standard streams that nobody reads, or that are not open at all.
 
-use std::io::{BufRead, BufReader, PipeReader, Write};
+use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -47,6 +48,154 @@ fn unheard(world: &World, mut program: Command, args: &[&str]) -> (Killed, Strin
     let at = line.split("listening on ").nth(1).unwrap();
     let at = at.split([',', ' ']).next().unwrap().to_owned();
     (child, at)
+}
+
+/// The number behind a label, in a daemon's metrics.
+fn metric(world: &World, admin: &str, series: &str) -> u64 {
+    let mut stream = UnixStream::connect(world.path(admin)).unwrap();
+    stream.set_read_timeout(Some(util::LIMIT)).unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(series));
+    let number = line.unwrap_or_else(|| panic!("no {series} in {text}"));
+    number.trim().parse().unwrap()
+}
+
+const LOST: &str = "binding_span_log_lost_lines_total{reason=\"slow\"}";
+const WAITING: &str = "binding_span_log_queued_bytes";
+const NOISE: &str = "a plain HTTP request: ";
+
+/// Makes a daemon log so many long lines.
+fn noise(at: &str, count: u64) {
+    // Each of these takes nine characters in the log.
+    let request = format!("G{}\r\n\r\n", "\u{e0041}".repeat(100));
+    for _ in 0..count {
+        let mut stream = TcpStream::connect(at).unwrap();
+        stream.set_read_timeout(Some(util::LIMIT)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        // Until it is closed: by then the line is logged, or soon.
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    }
+}
+
+/// A daemon on TCP whose standard error stream is read by whoever has the other end.
+struct Stalled {
+    daemon: Killed,
+    at: String,
+    admin: &'static str,
+    stderr: BufReader<PipeReader>,
+}
+
+impl Stalled {
+    fn start(world: &World, mut program: Command, admin: &'static str, args: &[&str]) -> Self {
+        let admin_at = format!("unix:{admin}");
+        program.current_dir(world.path(".")).args(args).args([
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            &admin_at,
+            "--log",
+            "info,js_rpc::server=debug",
+        ]);
+        let (child, stderr) = piped(&mut program);
+        let (daemon, mut stderr) = (Killed(child), BufReader::new(stderr));
+        let at = loop {
+            let mut line = String::new();
+            assert!(stderr.read_line(&mut line).unwrap() > 0, "it is ready");
+            if let Some((_, at)) = line.split_once("listening on 127.0.0.1:") {
+                let port = at.split([',', ' ']).next().unwrap();
+                break format!("127.0.0.1:{port}");
+            }
+        };
+        Self {
+            daemon,
+            at,
+            admin,
+            stderr,
+        }
+    }
+
+    /// Logs until lines are lost; how many were logged.
+    fn fill(&self, world: &World) -> u64 {
+        let mut logged = 0;
+        while metric(world, self.admin, LOST) == 0 {
+            noise(&self.at, 100);
+            logged += 100;
+            assert!(logged < 100_000, "nothing is lost");
+        }
+        logged
+    }
+
+    /// Asks it to end; what it has said until then, or that nobody reads that.
+    fn stop(mut self, read: bool) -> String {
+        let mut said = String::new();
+        kill_process(Pid::from_child(&self.daemon.0), Signal::TERM).unwrap();
+        if read {
+            self.stderr.read_to_string(&mut said).unwrap();
+        }
+        let ended = self.daemon.0.wait().unwrap();
+        assert!(ended.success(), "{ended}");
+        said
+    }
+}
+
+/// A callee and a caller that nobody reads; both write tail events to the same stream.
+fn stalled(world: &World) -> [Stalled; 2] {
+    let db = world.db();
+    let args = ["--d1", &db, "--tail", "stderr"];
+    let callee = Stalled::start(world, util::callee(), "callee.admin", &args);
+    let bind = format!("DB={}", callee.at);
+    let args = ["serve", "--bind", &bind, "--tail", "stderr"];
+    let caller = Stalled::start(world, util::caller(), "caller.admin", &args);
+    [callee, caller]
+}
+
+#[test]
+fn a_log_that_is_not_read_stalls_no_call_and_later_says_what_it_lost() {
+    let world = World::new();
+    world.database();
+    let daemons = stalled(&world);
+    let mut logged = daemons.each_ref().map(|daemon| daemon.fill(&world));
+    for daemon in &daemons {
+        assert_eq!(
+            world.query(&daemon.at, "select 1", &[]).rows(),
+            json!([[1]])
+        );
+        assert!(metric(&world, daemon.admin, WAITING) > 1_000_000);
+    }
+    for (mut daemon, logged) in daemons.into_iter().zip(&mut logged).rev() {
+        let lost = metric(&world, daemon.admin, LOST);
+        // Somebody reads again, and only then it is told.
+        let mut line = String::new();
+        let mut read = 0;
+        while !line.contains("lines of this log are missing") {
+            line.clear();
+            assert!(daemon.stderr.read_line(&mut line).unwrap() > 0);
+            read += u64::from(line.contains(NOISE));
+        }
+        noise(&daemon.at, 10);
+        *logged += 10;
+        let said = daemon.stop(true);
+        read += said.matches(NOISE).count() as u64;
+        let told = format!("missing: {lost} that were not read in time");
+        assert!(line.contains(&told), "{lost}: {line}");
+        assert_eq!(read + lost, *logged, "every line is there or counted");
+        assert!(!said.contains("missing"), "{said}");
+        assert!(said.contains("finishing the calls in flight"), "{said}");
+    }
+}
+
+#[test]
+fn a_daemon_whose_log_is_never_read_again_ends_in_order_and_in_time() {
+    let world = World::new();
+    world.database();
+    let daemons = stalled(&world);
+    for daemon in daemons.into_iter().rev() {
+        daemon.fill(&world);
+        daemon.stop(false);
+    }
 }
 
 /// What makes a daemon, and the libraries below it, complain.

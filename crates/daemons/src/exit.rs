@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use js_rpc::{BindError, CallError};
 
@@ -81,18 +82,29 @@ fn is_passed_on(message: &str) -> bool {
     message.starts_with("deadline of ") && message.ends_with(" passed without an answer")
 }
 
-/// Says what failed, on the standard error stream, and gives the code.
+/// How long the end of a program waits for its log.
+const LOG: Duration = Duration::from_secs(1);
+
+/// Says what failed, on the standard error stream, and gives the code: the last thing that a program does.
 ///
 /// What the callee threw is printed as JavaScript prints it, anything else behind the program's name.
 pub fn report(program: &str, outcome: Result<(), Failure>) -> ExitCode {
-    let Err(failure) = outcome else {
-        return ExitCode::SUCCESS;
+    let code = match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(program, &failure);
+            ExitCode::from(failure.code())
+        }
     };
+    log::end(LOG);
+    code
+}
+
+fn say(program: &str, failure: &Failure) {
     let text = failure.to_string();
-    match &failure {
+    match failure {
         // Words of other processes must not steer the terminal; nobody may be listening there any more.
         Failure::Callee(_) => drop(writeln!(std::io::stderr(), "{}", tail::escape(&text))),
         _ => log::say(program, tracing::Level::ERROR, &text),
     }
-    ExitCode::from(failure.code())
 }

@@ -71,6 +71,9 @@ impl Hangups {
 /// How long a second signal leaves to the sockets' files, which are removed after the first one.
 const REMOVAL: Duration = Duration::from_millis(250);
 
+/// How long the last words of a process may take that ends at once.
+const LAST: Duration = Duration::from_millis(100);
+
 /// Lets a write fail that would make a file longer than this process may (`ulimit -f`, `LimitFSIZE=`),
 /// instead of ending the process with a signal.
 fn survive_file_limits() -> std::io::Result<()> {
@@ -180,16 +183,14 @@ async fn end(
     match tokio::time::timeout(limit, signals.next()).await {
         Ok(number) => {
             let _ = tokio::time::timeout(REMOVAL, listening).await;
+            log::end(LAST);
             std::process::exit(128 + i32::from(number));
         }
         Err(_) => {
             let within = humantime::format_duration(limit);
-            // Not waited for either: whoever reads this may be what everything waits for.
-            std::thread::spawn(move || {
-                let line = format!("ended at once: it was not done within {within}");
-                log::say(program, tracing::Level::ERROR, &line);
-            });
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            let line = format!("ended at once: it was not done within {within}");
+            log::say(program, tracing::Level::ERROR, &line);
+            log::end(LAST);
             std::process::exit(OVERDUE);
         }
     }

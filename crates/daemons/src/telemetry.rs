@@ -270,7 +270,7 @@ impl Telemetry {
         }
         let (lines, sender, otel) = (self.lines.clone(), self.sender.clone(), self.otel.clone());
         let waiting = [
-            lines.map(|lines| spawn_blocking(move || _ = lines.flush(FLUSH))),
+            lines.map(|lines| spawn_blocking(move || finish(lines))),
             sender.map(|sender| spawn_blocking(move || _ = sender.flush(FLUSH))),
             otel.map(|otel| spawn_blocking(move || otel.finish(until))),
         ];
@@ -278,6 +278,13 @@ impl Telemetry {
             // One that panicked has nothing more to write.
             let _ = waiting.await;
         }
+    }
+}
+
+fn finish(lines: Arc<JsonLines>) {
+    if !lines.flush(FLUSH) {
+        // Dropped, it would wait as long again.
+        std::mem::forget(lines);
     }
 }
 

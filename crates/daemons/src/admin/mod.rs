@@ -69,6 +69,7 @@ impl Admin {
             metrics.add(&catalog::READY, &[], move || {
                 u64::from(phase.phase() == Phase::Ready)
             });
+            log::count_into(&metrics);
             Running {
                 program,
                 config,

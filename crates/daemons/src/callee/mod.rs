@@ -52,7 +52,7 @@ fn start(
     let configured = configured(line);
     // What is wrong with the file is said as the command line says.
     let log = configured.as_ref().map_or(said, |all| &all.config.log);
-    log.start()?;
+    log.start("callee")?;
     let (configured, sockets) = (configured?, sockets?);
     if configured.check {
         configured.config.otel.check()?;

@@ -3,23 +3,33 @@
 //! Both go to the standard error stream, as text or as JSON. What peers say is in them, so nothing reaches
 //! the stream that a terminal would act on or that would look like another line: see `writer`.
 //! Spans are the tail's, not the log's.
+//!
+//! A daemon's lines are written by a thread of their own (`queue`): nobody waits for whoever reads them, or
+//! does not. A command's are written at once, between the other things that it says.
 
+mod panics;
+mod queue;
+#[cfg(test)]
+mod tests;
+mod words;
 mod writer;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
-use std::time::SystemTime;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serde_json::json;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::queue::{Lost, Queue};
+use self::words::Words;
+use self::writer::Escaping;
 use crate::exit::Failure;
-use writer::Escaping;
+use crate::metrics::{Metrics, catalog};
 
 /// What is logged, and how.
 #[derive(Debug, Clone, Default, Args)]
@@ -62,6 +72,7 @@ static LOG: OnceLock<Log> = OnceLock::new();
 
 struct Log {
     format: LogFormat,
+    out: Out,
     /// Sets another filter; false when there is nothing that could take it.
     set: Box<dyn Fn(Targets) -> bool + Send + Sync>,
 }
@@ -100,14 +111,20 @@ impl LogArgs {
         self.filter != before.filter
     }
 
-    /// Starts a daemon's log.
+    /// Starts the log of a daemon that is called `program`. Panics are in it, too.
     ///
     /// # Errors
-    /// [`Failure::Config`] when the filter cannot be read.
-    pub(crate) fn start(&self) -> Result<(), Failure> {
+    /// [`Failure::Config`] when the filter cannot be read, [`Failure::Unavailable`] when there can be no
+    /// thread.
+    pub(crate) fn start(&self, program: &'static str) -> Result<(), Failure> {
         let format = self.log_format.unwrap_or_default();
+        let tell = move |lost| Words::missing(program, lost).line(format);
+        let queue = Queue::start(io::stderr(), tell).map_err(|error| {
+            Failure::Unavailable(format!("cannot start a thread for the log: {error}"))
+        })?;
         // First, so that even a filter that is wrong is said in the format that was asked for.
-        start(format, parse(DAEMON).unwrap_or_default());
+        start(format, parse(DAEMON).unwrap_or_default(), Out::Later(queue));
+        panics::log(program);
         self.change()
     }
 
@@ -145,13 +162,13 @@ pub(crate) fn start_for_command() {
         Ok(targets) => (Ok(targets), None),
         Err(error) => (parse(COMMAND), Some(error)),
     };
-    start(LogFormat::Text, targets.unwrap_or_default());
+    start(LogFormat::Text, targets.unwrap_or_default(), Out::Now);
     if let Some(error) = wrong {
         tracing::warn!("RUST_LOG cannot be read and is ignored: {error}; {FORM}");
     }
 }
 
-fn start(format: LogFormat, targets: Targets) {
+fn start(format: LogFormat, targets: Targets, out: Out) {
     LOG.get_or_init(|| {
         let (filter, handle) = reload::Layer::new(targets);
         let colours = format == LogFormat::Text && io::stderr().is_terminal();
@@ -159,14 +176,15 @@ fn start(format: LogFormat, targets: Targets) {
             .with_ansi(colours)
             // It would panic when nobody reads the stream any more.
             .log_internal_errors(false);
+        let to = out.clone();
         let layer = match format {
             LogFormat::Text => layer
-                .with_writer(move || Escaping::text(io::stderr(), colours))
+                .with_writer(move || Escaping::text(to.clone(), colours))
                 .boxed(),
             LogFormat::Json => layer
                 .json()
                 .flatten_event(true)
-                .with_writer(|| Escaping::json(io::stderr()))
+                .with_writer(move || Escaping::json(to.clone()))
                 .boxed(),
         };
         // Tests run several programs' code in one process; the first one's log stays.
@@ -175,24 +193,82 @@ fn start(format: LogFormat, targets: Targets) {
             .try_init();
         Log {
             format,
+            out,
             set: Box::new(move |targets| handle.reload(targets).is_ok()),
         }
     });
 }
 
+/// Where lines go.
+#[derive(Clone)]
+enum Out {
+    /// To the standard error stream.
+    Now,
+    /// There as well, by the thread that writes.
+    Later(Queue),
+}
+
+impl Write for Out {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        match self {
+            // One piece is one line, however often it has to be written on.
+            Self::Now => io::stderr().write_all(piece).map(|()| piece.len()),
+            Self::Later(queue) => queue.write(piece),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Says something that no filter hides: that a daemon is ready, or why it ends.
 pub(crate) fn say(program: &str, level: tracing::Level, text: &str) {
-    // Nobody may be listening there any more.
-    let _ = match LOG.get().map(|log| log.format) {
-        Some(LogFormat::Json) => {
-            let line = json!({
-                "timestamp": humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
-                "level": level.as_str(),
-                "message": text,
-                "target": program,
-            });
-            writeln!(Escaping::json(io::stderr()), "{line}")
-        }
-        _ => writeln!(io::stderr(), "{program}: {}", tail::escape(text)),
+    words(&Words {
+        program,
+        level,
+        text,
+        backtrace: None,
+    });
+}
+
+fn words(words: &Words<'_>) {
+    let (format, mut out) = match LOG.get() {
+        Some(log) => (log.format, log.out.clone()),
+        None => (LogFormat::Text, Out::Now),
     };
+    // Nobody may be listening there any more.
+    let _ = out.write_all(&words.line(format));
+}
+
+fn queue() -> Option<&'static Queue> {
+    match &LOG.get()?.out {
+        Out::Later(queue) => Some(queue),
+        Out::Now => None,
+    }
+}
+
+/// Writes what was said and is still here, for no longer than this.
+pub(crate) fn end(within: Duration) {
+    if let Some(queue) = queue() {
+        queue.end(within);
+    }
+}
+
+/// Counts what the log loses.
+pub(crate) fn count_into(metrics: &Metrics) {
+    type Read = fn(Lost) -> u64;
+    let lost = || queue().map(Queue::lost).unwrap_or_default();
+    let reasons: [(&'static str, Read); 2] = [
+        ("slow", |lost| lost.slow),
+        ("write_failed", |lost| lost.failed),
+    ];
+    for (reason, read) in reasons {
+        metrics.add(&catalog::LOG_LOST, &[("reason", reason)], move || {
+            read(lost())
+        });
+    }
+    metrics.add(&catalog::LOG_QUEUED, &[], || {
+        queue().map_or(0, Queue::queued) as u64
+    });
 }

@@ -93,6 +93,10 @@ catalog! {
         "Spans that ended and wait for an OTLP receiver";
     OTLP_CUT = Counter "binding_span_otlp_attributes_cut",
         "Attributes that spans for OTLP lost to a limit on their number, or to one on memory";
+    LOG_QUEUED = Gauge "binding_span_log_queued_bytes",
+        "Bytes of log lines that wait for whoever reads the standard error stream";
+    LOG_LOST = Counter "binding_span_log_lost_lines",
+        "Lines that are missing in the log, by reason";
     START_TIME = Gauge "process_start_time_seconds",
         "When the process began, in seconds since 1970";
     MEMORY = Gauge "process_resident_memory_bytes",

@@ -152,7 +152,7 @@ pub(super) fn start(said: &LogArgs, sockets: Sockets) -> Result<(), Failure> {
     let configured = configured(&line);
     // What is wrong with the file is said as the command line says.
     let log = configured.as_ref().map_or(said, |all| &all.config.log);
-    log.start()?;
+    log.start("caller")?;
     let configured = configured?;
     match configured.check {
         true => configured.config.otel.check(),
