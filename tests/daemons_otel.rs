@@ -1,6 +1,8 @@
 //! The programs and a collector that is not ours: what a call looks like in OpenTelemetry, by both of
 //! OTLP's protocols, and what the standard variables change about it.
 
+#[path = "interop/rotel/restart.rs"]
+mod restart;
 #[path = "interop/rotel/mod.rs"]
 mod rotel;
 mod util;

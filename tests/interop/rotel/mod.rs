@@ -4,6 +4,7 @@
 //! Sets up what it needs below the target folder; without python3, pip or a package registry it fails and
 //! says what is missing.
 
+use std::collections::HashSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -92,6 +93,7 @@ impl Seen {
 /// A running rotel; killed when dropped.
 pub struct Rotel {
     child: Child,
+    folder: PathBuf,
     output: PathBuf,
     grpc: u16,
     http: u16,
@@ -100,21 +102,21 @@ pub struct Rotel {
 impl Rotel {
     /// Starts it and waits until both ports are open.
     pub fn start(world: &World) -> Self {
-        let output = world.path("rotel.txt");
-        let (grpc, http) = (free_port(), free_port());
+        Self::on(&world.path(""), "rotel", free_port(), free_port())
+    }
+
+    fn on(folder: &Path, name: &str, grpc: u16, http: u16) -> Self {
+        let output = folder.join(format!("{name}.txt"));
         let out = std::fs::File::create(&output).unwrap();
         let child = Command::new(&*AGENT)
+            .current_dir(folder)
             .arg("start")
             .args(["--debug-log", "traces", "--debug-log-verbosity", "detailed"])
             .args(["--exporter", "blackhole", "--batch-timeout", "20ms"])
             .args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{grpc}")])
             .args(["--otlp-http-endpoint", &format!("127.0.0.1:{http}")])
-            .args([
-                "--pid-file",
-                &world.text("rotel.pid"),
-                "--log-file",
-                &world.text("rotel.log"),
-            ])
+            .args(["--pid-file", &format!("{name}.pid")])
+            .args(["--log-file", &format!("{name}.log")])
             .stdin(Stdio::null())
             .stderr(out.try_clone().unwrap())
             .stdout(out)
@@ -122,6 +124,7 @@ impl Rotel {
             .unwrap();
         let mut rotel = Self {
             child,
+            folder: folder.to_owned(),
             output,
             grpc,
             http,
@@ -130,6 +133,17 @@ impl Rotel {
             rotel.wait(|_| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         }
         rotel
+    }
+
+    /// Kills it, by SIGKILL; what it has printed can still be read.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Another one, after this one was killed: on the same ports, with a file of its own to print to.
+    pub fn again(&self, name: &str) -> Self {
+        Self::on(&self.folder, name, self.grpc, self.http)
     }
 
     pub fn grpc(&self) -> String {
@@ -150,6 +164,18 @@ impl Rotel {
     pub fn spans(&mut self, n: usize) -> Vec<Seen> {
         self.wait(|rotel| rotel.seen().len() >= n);
         self.seen()
+    }
+
+    /// The ids of the spans that it has printed so far.
+    pub fn ids(&self) -> HashSet<String> {
+        self.seen().into_iter().map(|span| span.id).collect()
+    }
+
+    /// Waits until it has printed so many different spans; their ids.
+    #[track_caller]
+    pub fn until_ids(&mut self, n: usize) -> HashSet<String> {
+        self.wait(|rotel| rotel.ids().len() >= n);
+        self.ids()
     }
 
     /// Waits until what it has printed is so.
