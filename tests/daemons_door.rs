@@ -96,6 +96,7 @@ fn a_group_is_admitted_and_within_it_only_users_who_are_named() {
     );
     let other = query_as(&world, STRANGER, GROUP, &at, &[]);
     assert_eq!(other.code, Some(69), "{other:?}");
+    assert!(other.last_line().contains("may not admit us"), "{other:?}");
     let line = callee.line("refused a connection");
     assert!(line.contains(&format!("uid {STRANGER}")), "{line}");
     assert!(line.contains("--allow-uid"), "{line}");
@@ -125,6 +126,7 @@ fn a_group_is_admitted_and_within_it_only_users_who_are_named() {
     // Root may open the socket, and is not the callee's user.
     let done = world.query(&at, "select 1", &["--peer-uid", &user]);
     assert_eq!(done.code, Some(69), "{done:?}");
+    assert!(done.last_line().contains("may not admit us"), "{done:?}");
     assert!(callee.stop().success());
 }
 

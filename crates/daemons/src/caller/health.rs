@@ -13,6 +13,7 @@ use js_rpc::Address;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::tail::reason;
 use crate::cli;
 use crate::exit::Failure;
 
@@ -75,6 +76,11 @@ async fn ask(args: &HealthArgs) -> Result<(bool, String), String> {
     Ok((status.is_success(), text.trim_end().to_owned()))
 }
 
+fn unanswered(error: hyper::Error) -> String {
+    let why = reason(&error);
+    format!("{why}; is this the daemon's --admin, and are you the user that it runs as?")
+}
+
 async fn get(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     path: &str,
@@ -85,7 +91,7 @@ async fn get(
     let request = http::Request::get(path).header(http::header::HOST, "localhost");
     let request = request.body(Empty::<Bytes>::new());
     let request = request.map_err(|error| error.to_string())?;
-    let answer = sender.send_request(request).await.map_err(said)?;
+    let answer = sender.send_request(request).await.map_err(unanswered)?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), ANSWER).collect().await;
     let body = body.map_err(|error| error.to_string())?;

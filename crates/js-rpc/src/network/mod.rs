@@ -157,6 +157,12 @@ impl Network {
     }
 }
 
+fn turned_away(why: &str) -> Error {
+    Error::disconnected(format!(
+        "{why}, and nothing was said before; the peer may not admit us, or be full: its log says"
+    ))
+}
+
 /// Reads until the peer has closed as well. A socket that is closed with something unread resets its
 /// connection, and the peer loses what it has not read.
 async fn read_out(reader: Option<Buffered<ReadHalf>>) {
@@ -301,6 +307,8 @@ impl Inner {
                 Ok(None) if self.closing.get() => {
                     return Err(Error::disconnected("the connection is closed".into()));
                 }
+                Ok(None) if self.is_turned_away() => return Err(turned_away("it is closed")),
+                Err(Broken::Lost(why)) if self.is_turned_away() => return Err(turned_away(&why)),
                 Ok(None) => return Ok(None),
                 Err(Broken::Lost(reason)) => return Err(Error::disconnected(reason)),
                 Err(Broken::Refused(violation)) => return Err(self.refuse(violation)),
@@ -322,6 +330,11 @@ impl Inner {
                 Err(violation) => return Err(self.refuse(violation)),
             }
         }
+    }
+
+    /// Whether this is a caller to whom nothing was said: whoever refuses a connection only closes it.
+    fn is_turned_away(&self) -> bool {
+        self.side == Side::Client && self.gate.guard.borrow().frames() == 0
     }
 
     /// Whether a callee that can no longer be written to may still have something for us.

@@ -30,8 +30,8 @@ pub(super) enum Broken {
     Unreachable { address: Address, error: io::Error },
     /// What answers is no admin port.
     #[error(
-        "{address} is no admin port ({why}); give the address that the daemon's --admin says, not that of its \
-         --listen or --http"
+        "{address} is no admin port, or not yours ({why}); give the address that the daemon's --admin says, not \
+         that of its --listen or --http, as the user that it runs as"
     )]
     Stranger { address: Address, why: String },
     /// It does not want to.
@@ -177,7 +177,7 @@ async fn ask(
 }
 
 /// What went wrong below HTTP, in the words of whoever knows best.
-fn reason(error: &hyper::Error) -> String {
+pub(in crate::caller) fn reason(error: &hyper::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

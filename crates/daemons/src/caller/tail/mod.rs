@@ -19,6 +19,7 @@ use crate::signals::Signals;
 
 pub use args::FollowArgs;
 pub(crate) use args::since;
+pub(super) use connection::reason;
 
 /// Why following ends.
 enum Stop {
