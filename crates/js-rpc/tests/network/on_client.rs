@@ -12,7 +12,7 @@ use crate::alloc;
 use crate::messages::*;
 use crate::peer::{Peer, Sent};
 use crate::raw::{self, End};
-use crate::report::{Cost, Report};
+use crate::report::{Attempt, Cost, Report};
 use crate::victim::{Victim, limits, local, thread};
 
 /// What a call to the hostile callee ended with, what it cost, and how long an honest one took.
@@ -87,16 +87,23 @@ fn attack(honest: &Path, script: impl FnOnce(&Peer)) -> Ended {
     ended
 }
 
-/// Judges how the call ended: with an error that has this text, or well if it is none.
-fn judge(ended: &Ended, says: &str) -> Result<String, String> {
-    match (&ended.outcome, Some(says)) {
-        // Whatever it is, it is not waited for.
-        (Ok(()), Some("")) => Ok("answered".into()),
-        (Err(error), Some(text)) if error.to_string().contains(text) => {
-            let shown: String = error.to_string().chars().take(70).collect();
-            Ok(format!("{}: {shown}", error.kind()))
+impl Ended {
+    /// Judges how the call ended: with an error that has this text, or in any way if there is none.
+    fn judged(self, says: &str) -> Attempt {
+        let outcome = match self.outcome {
+            // Whatever it is, it is not waited for.
+            Ok(()) if says.is_empty() => Ok("answered".into()),
+            Err(error) if error.to_string().contains(says) => {
+                let shown: String = error.to_string().chars().take(70).collect();
+                Ok(format!("{}: {shown}", error.kind()))
+            }
+            other => Err(format!("{other:?}, not {says:?}")),
+        };
+        Attempt {
+            outcome,
+            cost: self.cost,
+            waited: self.waited,
         }
-        (outcome, says) => Err(format!("{outcome:?}, not {says:?}")),
     }
 }
 
@@ -105,21 +112,14 @@ fn bytes_that_are_no_message() {
     let honest = Victim::start(limits());
     let mut report = Report::default();
     for raw in raw::all() {
-        let began = Instant::now();
-        let ended = attack(&honest.path, |peer| {
-            assert!(peer.send(&raw.bytes) || raw.bytes.len() > 4096)
-        });
         let says = match raw.end {
             End::Closed => "connection lost",
             End::Late => "did not come within",
         };
-        report.add(
-            raw.name,
-            judge(&ended, says),
-            ended.cost,
-            ended.waited,
-            began,
-        );
+        report.add(raw.name, || {
+            let script = |peer: &Peer| assert!(peer.send(&raw.bytes) || raw.bytes.len() > 4096);
+            attack(&honest.path, script).judged(says)
+        });
     }
     report.finish("caller");
     honest.stop();
@@ -436,15 +436,7 @@ fn answers_that_no_callee_gives() {
     let honest = Victim::start(limits());
     let mut report = Report::default();
     for it in attacks {
-        let began = Instant::now();
-        let ended = attack(&honest.path, it.run);
-        report.add(
-            it.name,
-            judge(&ended, it.says),
-            ended.cost,
-            ended.waited,
-            began,
-        );
+        report.add(it.name, || attack(&honest.path, it.run).judged(it.says));
     }
     report.finish("caller");
     honest.stop();

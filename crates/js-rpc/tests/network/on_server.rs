@@ -7,7 +7,7 @@ use capnp_rpc::rpc_capnp::{call, disembargo, return_};
 use crate::messages::*;
 use crate::peer::{Peer, Sent};
 use crate::raw::{self, End};
-use crate::report::{Cost, Report};
+use crate::report::{Attempt, Cost, Report};
 use crate::victim::{Beside, Victim, limits};
 
 /// What the attacker sees.
@@ -80,20 +80,25 @@ fn dropped(peer: &Peer) -> bool {
 pub fn attack(
     report: &mut Report,
     name: &str,
-    run: impl FnOnce(&std::path::Path) -> Result<String, String>,
+    run: impl Fn(&std::path::Path) -> Result<String, String>,
 ) {
-    let began = Instant::now();
-    let victim = Victim::start(limits());
-    let beside = Beside::start(&victim.path);
-    Sent::take();
-    let outcome = run(&victim.path);
-    let (calls, waited) = beside.stop();
-    assert!(calls > 0);
-    let cost = Cost {
-        memory: victim.stop(),
-        sent: Sent::take(),
-    };
-    report.add(name, outcome, cost, waited, began);
+    report.add(name, || {
+        let victim = Victim::start(limits());
+        let beside = Beside::start(&victim.path);
+        Sent::take();
+        let outcome = run(&victim.path);
+        let (calls, waited) = beside.stop();
+        assert!(calls > 0);
+        let cost = Cost {
+            memory: victim.stop(),
+            sent: Sent::take(),
+        };
+        Attempt {
+            outcome,
+            cost,
+            waited,
+        }
+    });
 }
 
 pub fn all(report: &mut Report, attacks: &[Attack]) {
@@ -625,4 +630,21 @@ fn messages_that_this_protocol_has_no_use_for() {
         ],
     );
     report.finish("server");
+}
+
+#[test]
+fn a_method_that_holds_the_thread_is_seen_each_time() {
+    let mut report = Report::default();
+    let stall = Attack {
+        name: "a method that holds the thread",
+        expect: Expect::Alive,
+        run: |p| {
+            p.send(&session(1));
+            let no_args = [0xff, 0x0f, b'A', 0, b'$', 0, 0];
+            p.send(&run(4, To::Answer(3, 0), "stall", &no_args));
+        },
+    };
+    all(&mut report, &[stall]);
+    let wrong = report.wrong().join("\n");
+    assert!(wrong.contains("an honest peer waited ["), "{wrong}");
 }

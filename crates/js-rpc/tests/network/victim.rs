@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,13 @@ use js_rpc::{
 };
 
 use crate::alloc;
+use crate::report::WAIT;
 
 /// What every thread must do with.
 const STACK: usize = 2 << 20;
+
+/// Calls that an honest caller makes once the attack is over.
+const AFTER: u32 = 3;
 
 /// Default limits, but for those that are waited for, and for a cap that takes a build without optimization
 /// long to reach.
@@ -37,7 +41,7 @@ pub fn limits() -> RpcLimits {
     }
 }
 
-/// Answers, waits for ever, keeps what it is given, or panics.
+/// Answers, waits for ever, keeps what it is given, panics, or holds the thread.
 #[derive(Default)]
 pub struct Honest(RefCell<Vec<Args>>);
 
@@ -48,6 +52,7 @@ impl Service for Honest {
             "wait" => std::future::pending().await,
             "keep" => self.0.borrow_mut().push(args),
             "panic" => panic!("as asked"),
+            "stall" => std::thread::sleep(3 * WAIT),
             _ => {}
         }
         reply(&3)
@@ -136,16 +141,19 @@ impl Beside {
                 binding.call("run", ()).await.expect("an answer");
                 ready.send(()).expect("a test");
                 let (mut calls, mut longest) = (0, Duration::ZERO);
-                loop {
+                // Told to stop, a few more: what an attacker held is released when it is gone.
+                let mut left = None;
+                while left != Some(0) {
                     let began = Instant::now();
                     binding.call("run", ()).await.expect("an answer");
                     (calls, longest) = (calls + 1, longest.max(began.elapsed()));
-                    if stopped.recv_timeout(Duration::from_millis(2))
-                        != Err(RecvTimeoutError::Timeout)
-                    {
-                        return (calls, longest);
-                    }
+                    let stopped = stopped.recv_timeout(Duration::from_millis(2)).is_ok();
+                    left = match left {
+                        None => stopped.then_some(AFTER),
+                        Some(left) => Some(left - 1),
+                    };
                 }
+                (calls, longest)
             })
         });
         is_ready.recv().expect("an honest caller");
