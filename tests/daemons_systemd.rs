@@ -5,7 +5,6 @@
 
 mod util;
 
-use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
@@ -13,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::json;
 use util::{Daemon, LIMIT, World, callee, caller};
 
@@ -110,45 +109,38 @@ fn signs_of_life_come_twice_in_the_time_that_the_manager_waits_and_not_when_nobo
     assert!(daemon.end().success());
 }
 
-/// A thread that hangs: it writes to a log that nobody reads, until the pipe is full.
+/// A thread that hangs: it reads a configuration that nobody writes.
 #[test]
 fn a_thread_that_hangs_gives_no_sign_of_life_and_gives_it_again_when_it_goes_on() {
     let world = World::new();
     world.database();
     let manager = Manager::new(&world);
-    let (at, db) = (world.unix("callee.sock"), world.db());
+    let file = world.path("callee.toml");
+    let text = "listen = ['unix:./callee.sock']\n[d1.DB]\npath = 'shop.sqlite'\n";
+    std::fs::write(&file, text).unwrap();
     let mut program = managed(callee(), &world);
-    program
-        .env("WATCHDOG_USEC", "200000")
-        .stderr(Stdio::piped());
-    program.args(["--listen", &at, "--d1", &db, "--log", "js_rpc=debug"]);
-    let mut daemon = program.spawn().unwrap();
-    manager.told("READY=1");
-    // Each costs a line; one that is not answered any more came when the thread hung.
-    let request = |_: &u32| {
-        let mut peer = UnixStream::connect(world.path("callee.sock")).unwrap();
-        peer.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-        peer.write_all(b"GET /a-path-to-be-logged HTTP/1.1\r\n\r\n")
-            .unwrap();
-        peer.read(&mut [0; 16]).is_ok()
-    };
-    let hung = (0..10_000).find(|n| !request(n));
-    assert!(hung.is_some_and(|n| n > 0), "{hung:?}");
+    program.env("WATCHDOG_USEC", "200000");
+    let daemon = world.start(program, &["--config", "callee.toml"]);
+    manager.told("WATCHDOG=1");
+    std::fs::remove_file(&file).unwrap();
+    let made = Command::new("mkfifo").arg(&file).status().unwrap();
+    assert!(made.success());
+    daemon.signal(Signal::HUP);
+    manager.told("RELOADING=1");
 
-    manager.0.set_nonblocking(true).unwrap();
-    while manager.0.recv(&mut [0; 4096]).is_ok() {}
     // Several times as long as between two signs.
     thread::sleep(Duration::from_secs(1));
+    manager.0.set_nonblocking(true).unwrap();
     let error = manager.0.recv(&mut [0; 4096]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "no sign came");
 
     manager.0.set_nonblocking(false).unwrap();
-    let mut log = daemon.stderr.take().unwrap();
-    let reading = thread::spawn(move || log.read_to_string(&mut String::new()));
+    std::fs::write(&file, text).unwrap();
+    manager.told("READY=1");
     manager.told("WATCHDOG=1");
-    kill_process(Pid::from_child(&daemon), Signal::TERM).unwrap();
-    assert!(daemon.wait().unwrap().success());
-    reading.join().unwrap().unwrap();
+    let at = world.unix("callee.sock");
+    assert_eq!(world.query(&at, "select 1", &[]).rows(), json!([[1]]));
+    assert!(daemon.stop().success());
 }
 
 #[test]

@@ -83,10 +83,23 @@ impl At {
 
     #[track_caller]
     pub fn scrape(&self) -> Scrape {
-        let answer = self.get("/metrics");
+        self.scrape_as("application/openmetrics-text;version=1.0.0")
+    }
+
+    /// Scrapes in a format that is asked for; it is read as what the answer says that it is.
+    #[track_caller]
+    pub fn scrape_as(&self, accept: &str) -> Scrape {
+        let head = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n");
+        let answer = self.send(&head);
         assert_eq!(answer.status, 200, "{answer:?}");
-        let kind = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
-        assert!(answer.head.contains(kind), "{answer:?}");
-        Scrape::read(&answer.body)
+        let line = |name: &str| answer.head.lines().find_map(|line| line.strip_prefix(name));
+        assert_eq!(line("vary: "), Some("accept"), "{answer:?}");
+        match line("content-type: ") {
+            Some("application/openmetrics-text; version=1.0.0; charset=utf-8") => {
+                Scrape::read(&answer.body)
+            }
+            Some("text/plain; version=0.0.4; charset=utf-8") => Scrape::read_classic(&answer.body),
+            other => panic!("{other:?} in {answer:?}"),
+        }
     }
 }

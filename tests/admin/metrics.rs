@@ -222,6 +222,41 @@ fn methods_that_a_peer_makes_up_share_a_label() {
 }
 
 #[test]
+fn whoever_does_not_ask_for_openmetrics_gets_the_classic_format_with_the_same_samples() {
+    let world = World::new();
+    world.database();
+    let callee = world.callee(&["--admin", "unix:callee.admin"]);
+    let at = At::socket(&world, "callee.admin");
+    world
+        .query(&world.unix("callee.sock"), "select 1", &[])
+        .json();
+    let open = until(&at, |now| now.sum("binding_span_sessions_open", "") == 0.0);
+    let curl = at.scrape_as("*/*");
+    let prefers =
+        at.scrape_as("text/plain;version=0.0.4;q=0.9, application/openmetrics-text;q=0.8");
+    assert!(!open.classic && curl.classic && prefers.classic);
+    assert!(
+        !at.scrape_as("text/plain;q=0.8, application/openmetrics-text;q=0.9")
+            .classic
+    );
+    // Nothing at all is said here.
+    Scrape::read_classic(&at.get("/metrics").body);
+    let series = |scrape: &Scrape| scrape.samples.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(series(&open), series(&curl));
+    let calls =
+        "binding_span_calls_total{side=\"server\",binding=\"DB\",method=\"query\",outcome=\"ok\"}";
+    assert_eq!((open.value(calls), curl.value(calls)), (1.0, 1.0));
+    assert_eq!(curl.types["binding_span_calls_total"], "counter");
+    assert_eq!(curl.types["binding_span_build_info"], "gauge");
+    assert_eq!(
+        curl.types["binding_span_call_duration_seconds"],
+        "histogram"
+    );
+    assert_eq!(curl.types.len(), open.types.len());
+    assert!(callee.stop().success());
+}
+
+#[test]
 fn what_the_tail_loses_is_counted() {
     let world = World::new();
     world.database();

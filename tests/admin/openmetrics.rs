@@ -1,4 +1,5 @@
-//! A strict reader of OpenMetrics text: what a scraper could misread fails the test.
+//! A strict reader of OpenMetrics text, and of the classic format of Prometheus: what a scraper could misread
+//! fails the test.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +11,8 @@ pub struct Scrape {
     pub types: BTreeMap<String, String>,
     /// Keys of labels by family, but for the bounds of buckets.
     pub labels: BTreeMap<String, BTreeSet<String>>,
+    /// Whether families have the names of their samples.
+    pub classic: bool,
 }
 
 impl Scrape {
@@ -17,7 +20,20 @@ impl Scrape {
     #[track_caller]
     pub fn read(text: &str) -> Self {
         let body = text.strip_suffix("# EOF\n").expect("it ends with # EOF");
+        Self::families(body, false)
+    }
+
+    /// The same in the classic format.
+    #[track_caller]
+    pub fn read_classic(text: &str) -> Self {
+        assert!(text.ends_with('\n') && !text.contains("# EOF"), "{text}");
+        Self::families(text, true)
+    }
+
+    #[track_caller]
+    fn families(body: &str, classic: bool) -> Self {
         let (mut scrape, mut family) = (Self::default(), String::new());
+        scrape.classic = classic;
         let mut lines = body.lines();
         while let Some(line) = lines.next() {
             if let Some(help) = line.strip_prefix("# HELP ") {
@@ -46,9 +62,10 @@ impl Scrape {
             .strip_prefix(family)
             .expect("samples are below their family");
         let allowed: &[&str] = match self.types[family].as_str() {
-            "counter" => &["_total"],
+            "counter" if self.classic && family.ends_with("_total") => &[""],
+            "counter" if !self.classic => &["_total"],
             "gauge" => &[""],
-            "info" => &["_info"],
+            "info" if !self.classic => &["_info"],
             "histogram" => &["_bucket", "_count", "_sum"],
             other => panic!("{other}: {line}"),
         };

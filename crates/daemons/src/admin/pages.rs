@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::header::{ALLOW, HeaderValue};
+use http::header::{ALLOW, HeaderValue, VARY};
 use http::request::Parts;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
@@ -12,7 +12,9 @@ use hyper::body::Incoming;
 use super::health::{ALIVE, Health, Phase};
 use crate::http::gate::{self, Hosts};
 use crate::http::{self as server, Answer, Handler};
-use crate::metrics::{self, Metrics};
+use crate::metrics::{Format, Metrics};
+
+const ACCEPT_NAME: HeaderValue = HeaderValue::from_static("accept");
 
 /// An answer on its way.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Answer>>>;
@@ -47,14 +49,8 @@ pub(super) fn common(health: &Health, metrics: &Arc<Metrics>) -> Vec<Page> {
     let (live, ready, healthy) = (health.clone(), health.clone(), health.clone());
     let metrics = Arc::clone(metrics);
     vec![
-        Page::new("/metrics", "what is counted, for Prometheus", move |_| {
-            let text = metrics.text();
-            async move {
-                match text {
-                    Ok(text) => server::answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
-                    Err(error) => text_answer(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-                }
-            }
+        Page::new("/metrics", "what is counted, for Prometheus", move |head| {
+            std::future::ready(counted(&metrics, Format::wanted(&head.headers)))
         }),
         Page::new("/livez", "200 while calls are handled", move |_| {
             livez(live.clone())
@@ -68,6 +64,17 @@ pub(super) fn common(health: &Health, metrics: &Arc<Metrics>) -> Vec<Page> {
             std::future::ready(readyz(healthy.phase()))
         }),
     ]
+}
+
+fn counted(metrics: &Arc<Metrics>, format: Format) -> Answer {
+    match metrics.text(format) {
+        Ok(text) => {
+            let mut answer = server::answer(StatusCode::OK, format.content_type(), text);
+            answer.headers_mut().insert(VARY, ACCEPT_NAME);
+            answer
+        }
+        Err(error) => text_answer(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
 }
 
 async fn livez(health: Health) -> Answer {

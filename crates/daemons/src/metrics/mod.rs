@@ -1,4 +1,4 @@
-//! Metrics, as OpenMetrics text: what is counted, under which names, and how it is written.
+//! Metrics: what is counted, under which names, and how it is written as text.
 //!
 //! Calls are counted by a [`SpanSink`], which is not there unless the admin port
 //! is; what the network, the listeners and the tail count themselves is read when somebody asks. The
@@ -7,6 +7,7 @@
 mod bounded;
 mod calls;
 pub(crate) mod catalog;
+mod format;
 mod histogram;
 mod open;
 mod process;
@@ -24,7 +25,7 @@ use js_rpc::{AcceptStats, NetworkStats, Reason, RefusedBy};
 
 use self::calls::Calls;
 use self::catalog::Metric;
-pub(crate) use self::text::CONTENT_TYPE;
+pub(crate) use self::format::Format;
 
 /// Everything that is counted in this process.
 #[derive(Debug)]

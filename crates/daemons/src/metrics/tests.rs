@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use binding_span::{InvocationId, SpanContext, SpanKind};
 
 use super::calls::{METHODS, METHODS_CALLED};
+use super::catalog::Kind;
 use super::*;
 
 /// One call, from its span's opening to its end.
@@ -62,7 +63,7 @@ fn ten_thousand_methods_make_as_many_series_as_a_binding_may_have() {
     }
     call(&metrics, "AI", "run", Outcome::Ok);
     let calls = |text: &str| lines(text, "binding_span_calls_total{").len();
-    let text = metrics.text().unwrap();
+    let text = metrics.text(Format::Open).unwrap();
     assert_eq!(calls(&text), METHODS_CALLED + 1 + 1, "{text}");
     let other = "binding_span_calls_total{side=\"client\",binding=\"DB\",method=\"_other\",\
                  outcome=\"exception\"} ";
@@ -72,7 +73,7 @@ fn ten_thousand_methods_make_as_many_series_as_a_binding_may_have() {
     for i in 0..10_000 {
         call(&metrics, "DB", &format!("real {i}"), Outcome::Ok);
     }
-    let text = metrics.text().unwrap();
+    let text = metrics.text(Format::Open).unwrap();
     let ok = "binding_span_calls_total{side=\"client\",binding=\"DB\",method=\"real 0\",\
               outcome=\"ok\"} 1";
     assert_eq!(lines(&text, ok), [ok]);
@@ -104,7 +105,7 @@ fn a_call_counts_once_however_it_ends() {
         time: SystemTime::now(),
     };
     let counts = |of: &str| {
-        let text = metrics.text().unwrap();
+        let text = metrics.text(Format::Open).unwrap();
         let found = lines(&text, of).first().map(|line| (*line).to_owned());
         found.unwrap_or_default()
     };
@@ -130,4 +131,43 @@ fn a_call_counts_once_however_it_ends() {
     // One that is not known changes nothing.
     metrics.close(&close);
     assert_eq!(counts(spans), format!("{spans} 0"));
+}
+
+#[test]
+fn the_classic_format_has_the_same_samples_below_families_of_their_names() {
+    let metrics = new();
+    // Words of a peer that look like lines of their own.
+    let method = "q\n# EOF\n# TYPE binding_span_calls \"x\"";
+    call(&metrics, "DB", method, Outcome::Ok);
+    // Else it grows meanwhile.
+    let steady = |text: String| -> Vec<String> {
+        let lines = text.lines().filter(|line| !line.starts_with("process_"));
+        lines.map(str::to_owned).collect()
+    };
+    let open = steady(metrics.text(Format::Open).unwrap());
+    let classic = steady(metrics.text(Format::Classic).unwrap());
+    assert_eq!(open.len(), classic.len() + 1);
+    assert_eq!(open.last().unwrap(), "# EOF");
+    for (open, classic) in open.iter().zip(&classic) {
+        let Some((what, rest)) = open
+            .split_at_checked(7)
+            .filter(|(what, _)| what.starts_with("# "))
+        else {
+            assert_eq!(open, classic);
+            continue;
+        };
+        let (name, says) = rest.split_once(' ').unwrap();
+        let kind = catalog::ALL
+            .iter()
+            .find(|metric| metric.name == name)
+            .unwrap()
+            .kind;
+        let (suffix, says) = match (kind, what) {
+            (Kind::Counter, _) => ("_total", says),
+            (Kind::Info, "# TYPE ") => ("_info", "gauge"),
+            (Kind::Info, _) => ("_info", says),
+            _ => ("", says),
+        };
+        assert_eq!(*classic, format!("{what}{name}{suffix} {says}"));
+    }
 }

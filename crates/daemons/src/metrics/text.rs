@@ -1,4 +1,4 @@
-//! Metrics as OpenMetrics text.
+//! Metrics as text: OpenMetrics, as the library writes it, and the classic format, which is made of that.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,21 +13,22 @@ use prometheus_client::registry::Registry;
 use super::Metrics;
 use super::calls::{Binding, OUTCOMES, Side};
 use super::catalog::{self, Kind, Metric};
-
-/// What [`Metrics::text`] is.
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use super::format::Format;
 
 impl Metrics {
     /// Everything that is counted, now.
     ///
     /// # Errors
     /// None that is known: writing to memory does not fail.
-    pub(crate) fn text(self: &Arc<Self>) -> Result<String, fmt::Error> {
+    pub(crate) fn text(self: &Arc<Self>, format: Format) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Snapshot(Arc::clone(self))));
         let mut out = String::new();
         text::encode(&mut out, &registry)?;
-        Ok(out)
+        Ok(match format {
+            Format::Open => out,
+            Format::Classic => classic(&out),
+        })
     }
 
     fn write(&self, metric: &'static Metric, mut out: MetricEncoder<'_>) -> fmt::Result {
@@ -63,6 +64,32 @@ impl Metrics {
         }
         Ok(())
     }
+}
+
+/// The same in the classic format: there a family has the name of its samples, information is a gauge, and
+/// nothing says that this is all.
+fn classic(open: &str) -> String {
+    let mut out = String::with_capacity(open.len() + 1024);
+    for line in open.lines().filter(|line| *line != "# EOF") {
+        let about = ["# HELP ", "# TYPE "].into_iter().find_map(|what| {
+            let (name, says) = line.strip_prefix(what)?.split_once(' ')?;
+            let metric = catalog::ALL.iter().find(|metric| metric.name == name)?;
+            Some((what, *metric, says))
+        });
+        match about {
+            Some((what, metric, says)) => {
+                let (suffix, kind) = match metric.kind {
+                    Kind::Counter => ("_total", "counter"),
+                    Kind::Info => ("_info", "gauge"),
+                    Kind::Gauge | Kind::Histogram => ("", says),
+                };
+                let says = if what == "# TYPE " { kind } else { says };
+                out.extend([what, metric.name, suffix, " ", says, "\n"]);
+            }
+            None => out.extend([line, "\n"]),
+        }
+    }
+    out
 }
 
 type Label<'a> = (&'a str, &'a str);
