@@ -13,13 +13,23 @@ use binding_span::{
 use daemons::otel::{Otel, OtelCounts, OtelStats, OtlpArgs, Plan};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use otlp::{LIMIT, Mode, Receiver, get, text};
+use otlp::{LIMIT, Mode, Protocol, Receiver, get, text};
 
 /// Long enough for whatever is still to be delivered.
 const END: Duration = Duration::from_secs(30);
 
 fn export(receiver: &Receiver, vars: &[(&str, &str)]) -> Otel {
     start(&receiver.endpoint(), vars).unwrap()
+}
+
+/// The same by either protocol.
+fn export_by(protocol: Protocol, receiver: &Receiver, vars: &[(&str, &str)]) -> Otel {
+    let name = match protocol {
+        Protocol::Http => "http/protobuf",
+        Protocol::Grpc => "grpc",
+    };
+    let by = [("OTEL_EXPORTER_OTLP_PROTOCOL", name)];
+    export(receiver, &[vars, &by].concat())
 }
 
 fn start(endpoint: &str, vars: &[(&str, &str)]) -> Result<Otel, String> {
@@ -263,6 +273,67 @@ fn a_busy_receiver_is_tried_again_and_one_that_says_no_is_not() {
         "what it rejects of a batch is not delivered: {counts:?}"
     );
     assert_eq!(end(&otel, END).exported, receiver.count() as u64);
+}
+
+#[test]
+fn a_receiver_that_asks_to_be_left_alone_is_left_alone() {
+    let pause = Duration::from_secs(1);
+    for protocol in [Protocol::Http, Protocol::Grpc] {
+        let receiver = Receiver::by(protocol, Mode::Throttle(2, pause));
+        let otel = export_by(protocol, &receiver, &[]);
+        calls(&otel, 3);
+        receiver.wait_requests(3);
+        wait(&otel.stats(), |counts| counts.exported == 3);
+        let came = receiver.requests();
+        for two in came.windows(2) {
+            assert!(two[1] - two[0] >= pause, "{protocol:?}: {came:?}");
+        }
+        // Without such a word gRPC's receivers have no room for good, and HTTP's are only busy.
+        receiver.mode(Mode::Answer(429));
+        calls(&otel, 1);
+        receiver.wait_requests(4);
+        match protocol {
+            Protocol::Grpc => wait(&otel.stats(), |counts| counts.failed == 1),
+            Protocol::Http => {
+                receiver.mode(Mode::Take);
+                wait(&otel.stats(), |counts| counts.exported == 4)
+            }
+        };
+        assert_eq!(end(&otel, END).exported, receiver.count() as u64);
+    }
+}
+
+#[test]
+fn the_pause_that_a_receiver_asks_for_is_not_the_next_batches_time() {
+    for protocol in [Protocol::Http, Protocol::Grpc] {
+        let pause = Duration::from_secs(2);
+        let receiver = Receiver::by(protocol, Mode::Throttle(1, pause));
+        // The first batch has no time to wait for that; the second one is not sent into it.
+        let otel = export_by(
+            protocol,
+            &receiver,
+            &[("OTEL_EXPORTER_OTLP_TIMEOUT", "1500")],
+        );
+        calls(&otel, 1);
+        wait(&otel.stats(), |counts| counts.failed == 1);
+        calls(&otel, 2);
+        receiver.wait_spans(2);
+        let came = receiver.requests();
+        assert!(came[1] - came[0] >= pause, "{protocol:?}: {came:?}");
+        let counts = end(&otel, END);
+        assert_eq!((counts.exported, counts.failed), (2, 1), "{protocol:?}");
+    }
+}
+
+#[test]
+fn the_end_does_not_wait_for_a_pause_that_a_receiver_asks_for() {
+    let receiver = Receiver::start(Mode::Throttle(1, Duration::from_secs(200)));
+    let otel = export(&receiver, &[]);
+    calls(&otel, 1);
+    receiver.wait_requests(1);
+    let begun = Instant::now();
+    assert_eq!(end(&otel, END).exported, 1, "there is one attempt more");
+    assert!(begun.elapsed() < END, "{:?}", begun.elapsed());
 }
 
 #[test]

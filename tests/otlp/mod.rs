@@ -1,5 +1,7 @@
-//! A receiver of OTLP by HTTP that counts what it acknowledges, and misbehaves when told to.
+//! A receiver of OTLP, by HTTP or by gRPC, that counts what it acknowledges, and misbehaves when told to.
 #![allow(dead_code, reason = "each test file uses a part of it")]
+
+mod grpc;
 
 use std::convert::Infallible;
 use std::io::Read;
@@ -38,6 +40,8 @@ pub enum Mode {
     Answer(u16),
     /// Answers with 503 so often, and then takes.
     Busy(u32),
+    /// Says so often that it takes nothing for so long, and then takes.
+    Throttle(u32, Duration),
     /// Never answers.
     Hang,
 }
@@ -52,9 +56,20 @@ pub struct Taken {
 #[derive(Default)]
 struct Seen {
     taken: Vec<Taken>,
-    requests: usize,
+    /// When requests came.
+    requests: Vec<Instant>,
     headers: HeaderMap,
 }
+
+/// What it answers.
+struct Answer {
+    status: u16,
+    said: ExportTraceServiceResponse,
+    /// How long it asks to be left alone.
+    pause: Option<Duration>,
+}
+
+type Body = http_body_util::combinators::BoxBody<Bytes, Infallible>;
 
 struct State {
     mode: Mutex<Mode>,
@@ -68,14 +83,30 @@ pub struct Receiver {
     address: SocketAddr,
     running: Option<(watch::Sender<bool>, JoinHandle<()>)>,
     tls: Option<Arc<rustls::ServerConfig>>,
+    protocol: Protocol,
+}
+
+/// How it is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Http,
+    Grpc,
 }
 
 impl Receiver {
     pub fn start(mode: Mode) -> Self {
-        Self::with(mode, None)
+        Self::by(Protocol::Http, mode)
+    }
+
+    pub fn by(protocol: Protocol, mode: Mode) -> Self {
+        Self::new(protocol, mode, None)
     }
 
     pub fn with(mode: Mode, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        Self::new(Protocol::Http, mode, tls)
+    }
+
+    fn new(protocol: Protocol, mode: Mode, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let state = Arc::new(State {
             mode: Mutex::new(mode),
             seen: Mutex::default(),
@@ -86,6 +117,7 @@ impl Receiver {
             address: ([127, 0, 0, 1], 0).into(),
             running: None,
             tls,
+            protocol,
         };
         receiver.restart();
         receiver
@@ -117,7 +149,12 @@ impl Receiver {
     /// Waits for so many requests, answered or not.
     #[track_caller]
     pub fn wait_requests(&self, n: usize) {
-        self.wait(|seen| seen.requests >= n, "requests");
+        self.wait(|seen| seen.requests.len() >= n, "requests");
+    }
+
+    /// When requests came.
+    pub fn requests(&self) -> Vec<Instant> {
+        self.seen().requests.clone()
     }
 
     /// Waits until so many spans were taken.
@@ -134,7 +171,7 @@ impl Receiver {
             .changed
             .wait_timeout_while(self.seen(), LIMIT, |s| !until(s));
         let (seen, timeout) = waiting.unwrap();
-        let (spans, requests) = (seen.taken.len(), seen.requests);
+        let (spans, requests) = (seen.taken.len(), seen.requests.len());
         assert!(
             !timeout.timed_out(),
             "waited for {what}; {spans} spans in {requests} requests"
@@ -163,8 +200,10 @@ impl Receiver {
         self.address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
         let (state, tls) = (Arc::clone(&self.state), self.tls.clone());
-        let thread = std::thread::spawn(move || {
-            runtime.block_on(serve(listener, state, tls, stopped));
+        let protocol = self.protocol;
+        let thread = std::thread::spawn(move || match protocol {
+            Protocol::Http => runtime.block_on(serve(listener, state, tls, stopped)),
+            Protocol::Grpc => runtime.block_on(grpc::serve(listener, state, stopped)),
         });
         self.running = Some((stop, thread));
     }
@@ -244,7 +283,7 @@ async fn connection(
 async fn answer(
     request: Request<Incoming>,
     state: Arc<State>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
     assert_eq!(
         (head.method.as_str(), head.uri.path()),
@@ -258,52 +297,57 @@ async fn answer(
     };
     let answer = take(&head.headers, &body, &state);
     state.changed.notify_all();
-    match answer {
-        Some((status, said)) => {
-            let said = said.encode_to_vec();
-            Ok(Response::builder()
-                .status(status)
-                .body(said.into())
-                .unwrap())
-        }
-        None => std::future::pending().await,
+    let Some(answer) = answer else {
+        return std::future::pending().await;
+    };
+    let mut response = Response::builder().status(answer.status);
+    if let Some(pause) = answer.pause {
+        response = response.header("retry-after", pause.as_secs());
     }
+    let said = Full::new(answer.said.encode_to_vec().into());
+    Ok(response.body(said.boxed()).unwrap())
 }
 
-fn take(
-    headers: &HeaderMap,
-    body: &[u8],
-    state: &State,
-) -> Option<(u16, ExportTraceServiceResponse)> {
+/// Does with a request what it is told to; `None`: nothing is answered. Statuses are HTTP's.
+fn take(headers: &HeaderMap, body: &[u8], state: &State) -> Option<Answer> {
     let mut mode = state.mode.lock().unwrap();
     let mut seen = state.seen.lock().unwrap();
-    seen.requests += 1;
+    seen.requests.push(Instant::now());
     seen.headers = headers.clone();
-    let mut said = ExportTraceServiceResponse::default();
+    let mut answer = Answer {
+        status: 200,
+        said: ExportTraceServiceResponse::default(),
+        pause: None,
+    };
+    let mut rejected = 0;
     match *mode {
         Mode::Take => {}
         Mode::Reject(spans) => {
-            said.partial_success = Some(ExportTracePartialSuccess {
+            rejected = spans as usize;
+            answer.said.partial_success = Some(ExportTracePartialSuccess {
                 rejected_spans: spans,
                 error_message: "too \x1b[31mold".to_owned(),
             });
         }
-        Mode::Answer(status) => return Some((status, said)),
-        Mode::Busy(0) => *mode = Mode::Take,
+        Mode::Answer(status) => answer.status = status,
+        Mode::Busy(0) | Mode::Throttle(0, _) => *mode = Mode::Take,
         Mode::Busy(times) => {
             *mode = Mode::Busy(times - 1);
-            return Some((503, said));
+            answer.status = 503;
+        }
+        Mode::Throttle(times, pause) => {
+            *mode = Mode::Throttle(times - 1, pause);
+            answer.status = 429;
+            answer.pause = Some(pause);
         }
         Mode::Hang => return None,
     }
-    let mut spans = spans(headers, body);
-    let rejected = said
-        .partial_success
-        .as_ref()
-        .map_or(0, |p| p.rejected_spans as usize);
-    spans.truncate(spans.len().saturating_sub(rejected));
-    seen.taken.extend(spans);
-    Some((200, said))
+    if answer.status == 200 {
+        let mut spans = spans(headers, body);
+        spans.truncate(spans.len().saturating_sub(rejected));
+        seen.taken.extend(spans);
+    }
+    Some(answer)
 }
 
 fn spans(headers: &HeaderMap, body: &[u8]) -> Vec<Taken> {

@@ -1,9 +1,14 @@
 //! Delivering one batch: attempts, pauses between them, and a time by which it has to be done.
+//!
+//! A receiver that asks to be left alone is left alone, by the next batches as well: their time begins
+//! when it is over. At the end of the program nobody can wait for that.
 
+use std::cell::Cell;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use tokio::time::Instant;
 
 use super::queue::Queue;
 use super::settings::Target;
@@ -16,6 +21,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct Courier {
     transport: Transport,
     timeout: Duration,
+    /// Until when the receiver asked to be left alone.
+    quiet: Cell<Option<Instant>>,
 }
 
 impl Courier {
@@ -23,6 +30,7 @@ impl Courier {
         Self {
             transport: Transport::new(target, tls),
             timeout: target.timeout,
+            quiet: Cell::default(),
         }
     }
 
@@ -35,6 +43,9 @@ impl Courier {
         queue: &Queue,
     ) -> Result<Taken, String> {
         let parcel = self.transport.pack(request)?;
+        if let Some(until) = self.quiet.take() {
+            pause(until, queue).await;
+        }
         let last = Mutex::new(None);
         let attempts = async {
             for attempt in 0_u32.. {
@@ -48,11 +59,10 @@ impl Courier {
                 };
                 tracing::debug!(spans, attempt, "not delivered: {reason}");
                 *lock(&last) = Some(reason);
-                let pause = asked.max(backoff(attempt));
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    _ = queue.closed() => {}
-                }
+                let now = Instant::now();
+                self.quiet
+                    .set(Some(now + asked).filter(|_| !asked.is_zero()));
+                pause(now + asked.max(backoff(attempt)), queue).await;
             }
             Err(String::new())
         };
@@ -63,6 +73,14 @@ impl Courier {
                 format!("no answer within {timeout}")
             })),
         }
+    }
+}
+
+/// Waits until then, or until the end of the program begins.
+async fn pause(until: Instant, queue: &Queue) {
+    tokio::select! {
+        () = tokio::time::sleep_until(until) => {}
+        _ = queue.closed() => {}
     }
 }
 

@@ -33,7 +33,7 @@ impl Target {
             endpoint,
             headers: headers(vars),
             gzip: gzip(vars),
-            timeout: vars.millis(&TIMEOUTS).unwrap_or(TIMEOUT),
+            timeout: vars.timeout(&TIMEOUTS).unwrap_or(TIMEOUT),
             issuers: vars.first(&CERTIFICATE).map(|(_, path)| path.into()),
             identity: identity(vars)?,
         })

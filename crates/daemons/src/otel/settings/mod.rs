@@ -173,7 +173,7 @@ fn is_off(args: &OtlpArgs, vars: &mut Vars<'_>) -> bool {
 impl Settings {
     fn new(args: &OtlpArgs, service: &str, vars: &mut Vars<'_>) -> Option<Self> {
         let mut target = Target::new(args, vars)?;
-        if let Some(timeout) = vars.millis(&["OTEL_BSP_EXPORT_TIMEOUT"]) {
+        if let Some(timeout) = vars.timeout(&["OTEL_BSP_EXPORT_TIMEOUT"]) {
             target.timeout = target.timeout.min(timeout);
         }
         Some(Self {

@@ -240,6 +240,13 @@ fn the_rest_of_the_address_is_read() {
         .target
         .timeout;
     assert_eq!(longer, TIMEOUT);
+    let endless = settings(&[("OTEL_EXPORTER_OTLP_TIMEOUT", "0")]).target;
+    assert!(endless.timeout > Duration::from_secs(86_400), "0 is no end");
+    let shorter = settings(&[
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "1500"),
+        ("OTEL_BSP_EXPORT_TIMEOUT", "0"),
+    ]);
+    assert_eq!(shorter.target.timeout, target.timeout);
     assert_eq!(target.issuers, Some("/ca.pem".into()));
     assert_eq!(target.identity, Some(("/me.pem".into(), "/me.key".into())));
     let half = plan(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/me.key")]);

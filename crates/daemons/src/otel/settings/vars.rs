@@ -80,6 +80,15 @@ impl<'a> Vars<'a> {
         Some(Duration::from_millis(millis.into()))
     }
 
+    /// How long something may take: 0 means that there is no end to it, which is the longest time here.
+    pub(super) fn timeout(&mut self, names: &[&str]) -> Option<Duration> {
+        let timeout = self.millis(names)?;
+        Some(match timeout.is_zero() {
+            true => Duration::from_millis(u32::MAX.into()),
+            false => timeout,
+        })
+    }
+
     /// As the specification has it: `true` in any case is true, everything else is false.
     pub(super) fn flag(&mut self, name: &str) -> bool {
         let Some(text) = self.text(name) else {

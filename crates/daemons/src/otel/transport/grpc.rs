@@ -9,6 +9,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
 
 use super::{Refusal, Taken, explain, tls};
 use crate::otel::OtlpProtocol;
@@ -61,20 +62,27 @@ fn refusal(status: &Status) -> Refusal {
     if let Some(cause) = std::error::Error::source(status) {
         reason = format!("{reason}: {}", explain::chain(cause));
     }
+    let asked = status.get_details_retry_info();
     match status.code() {
         Code::Cancelled
         | Code::DeadlineExceeded
         | Code::Aborted
         | Code::OutOfRange
         | Code::Unavailable
-        | Code::DataLoss => Refusal::for_now(reason, Duration::ZERO),
-        _ => Refusal::final_(reason),
+        | Code::DataLoss => {}
+        // Whoever says when to come again expects to have room again.
+        Code::ResourceExhausted if asked.is_some() => {}
+        _ => return Refusal::final_(reason),
     }
+    let pause = asked.and_then(|asked| asked.retry_delay);
+    Refusal::for_now(reason, pause.unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::LONGEST_PAUSE;
     use super::*;
+    use tonic_types::ErrorDetails;
 
     #[test]
     fn what_is_tried_again_is_what_otlp_says() {
@@ -87,8 +95,30 @@ mod tests {
             (Code::Unimplemented, false),
         ] {
             let refusal = refusal(&Status::new(code, "no\x1b[31m"));
-            assert_eq!(refusal.again.is_some(), again, "{code:?}");
+            assert_eq!(refusal.again, again.then_some(Duration::ZERO), "{code:?}");
             assert!(!refusal.reason.contains('\x1b'), "{:?}", refusal.reason);
         }
+    }
+
+    #[test]
+    fn who_says_when_to_come_again_is_asked_again_then() {
+        let second = Duration::from_secs(1);
+        let said = |code, details: ErrorDetails| {
+            refusal(&Status::with_error_details(code, "busy", details)).again
+        };
+        for (code, asked, again) in [
+            (Code::ResourceExhausted, Some(second), Some(second)),
+            (Code::ResourceExhausted, None, Some(Duration::ZERO)),
+            (Code::Unavailable, Some(second * 2), Some(second * 2)),
+            (Code::Unavailable, Some(Duration::MAX), Some(LONGEST_PAUSE)),
+            (Code::InvalidArgument, Some(second), None),
+        ] {
+            let details = ErrorDetails::with_retry_info(asked);
+            assert_eq!(said(code, details), again, "{code:?} {asked:?}");
+        }
+        let other = ErrorDetails::with_debug_info(Vec::<String>::new(), "full");
+        assert_eq!(said(Code::ResourceExhausted, other), None);
+        let broken = Status::with_details(Code::ResourceExhausted, "", vec![0xff; 9].into());
+        assert_eq!(refusal(&broken).again, None, "details that are none");
     }
 }

@@ -1,7 +1,7 @@
 //! OTLP by HTTP, in Protocol Buffers.
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -29,8 +29,6 @@ const AGENT: HeaderValue =
 
 /// Bytes of an answer that are read; all but errors are empty or nearly so.
 const ANSWER_BYTES: usize = 64 * 1024;
-/// The longest pause that a receiver may ask for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 pub(in crate::otel) struct Http {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
@@ -119,16 +117,23 @@ fn refusal(status: StatusCode, headers: &HeaderMap) -> Refusal {
     }
 }
 
-/// How long the receiver asks us to wait; a date is not understood, and our own pause does.
+/// How long the receiver asks to be left alone: seconds, or a date.
 fn pause(headers: &HeaderMap) -> Duration {
-    let seconds = headers
-        .get(RETRY_AFTER)
-        .and_then(|v| v.to_str().ok()?.trim().parse().ok());
-    Duration::from_secs(seconds.unwrap_or(0)).min(LONGEST_PAUSE)
+    let asked = headers.get(RETRY_AFTER).and_then(|v| v.to_str().ok());
+    let Some(asked) = asked.map(str::trim) else {
+        return Duration::ZERO;
+    };
+    if let Ok(seconds) = asked.parse() {
+        return Duration::from_secs(seconds);
+    }
+    let date = httpdate::parse_http_date(asked).ok();
+    let left = date.and_then(|date| date.duration_since(SystemTime::now()).ok());
+    left.unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::LONGEST_PAUSE;
     use super::*;
 
     #[test]
@@ -150,9 +155,24 @@ mod tests {
             let expected = again.then_some(Duration::from_secs(3));
             assert_eq!(refusal(status, &asked).again, expected, "{status}");
         }
-        let endless: HeaderMap = [(RETRY_AFTER, HeaderValue::from_static("999999999"))]
-            .into_iter()
-            .collect();
-        assert_eq!(pause(&endless), LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn a_pause_is_seconds_or_a_date_and_has_an_end() {
+        let asked = |text: &str| {
+            let header = (RETRY_AFTER, HeaderValue::try_from(text).unwrap());
+            let headers: HeaderMap = [header].into_iter().collect();
+            refusal(StatusCode::TOO_MANY_REQUESTS, &headers)
+                .again
+                .unwrap()
+        };
+        assert_eq!(asked(" 7 "), Duration::from_secs(7));
+        assert_eq!(asked("999999999"), LONGEST_PAUSE);
+        let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
+        let pause = asked(&soon).as_secs();
+        assert!((30..=60).contains(&pause), "{soon}: {pause}");
+        for nothing in ["Thu, 01 Jan 1970 00:00:00 GMT", "-1", "soon", ""] {
+            assert_eq!(asked(nothing), Duration::ZERO, "{nothing}");
+        }
     }
 }

@@ -18,6 +18,9 @@ use super::settings::Target;
 
 pub(super) use tls::config as tls;
 
+/// The longest pause that a receiver may ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
 /// A connection that is made when it is needed, and again when it was lost.
 pub(super) enum Transport {
     Grpc(Box<Grpc>),
@@ -44,7 +47,8 @@ pub(super) struct Taken {
 pub(super) struct Refusal {
     /// Why, for people.
     pub(super) reason: String,
-    /// Whether it makes sense to try again, and not before how long.
+    /// Whether it makes sense to try again, and how long the receiver asks to be left alone; zero if it
+    /// does not say.
     pub(super) again: Option<Duration>,
 }
 
@@ -99,7 +103,7 @@ impl Refusal {
     fn for_now(reason: String, pause: Duration) -> Self {
         Self {
             reason,
-            again: Some(pause),
+            again: Some(pause.min(LONGEST_PAUSE)),
         }
     }
 }
