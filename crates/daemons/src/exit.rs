@@ -60,7 +60,7 @@ impl From<CallError> for Failure {
         let text = error.to_string();
         match error {
             CallError::Connect { .. } | CallError::Overloaded(_) => Self::Unavailable(text),
-            CallError::Disconnected(_) => Self::Unavailable(format!(
+            CallError::Disconnected(_) | CallError::Protocol(_) => Self::Unavailable(format!(
                 "{text}; whether the call ran is not known, see the callee's log"
             )),
             CallError::Unimplemented(_) => Self::Unavailable(format!(

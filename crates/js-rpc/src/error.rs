@@ -26,6 +26,10 @@ pub enum CallError {
     /// The connection was lost; whether the call ran is not known.
     #[error("connection lost: {0}")]
     Disconnected(String),
+    /// The peer sent what the protocol or our limits do not allow, and the connection was closed for it; whether
+    /// the call ran is not known.
+    #[error("connection lost: {BROKEN}{0}")]
+    Protocol(String),
     /// The callee has too much to do, or is shutting down; the call did not run.
     #[error("the callee is overloaded: {0}")]
     Overloaded(String),
@@ -57,6 +61,7 @@ impl CallError {
             Self::Thrown(error) => &error.name,
             Self::Connect { .. } => "connect",
             Self::Disconnected(_) => "disconnected",
+            Self::Protocol(_) => "protocol",
             Self::Overloaded(_) => "overloaded",
             Self::Unimplemented(_) => "unimplemented",
             Self::Deadline(_) => "deadline",
@@ -80,12 +85,23 @@ impl From<capnp::Error> for CallError {
     fn from(error: capnp::Error) -> Self {
         use capnp::ErrorKind;
         match error.kind {
-            ErrorKind::Disconnected => Self::Disconnected(strip_hops(&error.extra).to_owned()),
+            ErrorKind::Disconnected => lost(strip_hops(&error.extra)),
             ErrorKind::Overloaded => Self::Overloaded(strip_hops(&error.extra).to_owned()),
             ErrorKind::Unimplemented => Self::Unimplemented(strip_hops(&error.extra).to_owned()),
             ErrorKind::Failed => Self::Thrown(Box::new(thrown(&error.extra))),
             _ => Self::Result(error.to_string()),
         }
+    }
+}
+
+/// How the reason begins for which a connection is closed because of what the peer sent.
+pub(crate) const BROKEN: &str = "the peer broke the protocol: ";
+
+/// What a connection that was lost means for a call. Cap'n Proto has a text for it alone.
+fn lost(reason: &str) -> CallError {
+    match reason.strip_prefix(BROKEN) {
+        Some(detail) => CallError::Protocol(detail.to_owned()),
+        None => CallError::Disconnected(reason.to_owned()),
     }
 }
 
@@ -155,6 +171,7 @@ pub(crate) fn pass_on(error: &CallError) -> capnp::Error {
         CallError::Thrown(error) => exception(error),
         CallError::Connect { .. } => capnp::Error::disconnected(error.to_string()),
         CallError::Disconnected(reason) => capnp::Error::disconnected(reason.clone()),
+        CallError::Protocol(detail) => capnp::Error::disconnected(format!("{BROKEN}{detail}")),
         CallError::Overloaded(reason) => capnp::Error::overloaded(reason.clone()),
         CallError::Unimplemented(reason) => capnp::Error::unimplemented(reason.clone()),
         other => capnp::Error::failed(format!("jsg.Error: {other}")),
@@ -164,6 +181,24 @@ pub(crate) fn pass_on(error: &CallError) -> capnp::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_violation_of_the_protocol_is_told_from_a_lost_connection_over_every_hop() {
+        let seen = capnp::Error::disconnected(format!("{BROKEN}it claims 9 segments"));
+        let near = CallError::from(seen);
+        let mut hop = pass_on(&near);
+        hop.extra = format!("remote exception: {}", hop.extra);
+        for error in [near, CallError::from(hop)] {
+            assert!(matches!(&error, CallError::Protocol(_)), "{error:?}");
+            assert_eq!(error.kind(), "protocol");
+            let says = "connection lost: the peer broke the protocol: it claims 9 segments";
+            assert_eq!(error.to_string(), says);
+        }
+        // What the peer says of us is not what it did.
+        let told = format!("the peer closed the connection: {BROKEN}it is late");
+        let error = CallError::from(capnp::Error::disconnected(told));
+        assert_eq!(error.kind(), "disconnected");
+    }
 
     #[test]
     fn hops_are_stripped_and_the_class_is_kept() {

@@ -145,7 +145,7 @@ impl Line {
         let name = known.borrow().keys().next().cloned().unwrap_or_default();
         let answer = ask(port, &name).send().promise.await;
         match answer.map_err(CallError::from) {
-            Err(error @ CallError::Disconnected(_)) => Err(error),
+            Err(error @ (CallError::Disconnected(_) | CallError::Protocol(_))) => Err(error),
             // Whatever it said.
             _ => Ok(()),
         }

@@ -92,6 +92,19 @@ pub(super) enum Broken {
     Refused(Violation),
 }
 
+/// What begins with a number of segments that no message has: most often another protocol.
+fn strange(head: &[u8; 8], more: u32) -> String {
+    let what = match head {
+        [b'H', b'T', b'T', b'P', b'/', ..] => {
+            "HTTP is spoken there; give the address of a --listen, not of --http or --admin".into()
+        }
+        // The version of TLS behind an alert or a handshake.
+        [0x15 | 0x16, 0x03, ..] => "TLS is spoken there; write tls:host:port".into(),
+        _ => format!("it claims {} segments", u64::from(more) + 1),
+    };
+    format!("not a Cap'n Proto message: {what}")
+}
+
 /// Reads a message; `None` if the stream ended before it began.
 pub(super) async fn read<R: AsyncRead + Unpin>(
     reader: &mut R,
@@ -109,10 +122,7 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
     let more = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
     let first = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
     if more >= limits.segments {
-        return Err(refused(format!(
-            "not a Cap'n Proto message: it claims {} segments",
-            u64::from(more) + 1
-        )));
+        return Err(refused(strange(&head, more)));
     }
     let mut total = check(first, limits)?;
     let mut segments = Vec::new();
@@ -245,6 +255,19 @@ mod tests {
         for cut in 1..whole.len() {
             let error = lengths(&whole[..cut]).await.unwrap_err();
             assert!(matches!(error, Broken::Lost(_)), "cut at {cut}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn other_protocols_are_called_by_their_names() {
+        for (head, says) in [
+            (b"HTTP/1.1", "HTTP is spoken there"),
+            (b"\x15\x03\x03\0\x02\x02\x32\0", "TLS is spoken there"),
+            (b"SSH-2.0-", "it claims 759714644 segments"),
+        ] {
+            let more = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
+            let said = strange(head, more);
+            assert!(said.contains(says), "{said}");
         }
     }
 

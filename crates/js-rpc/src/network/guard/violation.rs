@@ -2,6 +2,7 @@
 
 use capnp::Error;
 
+use crate::error::BROKEN;
 use crate::network::stats::Reason;
 
 /// What a peer did that the protocol, or our limits, do not allow.
@@ -24,7 +25,7 @@ impl Violation {
         Error::disconnected(match self.reason {
             Reason::Aborted => format!("the peer closed the connection: {detail}"),
             Reason::Late | Reason::Idle | Reason::WriteStall | Reason::Recycled => detail,
-            _ => format!("the peer broke the protocol: {detail}"),
+            _ => format!("{BROKEN}{detail}"),
         })
     }
 }

@@ -49,6 +49,10 @@ impl Refusal {
                 let message = format!("connection lost: {why}; whether the call ran is not known");
                 (StatusCode::BAD_GATEWAY, message)
             }
+            CallError::Protocol(_) => {
+                let message = format!("{error}; whether the call ran is not known");
+                (StatusCode::BAD_GATEWAY, message)
+            }
             _ => (StatusCode::BAD_GATEWAY, error.message()),
         };
         Self::new(status, error.kind(), message)
