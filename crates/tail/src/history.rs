@@ -85,8 +85,10 @@ struct Ring {
     bytes: usize,
     /// The place of the first event that is there.
     first: u64,
-    /// Readers that wait for the next event.
-    waiting: Vec<Waker>,
+    /// Readers that wait for the next event, by their numbers; one that goes away takes its entry along.
+    waiting: Vec<(u64, Waker)>,
+    /// The number of the next reader.
+    reader: u64,
     /// Nothing comes any more.
     closed: bool,
 }
@@ -94,6 +96,14 @@ struct Ring {
 impl Ring {
     fn next(&self) -> u64 {
         self.first + self.events.len() as u64
+    }
+
+    /// Wakes a reader with the next event.
+    fn wait(&mut self, reader: u64, waker: &Waker) {
+        match self.waiting.iter_mut().find(|(other, _)| *other == reader) {
+            Some((_, known)) => known.clone_from(waker),
+            None => self.waiting.push((reader, waker.clone())),
+        }
     }
 }
 
@@ -132,12 +142,16 @@ impl History {
         ring.closed = true;
         let waiting = std::mem::take(&mut ring.waiting);
         drop(ring);
-        waiting.into_iter().for_each(Waker::wake);
+        wake(waiting);
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn wake(waiting: Vec<(u64, Waker)>) {
+    waiting.into_iter().for_each(|(_, waker)| waker.wake());
 }
 
 impl EventSink for History {
@@ -160,7 +174,7 @@ impl EventSink for History {
         if !ring.waiting.is_empty() {
             let waiting = std::mem::take(&mut ring.waiting);
             drop(ring);
-            waiting.into_iter().for_each(Waker::wake);
+            wake(waiting);
         }
         true
     }

@@ -40,6 +40,8 @@ impl Batch {
 /// Reads a history from a place on, at its own pace.
 pub struct HistoryReader {
     history: Arc<History>,
+    /// No other reader has it.
+    number: u64,
     place: u64,
     lost: u64,
 }
@@ -50,8 +52,14 @@ const STRETCH: usize = 1024;
 impl HistoryReader {
     pub(super) fn new(history: Arc<History>, from: Start) -> Self {
         history.readers.fetch_add(1, Ordering::Relaxed);
+        let number = {
+            let mut ring = history.lock();
+            ring.reader += 1;
+            ring.reader
+        };
         let mut reader = Self {
             history,
+            number,
             place: 0,
             lost: 0,
         };
@@ -119,10 +127,7 @@ impl HistoryReader {
         if ring.closed {
             return Poll::Ready(None);
         }
-        let waker = context.waker();
-        if !ring.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
-            ring.waiting.push(waker.clone());
-        }
+        ring.wait(self.number, context.waker());
         Poll::Pending
     }
 
@@ -167,5 +172,33 @@ impl HistoryReader {
 impl Drop for HistoryReader {
     fn drop(&mut self) {
         self.history.readers.fetch_sub(1, Ordering::Relaxed);
+        let mut ring = self.history.lock();
+        ring.waiting.retain(|(reader, _)| *reader != self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::HistoryLimits;
+
+    #[test]
+    fn readers_that_come_and_go_while_nothing_happens_leave_nothing_behind() {
+        let history = Arc::new(History::new(HistoryLimits::default()));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut stays = history.read_from(Start::Now);
+        for _ in 0..3 {
+            let mut goes = history.read_from(Start::Now);
+            for reader in [&mut goes, &mut stays] {
+                assert!(reader.poll_read(&mut context, 1).is_pending());
+                assert!(reader.poll_read(&mut context, 1).is_pending());
+            }
+            assert_eq!(history.lock().waiting.len(), 2);
+        }
+        assert_eq!(history.lock().waiting.len(), 1);
+        drop(stays);
+        assert!(history.lock().waiting.is_empty());
     }
 }

@@ -118,7 +118,7 @@ async fn read(
             Ok(None) => {}
             Ok(Some(FeedLine::Event(event))) => {
                 match place.begun {
-                    0 => place.next += 1,
+                    0 => place.next = place.next.saturating_add(1),
                     _ => place.begun -= 1,
                 }
                 place.last = Some(event.timestamp);
@@ -173,14 +173,14 @@ async fn noticed(
                 pid,
                 next,
                 begun,
-                past: Some(next + behind),
+                past: Some(next.saturating_add(behind)),
                 goodbye: false,
                 last: place.last,
             };
             show.say(&line).await
         }
         Notice::DroppedEvents { count } => {
-            place.next += count;
+            place.next = place.next.saturating_add(count);
             show.lost(count);
             Ok(())
         }
