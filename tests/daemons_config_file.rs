@@ -217,6 +217,7 @@ fn a_file_that_says_too_little_or_what_is_not_allowed_is_said_as_well() {
         (bind.to_owned(), "there is nowhere to listen"),
         ("listen = 'unix:b'".into(), "there is no binding to pass on"),
         (String::new(), "there is no binding to pass on"),
+        (bind.to_owned(), "caller.toml: there is nowhere"),
         (format!("listen = '*:0'\n{bind}"), "or say --insecure"),
         (format!("http = '*:0'\n{bind}"), "or say --insecure"),
         (
@@ -242,6 +243,76 @@ fn a_file_that_says_too_little_or_what_is_not_allowed_is_said_as_well() {
         done.stderr
             .contains("cannot read the configuration nowhere.toml")
     );
+}
+
+#[test]
+fn what_shows_only_when_all_is_put_together_is_said_with_its_place() {
+    let bind = "[bind.DB]\nto = \"unix:a.sock\"\n";
+    let all = |text: &str| format!("listen = 'unix:b'\n{text}\n{bind}");
+    let cases = [
+        (
+            format!("drain = '1s'\nlisten = ['unix:b', '10.0.0.1:7400']\n{bind}"),
+            "2:21: listen: refusing to listen on 10.0.0.1:7400: ",
+        ),
+        (
+            format!("listen = 'tls:*:7400'\n{bind}"),
+            "1:10: listen: refusing to listen on tls:",
+        ),
+        (
+            format!("listen = 'unix:b,binding=X'\n{bind}"),
+            "1:10: listen: --listen unix:b names the binding \"X\", which is not served",
+        ),
+        (all("log = 'a=b=c'"), "2:7: log: --log \"a=b=c\": "),
+        (
+            all("admin = '*:9464'"),
+            "2:9: admin: refusing to listen on 0.0.0.0:9464: ",
+        ),
+        (all("http = '*:1'"), "2:8: http: refusing to listen on "),
+        (
+            all("tls-client-ca = 'no.pem'"),
+            "2:17: tls-client-ca: cannot read no.pem: ",
+        ),
+        (
+            all("tls-ca = 'no.pem'"),
+            "2:10: tls-ca: cannot read no.pem: ",
+        ),
+        (
+            all("tail-rotate = '1MiB'"),
+            "2:15: tail-rotate: --tail-rotate says when a file is full, ",
+        ),
+        (
+            all("allow-uid = ['12345']"),
+            "2:14: allow-uid: --allow-uid admits uid 12345, ",
+        ),
+        (all("tail-from = 'DB'"), "2:13: tail-from: "),
+        (
+            "listen = 'unix:b'\n[bind.DB]\nto = 'tls:db.example:7400'".into(),
+            "3:6: bind.DB.to: whom to trust at tls:db.example:7400 is not said; ",
+        ),
+        (all("connections = 0"), "2:15: connections: "),
+        (all("limit-queued = 0"), "2:16: limit-queued: "),
+        (
+            all("limit-value-depth = 257"),
+            "2:21: limit-value-depth: write 256 or less",
+        ),
+    ];
+    let world = World::new();
+    for (text, says) in cases {
+        let done = check(&world, &text, &[]);
+        assert_eq!(done.code, Some(78), "{text}\n{done:?}");
+        let says = format!("caller: caller.toml:{says}");
+        assert!(done.stderr.starts_with(&says), "{text}\n{done:?}");
+        assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+    }
+    // What an option says is not the file's to answer for.
+    let done = check(&world, &all("log = 'info'"), &["--log", "a=b=c"]);
+    assert_eq!(done.code, Some(78), "{done:?}");
+    assert!(done.stderr.starts_with("caller: --log"), "{done:?}");
+    std::fs::write(world.path("caller.toml"), b"drain = '1s'\ntail = '\xff'").unwrap();
+    let args = ["serve", "--config", "caller.toml", "--check-config"];
+    let done = world.run(caller(), &args);
+    let says = "caller: caller.toml:2:9: this is not TOML: it is not UTF-8 text";
+    assert_eq!((done.code, done.stderr.trim_end()), (Some(78), says));
 }
 
 /// Variables, options, and which of the files that are named is written.
@@ -446,6 +517,11 @@ fn a_bad_file_of_a_callee_is_said_with_its_place() {
         assert!(done.stderr.contains(says), "{text}\n{done:?}");
         assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
     }
+    let text = "listen = 'unix:b'\n[d1.DB]\npath = 'none'";
+    std::fs::write(world.path("callee.toml"), text).unwrap();
+    let done = world.run(callee(), &["--config", "callee.toml", "--check-config"]);
+    let says = "callee: callee.toml:3:8: d1.DB.path: the database DB is not there";
+    assert!(done.stderr.starts_with(says), "{done:?}");
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/callee.toml");
     let example = example.to_str().unwrap();
     let done = world.run(callee(), &["--config", example, "--check-config"]);

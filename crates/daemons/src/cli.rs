@@ -85,6 +85,14 @@ impl FromStr for Size {
     }
 }
 
+/// Reads a number of bytes, but not none.
+pub(crate) fn some_bytes(text: &str) -> Result<Size, String> {
+    match text.parse()? {
+        Size(0) => Err("with none nothing works; write a size such as 64KiB".into()),
+        size => Ok(size),
+    }
+}
+
 /// A switch that is on or off by a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Switch(pub(crate) bool);
@@ -147,6 +155,18 @@ mod tests {
                 wrong.parse::<Size>().unwrap_err().contains("64KiB"),
                 "{wrong}"
             );
+        }
+    }
+
+    #[test]
+    fn limits_that_let_nothing_through_are_refused() {
+        assert_eq!(positive::<usize>("1"), Ok(1));
+        assert_eq!(some_bytes("1B"), Ok(Size(1)));
+        for refused in [
+            positive::<usize>("0").unwrap_err(),
+            some_bytes("0").unwrap_err(),
+        ] {
+            assert!(refused.contains("nothing works"), "{refused}");
         }
     }
 

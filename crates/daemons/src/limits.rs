@@ -33,6 +33,7 @@ pub struct LimitArgs {
         long = "limit-frame-bytes",
         value_name = "SIZE",
         env = "BINDING_SPAN_LIMIT_FRAME_BYTES",
+        value_parser = cli::some_bytes,
         hide_short_help = true
     )]
     frame_bytes: Option<Size>,
@@ -92,6 +93,7 @@ pub struct LimitArgs {
         long = "limit-queued",
         value_name = "SIZE",
         env = "BINDING_SPAN_LIMIT_QUEUED",
+        value_parser = cli::some_bytes,
         hide_short_help = true
     )]
     queued: Option<Size>,
@@ -109,6 +111,7 @@ pub struct LimitArgs {
         long = "limit-max-queued",
         value_name = "SIZE",
         env = "BINDING_SPAN_LIMIT_MAX_QUEUED",
+        value_parser = cli::some_bytes,
         hide_short_help = true
     )]
     max_queued: Option<Size>,
@@ -138,6 +141,7 @@ pub struct LimitArgs {
         long = "limit-in-flight-bytes",
         value_name = "SIZE",
         env = "BINDING_SPAN_LIMIT_IN_FLIGHT_BYTES",
+        value_parser = cli::some_bytes,
         hide_short_help = true
     )]
     in_flight_bytes: Option<Size>,
@@ -216,6 +220,7 @@ pub struct LimitArgs {
         long = "limit-reason-bytes",
         value_name = "SIZE",
         env = "BINDING_SPAN_LIMIT_REASON_BYTES",
+        value_parser = cli::some_bytes,
         hide_short_help = true
     )]
     reason_bytes: Option<Size>,
@@ -223,7 +228,7 @@ pub struct LimitArgs {
     /// How deep a value may nest; 128 by default, at most 256
     ///
     /// Arrays, objects, maps, sets and errors. Values are read recursively.
-    #[arg(long = "limit-value-depth", value_name = "N", env = "BINDING_SPAN_LIMIT_VALUE_DEPTH", value_parser = cli::positive::<u32>, hide_short_help = true)]
+    #[arg(long = "limit-value-depth", value_name = "N", env = "BINDING_SPAN_LIMIT_VALUE_DEPTH", value_parser = depth, hide_short_help = true)]
     value_depth: Option<u32>,
 
     /// How many values a value may contain; 1048576 by default
@@ -237,6 +242,16 @@ pub struct LimitArgs {
     /// To print one takes quadratic time.
     #[arg(long = "limit-bigint-bytes", value_name = "N", env = "BINDING_SPAN_LIMIT_BIGINT_BYTES", value_parser = cli::positive::<u32>, hide_short_help = true)]
     bigint_bytes: Option<u32>,
+}
+
+/// Values are read recursively: more than this is not allowed whatever somebody says.
+const DEEPEST: u32 = 256;
+
+fn depth(text: &str) -> Result<u32, String> {
+    match cli::positive::<u32>(text)? {
+        depth if depth > DEEPEST => Err(format!("write {DEEPEST} or less")),
+        depth => Ok(depth),
+    }
 }
 
 impl LimitArgs {

@@ -177,6 +177,9 @@ pub(crate) fn allow(listener: &Listener, admission: &Admission) -> Result<(), Fa
     Ok(())
 }
 
+/// The settings that [`check`] is about, besides `listen`.
+pub(crate) const CHECKED: [&str; 3] = ["listen", "tls-client-ca", "tls-client-pin"];
+
 /// What [`bind`] would refuse without asking the system.
 ///
 /// # Errors
@@ -224,7 +227,6 @@ fn check_binding(endpoint: &Endpoint, known: &[&str]) -> Result<(), Failure> {
     }
 }
 
-/// Whether other machines can reach it.
 /// Whether other machines can reach an address.
 pub(crate) fn is_public(address: &Address) -> bool {
     match address {

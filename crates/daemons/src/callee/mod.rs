@@ -16,7 +16,7 @@ use clap::{CommandFactory, Parser};
 use js_rpc::{Listener, RpcLimits, Server};
 
 use crate::admin::{Admin, AdminConfig};
-use crate::config;
+use crate::config::{self, Places};
 use crate::door::Admission;
 use crate::exit::{self, Failure};
 use crate::listen::{self, Endpoint};
@@ -54,12 +54,10 @@ fn start(
     let log = configured.as_ref().map_or(said, |all| &all.config.log);
     log.start("callee")?;
     let (configured, sockets) = (configured?, sockets?);
-    if configured.check {
-        configured.config.otel.check()?;
-        let mut databases = configured.config.databases.iter();
-        return databases.try_for_each(DatabaseConfig::check);
+    match configured.check {
+        true => configured.config.otel.check(),
+        false => runtime::block_on(serve(configured, sockets)),
     }
-    runtime::block_on(serve(configured, sockets))
 }
 
 /// Reads a text as if it were the file, as far as nothing has to be opened.
@@ -84,8 +82,15 @@ fn configured(line: &[OsString]) -> Result<Configured, Failure> {
         has_file: loaded.file.is_some(),
         values: loaded.values.clone(),
     };
+    let places = loaded.places.clone();
     let config = Config::new(loaded)?;
-    listen::check(&config.listen, &config.served(), &config.admission)?;
+    let log = config.log.check();
+    log.map_err(|failure| places.blame(&[], Some("log"), failure))?;
+    let listen = listen::check(&config.listen, &config.served(), &config.admission);
+    listen.map_err(|failure| places.blame(&listen::CHECKED, Some("listen"), failure))?;
+    if check {
+        config.check(&places)?;
+    }
     Ok(Configured {
         config,
         check,
@@ -147,6 +152,15 @@ impl Config {
     fn served(&self) -> Vec<&str> {
         let names = self.databases.iter();
         names.map(|database| database.binding.as_str()).collect()
+    }
+
+    /// Whether the databases can be there.
+    fn check(&self, places: &Places) -> Result<(), Failure> {
+        self.databases.iter().try_for_each(|database| {
+            let path = format!("d1.{}.path", database.binding);
+            let checked = database.check();
+            checked.map_err(|failure| places.blame(&[&path, "d1"], None, failure))
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use js_rpc::RpcLimits;
 use super::{CalleeArgs, Config, DatabaseConfig};
 use crate::cli::{self, Switch};
 use crate::config::{File, Loaded, Plan, Problem, Section};
+use crate::door;
 use crate::exit::Failure;
 use crate::otel;
 
@@ -36,24 +37,32 @@ impl Config {
     /// [`Failure::Config`] when the file cannot be used or says too little, [`Failure::Usage`] when the
     /// options contradict each other.
     pub(super) fn new(loaded: Loaded<CalleeArgs>) -> Result<Self, Failure> {
-        let Loaded { args, file, .. } = loaded;
+        let Loaded {
+            args, file, places, ..
+        } = loaded;
         let limits = RpcLimits {
             drain: args.drain,
             ..RpcLimits::default()
         };
-        let mut admission = args.admit.admission(&args.identity)?;
+        let admission = args.admit.admission(&args.identity);
+        let wrong = |failure| places.blame(&door::ADMISSION, None, failure);
+        let mut admission = admission.map_err(wrong)?;
+        let admin = args.admin.config(&mut admission);
         let config = Self {
-            admin: args.admin.config(&mut admission)?,
+            admin: admin.map_err(|failure| places.blame(&[], Some("admin"), failure))?,
             admission,
             limits: args.admit.limits(args.limits.limits(limits)),
             databases: databases(args.databases, args.create, file.as_ref())?,
             listen: args.listen,
             log: args.log,
             live: args.tail.live(),
-            tail: args.tail.to()?,
+            tail: args
+                .tail
+                .to()
+                .map_err(|failure| places.blame(&[], Some("tail-rotate"), failure))?,
             otel: otel::Plan::from_env(&args.otlp, "callee"),
         };
-        let lacks = |what: &str| Err(Failure::Config(what.into()));
+        let lacks = |what: &str| Err(places.lacks(what));
         if config.databases.is_empty() {
             return lacks(
                 "there is nothing to serve; write [d1.NAME] with path = \"FILE\", or --d1 NAME=FILE",

@@ -20,6 +20,7 @@ use crate::exit::Failure;
 /// The command line of `caller health`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
+#[command(mut_args(|arg| arg.hide_env_values(true)))]
 pub struct HealthArgs {
     /// The admin address of a daemon (its --admin): unix:/path or host:port
     #[arg(long, value_name = "ADDR", env = "BINDING_SPAN_ADMIN")]

@@ -6,6 +6,7 @@
 //! column and key. Tables of a file, such as `[bind.DB]`, have `clap` structs of their own.
 
 mod document;
+mod places;
 mod section;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use crate::exit::Failure;
 
 pub(crate) use document::Document;
+pub(crate) use places::Places;
 pub(crate) use section::{Problem, Section, names};
 
 use section::Unknown;
@@ -47,6 +49,8 @@ pub(crate) struct Loaded<A> {
     pub(crate) file: Option<File>,
     /// The same settings, as text.
     pub(crate) values: Values,
+    /// Where the file says them.
+    pub(crate) places: Places,
 }
 
 /// The values of all options by name, wherever they were said: to see what is another one later.
@@ -93,6 +97,7 @@ pub(crate) fn load<A: FromArgMatches>(
             args: parsed(said)?,
             file: None,
             values: Values::of(command(root, path), said),
+            places: Places::default(),
         });
     };
     let file = File::read(file, plan)?;
@@ -134,6 +139,7 @@ fn with_file<A: FromArgMatches>(
     let alone = command.clone().no_binary_name(true);
     let unknown = Unknown::Wrong(plan.tables);
     let more = file.document.top.arguments(&alone, unknown, counts);
+    let places = Places::of(&file, counts);
     let more = more.map_err(|problem| file.failure(&problem))?;
     let mut all: Vec<OsString> = line.to_vec();
     all.extend(more.into_iter().map(OsString::from));
@@ -146,6 +152,7 @@ fn with_file<A: FromArgMatches>(
         args: parsed(said)?,
         file: Some(file),
         values: Values::of(command, said),
+        places,
     })
 }
 
@@ -182,9 +189,15 @@ fn usage(error: &clap::Error) -> String {
 impl File {
     /// Reads a file and its tables' names.
     fn read(path: &Path, plan: Plan) -> Result<Self, Failure> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = std::fs::read(path).map_err(|error| {
             let shown = path.display();
             Failure::Config(format!("cannot read the configuration {shown}: {error}"))
+        })?;
+        let text = String::from_utf8(text).map_err(|error| {
+            let (good, text) = (error.utf8_error().valid_up_to(), error.as_bytes());
+            let before = String::from_utf8_lossy(&text[..good]);
+            let at = shown(path, &before, good);
+            Failure::Config(format!("{at}: this is not TOML: it is not UTF-8 text"))
         })?;
         Self::parse(path, text, plan)
     }
@@ -228,9 +241,14 @@ impl File {
 }
 
 fn at(path: &Path, text: &str, problem: &Problem) -> Failure {
-    let (line, column) = place(text, problem.at);
-    let shown = path.display();
-    Failure::Config(format!("{shown}:{line}:{column}: {}", problem.text))
+    let at = shown(path, text, problem.at);
+    Failure::Config(format!("{at}: {}", problem.text))
+}
+
+/// A byte of a file as people look for it: `file:line:column`.
+fn shown(path: &Path, text: &str, at: usize) -> String {
+    let (line, column) = place(text, at);
+    format!("{}:{line}:{column}", path.display())
 }
 
 /// Line and column of a byte, both from 1; columns count characters.

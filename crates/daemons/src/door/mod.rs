@@ -66,7 +66,7 @@ pub struct AdmitArgs {
         long,
         value_name = "N",
         env = "BINDING_SPAN_CONNECTIONS",
-        value_parser = cli::count::<usize>,
+        value_parser = cli::positive::<usize>,
         hide_short_help = true
     )]
     pub(crate) connections: Option<usize>,
@@ -78,7 +78,7 @@ pub struct AdmitArgs {
         long,
         value_name = "N",
         env = "BINDING_SPAN_CONNECTIONS_PER_PEER",
-        value_parser = cli::count::<usize>,
+        value_parser = cli::positive::<usize>,
         hide_short_help = true
     )]
     pub(crate) connections_per_peer: Option<usize>,
@@ -157,6 +157,19 @@ pub struct Admission {
     /// Another port than those for calls has TLS.
     pub(crate) tls_elsewhere: bool,
 }
+
+/// The settings that [`AdmitArgs::admission`] reads.
+pub(crate) const ADMISSION: [&str; 6] = [
+    "socket-group",
+    "allow-uid",
+    "tls-client-ca",
+    "tls-client-pin",
+    "tls-cert",
+    "tls-key",
+];
+
+/// The settings that [`TrustArgs::trust`] and [`TrustArgs::check`] read.
+pub(crate) const TRUST: [&str; 4] = ["tls-ca", "tls-pin", "tls-cert", "tls-key"];
 
 impl AdmitArgs {
     /// Reads the files.

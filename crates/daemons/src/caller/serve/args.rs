@@ -32,6 +32,8 @@ pub struct ServeArgs {
     pub(super) config: Option<PathBuf>,
 
     /// Only say whether the options and the file can be used; exit with 0 or 78
+    ///
+    /// Certificates are read; sockets, and the tail's file, are not opened.
     #[arg(long)]
     pub(super) check_config: bool,
 

@@ -121,10 +121,15 @@ fn configured(line: &[OsString]) -> Result<Configured, Failure> {
         has_file: loaded.file.is_some(),
         values: loaded.values.clone(),
     };
+    let places = loaded.places.clone();
     let config = Config::new(loaded)?;
-    listen::check(&config.listen, &config.served(), &config.admission)?;
+    let log = config.log.check();
+    log.map_err(|failure| places.blame(&[], Some("log"), failure))?;
+    let listen = listen::check(&config.listen, &config.served(), &config.admission);
+    listen.map_err(|failure| places.blame(&listen::CHECKED, Some("listen"), failure))?;
     if let Some(http) = &config.http {
-        listen::check_reach(&http.address, config.admission.insecure)?;
+        let reach = listen::check_reach(&http.address, config.admission.insecure);
+        reach.map_err(|failure| places.blame(&[], Some("http"), failure))?;
     }
     Ok(Configured {
         config,

@@ -9,7 +9,8 @@ use super::http::HttpConfig;
 use super::policy::{BindingArgs, PolicyArgs};
 use super::{Bound, Config};
 use crate::cli;
-use crate::config::{File, Loaded, Problem, Section};
+use crate::config::{File, Loaded, Places, Problem, Section};
+use crate::door;
 use crate::exit::Failure;
 use crate::otel;
 
@@ -28,19 +29,28 @@ impl Config {
     /// [`Failure::Config`] when the file cannot be used or says too little, [`Failure::Usage`] when the
     /// options contradict each other.
     pub(super) fn new(loaded: Loaded<ServeArgs>) -> Result<Self, Failure> {
-        let Loaded { args, file, .. } = loaded;
+        let Loaded {
+            args, file, places, ..
+        } = loaded;
         let (who, to, admit) = (args.identity, args.peers, args.admit);
-        let mut admission = admit.admission(&who)?;
+        let admission = admit.admission(&who);
+        let wrong = |failure| places.blame(&door::ADMISSION, None, failure);
+        let mut admission = admission.map_err(wrong)?;
+        let admin = args.admin.config(&mut admission);
+        let distrusted = |failure| places.blame(&door::TRUST, None, failure);
         let config = Self {
-            admin: args.admin.config(&mut admission)?,
+            admin: admin.map_err(|failure| places.blame(&[], Some("admin"), failure))?,
             bindings: bindings(args.bind, &args.policy, file.as_ref())?,
             listen: args.listen,
             admission,
             to_callees: NetworkStats::default(),
-            trust: to.trust(&who, admit.insecure)?,
+            trust: to.trust(&who, admit.insecure).map_err(distrusted)?,
             log: args.log,
             live: args.tail.live(),
-            tail: args.tail.to()?,
+            tail: args
+                .tail
+                .to()
+                .map_err(|failure| places.blame(&[], Some("tail-rotate"), failure))?,
             tail_to: args.tail_to,
             tail_from: args.tail_from,
             otel: otel::Plan::from_env(&args.otlp, "caller"),
@@ -53,15 +63,23 @@ impl Config {
                 ..RpcLimits::default()
             })),
         };
-        config.check()?;
+        config.check(&places)?;
         let bindings = config.bindings.iter().map(|bound| &bound.address);
         let peers = bindings.chain(config.tail_to.iter().map(|peer| &peer.address));
-        to.check(&config.trust, &peers.collect::<Vec<_>>())?;
+        let trusted = to.check(&config.trust, &peers.collect::<Vec<_>>());
+        let tos = config
+            .bindings
+            .iter()
+            .map(|bound| format!("bind.{}.to", bound.name));
+        let tos: Vec<String> = tos.collect();
+        let names: Vec<&str> = tos.iter().map(String::as_str).collect();
+        let settings = [&door::TRUST[..], &names, &["tail-to"]].concat();
+        trusted.map_err(|failure| places.blame(&settings, None, failure))?;
         Ok(config)
     }
 
-    fn check(&self) -> Result<(), Failure> {
-        let lacks = |what: &str| Err(Failure::Config(what.into()));
+    fn check(&self, places: &Places) -> Result<(), Failure> {
+        let lacks = |what: &str| Err(places.lacks(what));
         if self.bindings.is_empty() && self.tail_from.is_none() {
             return lacks(
                 "there is no binding to pass on; write [bind.NAME] with to = \"ADDR\", or --bind NAME=ADDR",
@@ -74,9 +92,10 @@ impl Config {
         }
         match self.tail_from.as_deref() {
             Some(name) if self.bindings.iter().any(|bound| bound.name == name) => {
-                Err(Failure::Usage(format!(
-                    "--tail-from and --bind both use {name:?}; give each its own name"
-                )))
+                let text =
+                    format!("--tail-from and --bind both use {name:?}; give each its own name");
+                let failure = Failure::Usage(text);
+                Err(places.blame(&[], Some("tail-from"), failure))
             }
             _ => Ok(()),
         }
