@@ -1,7 +1,7 @@
 //! What the command lines of both programs have in common.
 
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
@@ -38,6 +38,19 @@ pub(crate) fn deadline(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("nothing is done in no time; write a time such as 5s".into()),
         deadline => Ok(deadline),
     }
+}
+
+/// Reads how long ago, or when; at the earliest 1970.
+pub(crate) fn since(text: &str) -> Result<SystemTime, String> {
+    let first = SystemTime::UNIX_EPOCH;
+    if let Ok(ago) = humantime::parse_duration(text) {
+        let then = SystemTime::now().checked_sub(ago);
+        return Ok(then.map_or(first, |then| then.max(first)));
+    }
+    let time = humantime::parse_rfc3339_weak(text);
+    time.map_err(|_| {
+        format!("write how long ago, such as 10m, or when: 2026-11-22T07:18:14Z, not {text}")
+    })
 }
 
 /// Splits `NAME=REST`.
@@ -138,6 +151,20 @@ mod tests {
             assert!(duration(wrong).unwrap_err().contains("500ms"), "{wrong}");
         }
         assert!(deadline("0s").unwrap_err().contains("no time"));
+    }
+
+    #[test]
+    fn a_time_in_the_past_is_how_long_ago_or_when() {
+        let time = since("2026-11-22T07:18:14Z").unwrap();
+        let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(seconds, Duration::from_secs(1_795_331_894));
+        let ago = since("10m").unwrap().elapsed().unwrap().as_secs();
+        assert!((600..610).contains(&ago), "{ago}");
+        // What comes of it is written as a date, which there is none of before.
+        for long in ["100years", "500000000000years"] {
+            assert_eq!(since(long), Ok(SystemTime::UNIX_EPOCH), "{long}");
+        }
+        assert!(since("yesterday").unwrap_err().contains("10m"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use js_rpc::{Address, InheritError, Listener};
 
+use crate::config::Places;
 use crate::door::{self, Admission};
 use crate::exit::Failure;
 use crate::log;
@@ -177,9 +178,6 @@ pub(crate) fn allow(listener: &Listener, admission: &Admission) -> Result<(), Fa
     Ok(())
 }
 
-/// The settings that [`check`] is about, besides `listen`.
-pub(crate) const CHECKED: [&str; 3] = ["listen", "tls-client-ca", "tls-client-pin"];
-
 /// What [`bind`] would refuse without asking the system.
 ///
 /// # Errors
@@ -198,6 +196,21 @@ pub fn check(endpoints: &[Endpoint], known: &[&str], admission: &Admission) -> R
             Place::Systemd { .. } => Ok(()),
         }
     })
+}
+
+/// [`check`], for settings of which some are as a file says.
+///
+/// # Errors
+/// As for [`check`], with the place in the file.
+pub(crate) fn check_at(
+    places: &Places,
+    endpoints: &[Endpoint],
+    known: &[&str],
+    admission: &Admission,
+) -> Result<(), Failure> {
+    let settings = ["listen", "tls-client-ca", "tls-client-pin"];
+    let checked = check(endpoints, known, admission);
+    checked.map_err(|failure| places.blame(&settings, Some("listen"), failure))
 }
 
 /// Refuses an address without TLS that other machines can reach, unless somebody said `insecure`.

@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::admin::Page;
-use crate::caller::tail::since;
+use crate::cli::since;
 use crate::http::{Answer, answer, streaming};
 use crate::tail_args::LiveLimits;
 

@@ -4,6 +4,7 @@ use clap::Args;
 use tail::Rotation;
 
 use crate::cli::{self, Size};
+use crate::config::Places;
 use crate::exit::Failure;
 use crate::telemetry::TailTo;
 
@@ -78,8 +79,13 @@ impl TailArgs {
     /// Where events go.
     ///
     /// # Errors
-    /// [`Failure::Usage`] when what is not a file is to be put aside.
-    pub(crate) fn to(self) -> Result<Option<TailTo>, Failure> {
+    /// [`Failure::Usage`] when what is not a file is to be put aside; [`Failure::Config`] if a file says so.
+    pub(crate) fn to(self, places: &Places) -> Result<Option<TailTo>, Failure> {
+        self.target()
+            .map_err(|failure| places.blame(&[], Some("tail-rotate"), failure))
+    }
+
+    fn target(self) -> Result<Option<TailTo>, Failure> {
         let Some(Size(size)) = self.tail_rotate else {
             return Ok(self.tail);
         };

@@ -84,10 +84,8 @@ fn configured(line: &[OsString]) -> Result<Configured, Failure> {
     };
     let places = loaded.places.clone();
     let config = Config::new(loaded)?;
-    let log = config.log.check();
-    log.map_err(|failure| places.blame(&[], Some("log"), failure))?;
-    let listen = listen::check(&config.listen, &config.served(), &config.admission);
-    listen.map_err(|failure| places.blame(&listen::CHECKED, Some("listen"), failure))?;
+    config.log.check_at(&places)?;
+    listen::check_at(&places, &config.listen, &config.served(), &config.admission)?;
     if check {
         config.check(&places)?;
     }

@@ -56,10 +56,7 @@ impl Config {
             listen: args.listen,
             log: args.log,
             live: args.tail.live(),
-            tail: args
-                .tail
-                .to()
-                .map_err(|failure| places.blame(&[], Some("tail-rotate"), failure))?,
+            tail: args.tail.to(&places)?,
             otel: otel::Plan::from_env(&args.otlp, "callee"),
         };
         let lacks = |what: &str| Err(places.lacks(what));

@@ -28,6 +28,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use self::queue::{Lost, Queue};
 use self::words::Words;
 use self::writer::Escaping;
+use crate::config::Places;
 use crate::exit::Failure;
 use crate::metrics::{Metrics, catalog};
 
@@ -104,6 +105,15 @@ impl LogArgs {
     /// [`Failure::Config`] when it cannot be read.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         self.targets().map(drop)
+    }
+
+    /// The same, for a filter that may be as a file says.
+    ///
+    /// # Errors
+    /// [`Failure::Config`] when it cannot be read, with its place in the file.
+    pub(crate) fn check_at(&self, places: &Places) -> Result<(), Failure> {
+        let checked = self.check();
+        checked.map_err(|failure| places.blame(&[], Some("log"), failure))
     }
 
     /// Whether other things are logged than `before`.

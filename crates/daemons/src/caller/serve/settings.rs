@@ -47,10 +47,7 @@ impl Config {
             trust: to.trust(&who, admit.insecure).map_err(distrusted)?,
             log: args.log,
             live: args.tail.live(),
-            tail: args
-                .tail
-                .to()
-                .map_err(|failure| places.blame(&[], Some("tail-rotate"), failure))?,
+            tail: args.tail.to(&places)?,
             tail_to: args.tail_to,
             tail_from: args.tail_from,
             otel: otel::Plan::from_env(&args.otlp, "caller"),

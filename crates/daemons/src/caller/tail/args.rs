@@ -55,7 +55,7 @@ pub struct FollowArgs {
     errors: bool,
 
     /// Begin in the past, as far as the daemon remembers it: 10m, or 2026-11-22T07:18:14Z
-    #[arg(long, value_name = "TIME", value_parser = since)]
+    #[arg(long, value_name = "TIME", value_parser = cli::since)]
     pub(super) since: Option<SystemTime>,
 
     /// Show what there is, and end
@@ -111,19 +111,6 @@ fn attribute(text: &str) -> Result<AttributeFilter, String> {
     }
 }
 
-/// Reads how long ago, or when.
-pub(crate) fn since(text: &str) -> Result<SystemTime, String> {
-    if let Ok(ago) = humantime::parse_duration(text) {
-        return Ok(SystemTime::now()
-            .checked_sub(ago)
-            .unwrap_or(SystemTime::UNIX_EPOCH));
-    }
-    let time = humantime::parse_rfc3339_weak(text);
-    time.map_err(|_| {
-        format!("write how long ago, such as 10m, or when: 2026-11-22T07:18:14Z, not {text}")
-    })
-}
-
 const USAGE: &str = "\
 caller tail [OPTIONS] --connect <ADDR>
        caller tail [OPTIONS] --file <FILE>";
@@ -168,16 +155,6 @@ ends it, with 130; so does nobody reading its output, with 0.
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_in_the_past_is_how_long_ago_or_when() {
-        let time = since("2026-11-22T07:18:14Z").unwrap();
-        let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        assert_eq!(seconds, Duration::from_secs(1_795_331_894));
-        let ago = since("10m").unwrap().elapsed().unwrap().as_secs();
-        assert!((600..610).contains(&ago), "{ago}");
-        assert!(since("yesterday").unwrap_err().contains("10m"));
-    }
 
     #[test]
     fn an_attribute_may_have_a_pattern_even_an_empty_one() {

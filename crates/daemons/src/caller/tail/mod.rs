@@ -18,7 +18,6 @@ use crate::exit::Failure;
 use crate::signals::Signals;
 
 pub use args::FollowArgs;
-pub(crate) use args::since;
 pub(super) use connection::reason;
 
 /// Why following ends.
