@@ -47,7 +47,8 @@ pub use address::{Address, InvalidAddress};
 pub use async_trait::async_trait;
 pub use binding_span::{CallScope, Enrichment, Policy, PolicyConfig, Rename, current, enrich};
 pub use client::{
-    Binding, CallBuilder, ConnectOptions, Connection, PendingCall, Reply, TailStream,
+    Binding, CallBuilder, ConnectOptions, Connection, Link, LinkState, PendingCall, Reply,
+    TailStream,
 };
 pub use error::CallError;
 pub use handle::{CallOptions, Client, RemoteReply, RemoteStub};

@@ -19,7 +19,7 @@ use binding_span_schema::js_rpc_capnp::{external_pusher, js_value as wire_value}
 use capnp::Error;
 use capnp::capability::Response;
 
-use crate::client::{ClientSession, ConnectOptions, Connection, Destination, Redial, Room};
+use crate::client::{ClientSession, ConnectOptions, Connection, Destination, Link, Redial, Room};
 use crate::error::pass_on;
 use crate::session::SessionGuard;
 use crate::shared::Shared;
@@ -90,6 +90,11 @@ impl Proxy {
         self
     }
 
+    /// How its connection is doing.
+    pub fn link(&self) -> Link {
+        self.connection.link().clone()
+    }
+
     /// A connection that is up, and room for a session on it, within the time that a call has.
     async fn connect(&self, shared: &Shared) -> Result<(Connection, Room), CallError> {
         let options = || ConnectOptions {
@@ -104,7 +109,11 @@ impl Proxy {
             Ok((connection, room))
         };
         let connected = tokio::time::timeout(limit, connected).await;
-        connected.unwrap_or(Err(CallError::Deadline(limit)))
+        connected.unwrap_or_else(|_| {
+            let error = CallError::Deadline(limit);
+            self.connection.link().given_up(&error);
+            Err(error)
+        })
     }
 
     /// The server's limits, and counters that are not the server's.

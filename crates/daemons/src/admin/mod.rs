@@ -24,7 +24,7 @@ use self::health::{Health, Phase};
 use self::pages::Pages;
 use crate::exit::Failure;
 use crate::http::{self, HttpLimits, gate::Hosts};
-use crate::metrics::{Doors, Metrics, catalog};
+use crate::metrics::{Doors, Links, Metrics, catalog};
 use crate::runtime;
 use crate::{listen, log};
 
@@ -107,6 +107,12 @@ impl Admin {
     pub(crate) fn doors(&self) -> Doors {
         let doors = self.metrics().map(|metrics| metrics.doors.clone());
         doors.unwrap_or_default()
+    }
+
+    /// Where the state of bindings is shown.
+    pub(crate) fn links(&self) -> Links {
+        let links = self.metrics().map(|metrics| metrics.links.clone());
+        links.unwrap_or_default()
     }
 
     /// From now on calls are taken.

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use super::health::{ALIVE, Health, Phase};
 use crate::http::gate::{self, Hosts};
 use crate::http::{self as server, Answer, Handler};
-use crate::metrics::{Format, Metrics};
+use crate::metrics::{Format, Links, Metrics};
 
 const ACCEPT_NAME: HeaderValue = HeaderValue::from_static("accept");
 
@@ -48,6 +48,7 @@ impl Page {
 pub(super) fn common(health: &Health, metrics: &Arc<Metrics>) -> Vec<Page> {
     let (live, ready, healthy) = (health.clone(), health.clone(), health.clone());
     let metrics = Arc::clone(metrics);
+    let [of_ready, of_healthy] = [(); 2].map(|()| metrics.links.clone());
     vec![
         Page::new("/metrics", "what is counted, for Prometheus", move |head| {
             std::future::ready(counted(&metrics, Format::wanted(&head.headers)))
@@ -57,11 +58,11 @@ pub(super) fn common(health: &Health, metrics: &Arc<Metrics>) -> Vec<Page> {
         }),
         Page::new(
             "/readyz",
-            "200 while calls are taken, 503 while starting or draining",
-            move |_| std::future::ready(readyz(ready.phase())),
+            "200 while calls are taken, 503 while starting or draining; how bindings are doing",
+            move |_| std::future::ready(readyz(ready.phase(), &of_ready)),
         ),
         Page::new("/healthz", "the same as /readyz", move |_| {
-            std::future::ready(readyz(healthy.phase()))
+            std::future::ready(readyz(healthy.phase(), &of_healthy))
         }),
     ]
 }
@@ -94,10 +95,16 @@ async fn livez(health: Health) -> Answer {
     }
 }
 
-fn readyz(phase: Phase) -> Answer {
+/// A callee that is away makes nobody unready: calls of other bindings are taken, and without calls nobody
+/// would connect to it again.
+fn readyz(phase: Phase, links: &Links) -> Answer {
     match phase {
         Phase::Starting => text_answer(StatusCode::SERVICE_UNAVAILABLE, "starting".into()),
-        Phase::Ready => text_answer(StatusCode::OK, "ok".into()),
+        Phase::Ready => {
+            let mut lines = vec!["ok".to_owned()];
+            lines.extend(links.lines());
+            text_answer(StatusCode::OK, lines.join("\n"))
+        }
         Phase::Draining => text_answer(
             StatusCode::SERVICE_UNAVAILABLE,
             "draining: calls in flight are finished, no more are taken".into(),

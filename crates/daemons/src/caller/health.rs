@@ -55,7 +55,9 @@ pub(super) async fn from_command_line(args: HealthArgs) -> Result<(), Failure> {
     if !ready {
         return Err(failed(text));
     }
-    let written = writeln!(std::io::stdout(), "{}", tail::escape(&text));
+    // Each line is the daemon's own; what is within one is escaped there, and need not be.
+    let text: Vec<_> = text.lines().map(tail::escape).collect();
+    let written = writeln!(std::io::stdout(), "{}", text.join("\n"));
     written.map_err(|error| Failure::Output(format!("cannot write the answer: {error}")))
 }
 

@@ -100,7 +100,7 @@ impl<T: Default> Known<T> {
 }
 
 /// A name as people may read it. An empty label would mean none, and `_other` is ours.
-fn label(name: &str) -> String {
+pub(super) fn label(name: &str) -> String {
     let text = tail::escape(name);
     match &text[..text.floor_char_boundary(LABEL)] {
         "" => "_empty".to_owned(),

@@ -61,6 +61,10 @@ catalog! {
         "Connections that are open, of those that were let in";
     REFUSED = Counter "binding_span_connections_refused",
         "Connections that were not served, by reason";
+    LINK_CONNECTED = Gauge "binding_span_binding_connected",
+        "1 while a binding is connected to its callee";
+    LINK_FAILING = Gauge "binding_span_binding_failing",
+        "1 since the last attempt to connect a binding to its callee failed";
     FRAMES = Counter "binding_span_network_frames",
         "RPC messages";
     BYTES = Counter "binding_span_network_bytes",

@@ -9,6 +9,7 @@ mod calls;
 pub(crate) mod catalog;
 mod format;
 mod histogram;
+mod links;
 mod open;
 mod process;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use js_rpc::{AcceptStats, NetworkStats, Reason, RefusedBy};
 use self::calls::Calls;
 use self::catalog::Metric;
 pub(crate) use self::format::Format;
+pub(crate) use self::links::Links;
 
 /// Everything that is counted in this process.
 #[derive(Debug)]
@@ -34,6 +36,7 @@ pub struct Metrics {
     calls: Calls,
     sources: Mutex<Vec<Source>>,
     pub(crate) doors: Doors,
+    pub(crate) links: Links,
 }
 
 /// Who came to which kind of listener.
@@ -68,6 +71,7 @@ impl Metrics {
             calls: Calls::new(),
             sources: Mutex::default(),
             doors: doors.clone(),
+            links: Links::default(),
         };
         metrics.network("server", network);
         for (listener, stats) in [

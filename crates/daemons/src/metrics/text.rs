@@ -37,10 +37,28 @@ impl Metrics {
             return out.encode_info(&[("program", self.program), ("version", version)]);
         }
         self.write_calls(metric, &mut out)?;
+        self.write_links(metric, &mut out)?;
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         for source in sources.iter().filter(|s| std::ptr::eq(s.metric, metric)) {
             if let Some(value) = (source.read)() {
                 write_number(&mut out, metric, &source.labels, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_links(&self, metric: &Metric, out: &mut MetricEncoder<'_>) -> fmt::Result {
+        let of = |connected: bool, failing: bool| match metric.name {
+            name if name == catalog::LINK_CONNECTED.name => Some(connected),
+            name if name == catalog::LINK_FAILING.name => Some(failing),
+            _ => None,
+        };
+        if of(true, true).is_none() {
+            return Ok(());
+        }
+        for (binding, connected, failing) in self.links.rows() {
+            if let Some(is) = of(connected, failing) {
+                write_number(out, metric, &[("binding", &binding)], u64::from(is))?;
             }
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use futures::FutureExt;
 use futures::future::{LocalBoxFuture, WeakShared};
 
+use crate::client::link::Link;
 use crate::{Address, CallError, ConnectOptions, Connection};
 
 /// The connection to one address. One attempt at a time: whoever comes meanwhile shares its outcome,
@@ -13,6 +14,7 @@ use crate::{Address, CallError, ConnectOptions, Connection};
 pub(crate) struct Redial {
     connection: RefCell<Option<Connection>>,
     attempt: RefCell<Option<WeakShared<Attempt>>>,
+    link: Link,
 }
 
 type Attempt = LocalBoxFuture<'static, Result<Connection, CallError>>;
@@ -32,7 +34,12 @@ impl Redial {
         let attempt = running.filter(|attempt| attempt.peek().is_none());
         let attempt = attempt.unwrap_or_else(|| {
             let (address, options) = (address.clone(), options());
-            let connect = async move { Connection::connect(&address, options).await };
+            let link = self.link.clone();
+            let connect = async move {
+                let outcome = Connection::connect(&address, options).await;
+                link.tried(&outcome);
+                outcome
+            };
             let attempt = connect.boxed_local().shared();
             self.attempt.replace(attempt.downgrade());
             attempt
@@ -40,6 +47,11 @@ impl Redial {
         let connection = attempt.await?;
         self.connection.replace(Some(connection.clone()));
         Ok(connection)
+    }
+
+    /// How it is doing.
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
     }
 
     /// Lets go of it.

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use capnp::Error;
 
 use super::TailReceiver;
+use crate::client::Link;
 use crate::proxy::Proxy;
 use crate::service::Service;
 
@@ -54,6 +55,20 @@ impl Bindings {
         let mut names: Vec<String> = self.0.borrow().keys().cloned().collect();
         names.sort_unstable();
         names
+    }
+
+    /// The connections of those bindings that are passed on, sorted by the bindings' names.
+    pub fn links(&self) -> Vec<(String, Link)> {
+        let entries = self.0.borrow();
+        let mut links: Vec<(String, Link)> = entries
+            .iter()
+            .filter_map(|(name, entry)| match entry {
+                Entry::Proxy(proxy) => Some((name.clone(), proxy.link())),
+                Entry::Service(_) | Entry::Tail(_) => None,
+            })
+            .collect();
+        links.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        links
     }
 
     fn put(&self, name: &str, entry: Entry) {

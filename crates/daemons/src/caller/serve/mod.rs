@@ -231,8 +231,10 @@ pub async fn run(
     let serving = reload::Serving {
         bindings: server.bindings(),
         deadlines: front.as_ref().map(Front::deadlines),
+        links: admin.links(),
         config,
     };
+    serving.show();
     let watching = crate::reload::watch(reloads, Rc::clone(&telemetry), serving);
     let watching = tokio::task::spawn_local(watching);
     let (stop, stopped) = watch::channel(false);

@@ -13,6 +13,7 @@ use super::{Bound, Config, Configured, configured, proxy};
 use crate::config::{self, Values};
 use crate::door;
 use crate::exit::Failure;
+use crate::metrics::Links;
 use crate::reload::{Reload, named};
 
 /// How long a call of each binding may take, for those who have to know it ahead.
@@ -22,6 +23,8 @@ pub(super) type Deadlines = Rc<RefCell<HashMap<String, Duration>>>;
 pub(super) struct Serving {
     pub(super) bindings: Bindings,
     pub(super) deadlines: Option<Deadlines>,
+    /// Where the admin port finds how they are doing.
+    pub(super) links: Links,
     /// As it started, but for what has changed since.
     pub(super) config: Config,
 }
@@ -51,6 +54,11 @@ impl Reload for Serving {
 }
 
 impl Serving {
+    /// Shows how the bindings are doing that there are.
+    pub(super) fn show(&self) {
+        self.links.replace(self.bindings.links());
+    }
+
     /// Whom to trust is read at the start only.
     fn check_trust(&self, bindings: &[Bound]) -> Result<(), Failure> {
         let judges = self
@@ -88,6 +96,7 @@ impl Serving {
         for name in &gone {
             self.bindings.remove(name);
         }
+        self.show();
         if let Some(deadlines) = &self.deadlines {
             let all = now.iter().map(|bound| (bound.name.clone(), bound.deadline));
             deadlines.replace(all.collect());
