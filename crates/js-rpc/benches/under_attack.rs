@@ -11,6 +11,9 @@
 #[path = "../tests/network/alloc.rs"]
 mod alloc;
 #[allow(dead_code, unused_imports, reason = "what tests alone use")]
+#[path = "../tests/network/clock.rs"]
+mod clock;
+#[allow(dead_code, unused_imports, reason = "what tests alone use")]
 #[path = "../tests/network/floods.rs"]
 mod floods;
 #[allow(dead_code, reason = "what tests alone use")]

@@ -34,7 +34,7 @@ use crate::{NetworkLimits, RpcLimits};
 pub(crate) use buffered::Buffered;
 use frame::{Broken, Frame, within};
 pub(crate) use gate::{Gate, Turn};
-use guard::{Glance, Sent, Verdict, Violation};
+use guard::{Glance, Sent, Unwind, Verdict, Violation};
 use outbox::Outbox;
 pub(crate) use stats::OpenSession;
 pub use stats::{NetworkStats, Reason};
@@ -94,10 +94,18 @@ struct Inner {
     waited: Cell<bool>,
     /// Until when answers are read after writing has failed.
     read_until: Cell<Option<tokio::time::Instant>>,
+    /// The peer is gone, and what it held is being let go of.
+    ending: RefCell<Option<Box<Ending>>>,
     /// We are the one who closes.
     closing: Rc<Cell<bool>>,
     /// Dropped with this, which tells the driver that the connection is over.
     _over: oneshot::Sender<()>,
+}
+
+/// What the RPC system is told when nothing is held any more.
+struct Ending {
+    result: Result<(), Error>,
+    held: Unwind,
 }
 
 struct Connection(Rc<Inner>);
@@ -125,6 +133,7 @@ impl Network {
             work: Cell::new(0),
             waited: Cell::new(false),
             read_until: Cell::new(None),
+            ending: RefCell::default(),
             closing: Rc::clone(&closing),
             _over: over,
         });
@@ -268,13 +277,59 @@ impl Drop for Lent {
 }
 
 impl Inner {
-    /// The next message that the RPC system may see. `None`: the peer is done.
+    /// The next message for the RPC system. At the end, that which lets go of what the peer held; then
+    /// `None`, or the error that it ended with.
     async fn receive(&self, reader: &mut Buffered<ReadHalf>) -> Result<Option<Incoming>, Error> {
-        loop {
-            if self.work.get() >= TURN {
-                self.work.set(0);
-                tokio::task::yield_now().await;
+        if self.ending.borrow().is_none() {
+            let result = match self.read(reader).await {
+                Ok(Some(message)) => return Ok(Some(message)),
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            let guard = self.gate.guard.borrow();
+            if guard.weight() <= TURN || self.closing.get() {
+                return result.map(|()| None);
             }
+            // The peer has said nothing of this, and wants no answer.
+            self.outbox.mute(true);
+            let held = guard.unwind();
+            self.ending.replace(Some(Box::new(Ending { result, held })));
+        }
+        self.give_way().await;
+        if let Some(frame) = self.let_go() {
+            return Ok(Some(Incoming(frame.reader(&self.limits))));
+        }
+        self.outbox.mute(false);
+        match self.ending.take().map_or(Ok(()), |ending| ending.result) {
+            Ok(()) if self.closing.get() => Err(closed()),
+            result => result.map(|()| None),
+        }
+    }
+
+    /// Lets go of something that the peer held, unless nothing is left.
+    fn let_go(&self) -> Option<Frame> {
+        if self.closing.get() {
+            return None;
+        }
+        let mut ending = self.ending.borrow_mut();
+        let mut guard = self.gate.guard.borrow_mut();
+        let (frame, work) = ending.as_mut()?.held.next(&mut guard)?;
+        self.work.set(self.work.get() + work);
+        Some(frame)
+    }
+
+    /// Lets others have their turn, if it was long enough.
+    async fn give_way(&self) {
+        if self.work.get() >= TURN {
+            self.work.set(0);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The next message that the RPC system may see. `None`: the peer is done.
+    async fn read(&self, reader: &mut Buffered<ReadHalf>) -> Result<Option<Incoming>, Error> {
+        loop {
+            self.give_way().await;
             let frame = {
                 if let Some(error) = self.outbox.failure() {
                     return Err(error);
@@ -304,9 +359,7 @@ impl Inner {
             let frame = match frame {
                 Ok(Some(frame)) => frame,
                 // capnp-rpc 0.27.3 panics when it hears of the end after it closed by itself.
-                Ok(None) if self.closing.get() => {
-                    return Err(Error::disconnected("the connection is closed".into()));
-                }
+                Ok(None) if self.closing.get() => return Err(closed()),
                 Ok(None) if self.is_turned_away() => return Err(turned_away("it is closed")),
                 Err(Broken::Lost(why)) if self.is_turned_away() => return Err(turned_away(&why)),
                 Ok(None) => return Ok(None),
@@ -380,6 +433,11 @@ impl Inner {
                 .set(within(self.limits.pause, drained).await.is_none());
         }
     }
+}
+
+/// We closed it.
+fn closed() -> Error {
+    Error::disconnected("the connection is closed".into())
 }
 
 impl Incoming {

@@ -51,6 +51,8 @@ struct State {
     replies: usize,
     /// Set when nothing more may be queued, with until when; told when all of it is written.
     closing: Option<(oneshot::Sender<()>, Instant)>,
+    /// What is queued now has nobody who wants it.
+    muted: bool,
     /// Why the connection must end, found out by others than its reader.
     failed: Option<Error>,
     ended: Option<Result<(), Error>>,
@@ -83,7 +85,7 @@ impl Outbox {
     /// Queues a message. After the end it is dropped: the connection is lost, which capnp-rpc finds out.
     pub(super) fn push(&self, message: &Message, sent: Sent) {
         let mut state = self.state.borrow_mut();
-        if state.ended.is_some() {
+        if state.ended.is_some() || state.muted {
             return;
         }
         let mut batch = match state.queue.back() {
@@ -109,6 +111,11 @@ impl Outbox {
             self.overflow(&mut state);
         }
         wake(&mut state.writer);
+    }
+
+    /// From now on messages are dropped, or queued again.
+    pub(super) fn mute(&self, muted: bool) {
+        self.state.borrow_mut().muted = muted;
     }
 
     fn hold(&self, state: &mut State, bytes: usize) {

@@ -3,10 +3,11 @@
 //!
 //! Whatever is sent, the victim lives on, on a thread with a stack of 2 MiB; it does not hang; it
 //! allocates at most 32 MB; and an honest peer beside the attacker gets its answers within 100 ms, in any
-//! build. What the machine is to blame for does not count: [`report`] says how.
+//! build. What the machine is to blame for does not count: see [`clock`] and [`report`].
 
 mod alloc;
 mod both_ends;
+mod clock;
 mod floods;
 mod fuzz;
 mod messages;
@@ -16,4 +17,5 @@ mod peer;
 mod quiet;
 mod raw;
 mod report;
+mod unwinding;
 mod victim;

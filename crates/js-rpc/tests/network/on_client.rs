@@ -1,14 +1,14 @@
 //! A callee that no honest program is, against a real caller.
 
 use std::os::unix::net::UnixListener;
-use std::path::Path;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use capnp_rpc::rpc_capnp::return_;
 use js_rpc::{Address, CallError, ConnectOptions, Connection};
 
 use crate::alloc;
+use crate::clock::{Clock, Thread};
 use crate::messages::*;
 use crate::peer::{Peer, Sent};
 use crate::raw::{self, End};
@@ -23,7 +23,7 @@ struct Ended {
 }
 
 /// Calls the hostile callee; meanwhile, on the same thread, the honest one.
-async fn caller(hostile: Address, honest: Address) -> Ended {
+async fn caller(hostile: Address, honest: Address, serves: Thread) -> Ended {
     let options = || ConnectOptions {
         limits: limits(),
         ..ConnectOptions::default()
@@ -45,7 +45,7 @@ async fn caller(hostile: Address, honest: Address) -> Ended {
     let mut attacked = std::pin::pin!(attacked);
     let mut waited = Duration::ZERO;
     loop {
-        let began = Instant::now();
+        let began = Clock::of([serves, Thread::this()]);
         tokio::select! {
             biased;
             outcome = &mut attacked => {
@@ -63,14 +63,15 @@ async fn caller(hostile: Address, honest: Address) -> Ended {
     }
 }
 
-fn attack(honest: &Path, script: impl FnOnce(&Peer)) -> Ended {
+fn attack(honest: &Victim, script: impl FnOnce(&Peer)) -> Ended {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("hostile");
     let listener = UnixListener::bind(&path).expect("a socket");
-    let addresses = (Address::Unix(path), Address::Unix(honest.to_owned()));
+    let addresses = (Address::Unix(path), Address::Unix(honest.path.clone()));
+    let serves = honest.serves;
     let (done, is_done) = mpsc::channel();
     let victim = thread("caller", move || {
-        let ended = local(caller(addresses.0, addresses.1));
+        let ended = local(caller(addresses.0, addresses.1, serves));
         let _ = done.send(());
         ended
     });
@@ -118,7 +119,7 @@ fn bytes_that_are_no_message() {
         };
         report.add(raw.name, || {
             let script = |peer: &Peer| assert!(peer.send(&raw.bytes) || raw.bytes.len() > 4096);
-            attack(&honest.path, script).judged(says)
+            attack(&honest, script).judged(says)
         });
     }
     report.finish("caller");
@@ -436,7 +437,7 @@ fn answers_that_no_callee_gives() {
     let honest = Victim::start(limits());
     let mut report = Report::default();
     for it in attacks {
-        report.add(it.name, || attack(&honest.path, it.run).judged(it.says));
+        report.add(it.name, || attack(&honest, it.run).judged(it.says));
     }
     report.finish("caller");
     honest.stop();

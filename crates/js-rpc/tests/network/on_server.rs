@@ -84,7 +84,7 @@ pub fn attack(
 ) {
     report.add(name, || {
         let victim = Victim::start(limits());
-        let beside = Beside::start(&victim.path);
+        let beside = Beside::start(&victim);
         Sent::take();
         let outcome = run(&victim.path);
         let (calls, waited) = beside.stop();

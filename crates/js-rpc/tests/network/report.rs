@@ -24,7 +24,7 @@ const EXCEED: [(&str, f64); 4] = [
 /// Bytes that a connection may cost whatever is sent on it.
 const CONNECTION: usize = 1 << 20;
 
-/// What an honest peer may have to wait, in any build.
+/// What an honest peer may have to wait, in any build, without what the [`clock`](crate::clock) leaves out.
 pub const WAIT: Duration = Duration::from_millis(100);
 
 /// Attempts that an input has to keep to [`WAIT`]. What stalls us stalls us each time; a machine that has

@@ -2,10 +2,10 @@
 //! beside the attacker.
 
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use js_rpc::{
     Address, Args, ConnectOptions, Connection, Context, Listener, NetworkLimits, RpcLimits, Server,
@@ -13,6 +13,7 @@ use js_rpc::{
 };
 
 use crate::alloc;
+use crate::clock::{Clock, Thread};
 use crate::report::WAIT;
 
 /// What every thread must do with.
@@ -81,6 +82,7 @@ pub fn thread<T: Send + 'static>(
 /// A server, and what it cost.
 pub struct Victim {
     pub path: PathBuf,
+    pub serves: Thread,
     stop: tokio::sync::oneshot::Sender<()>,
     thread: JoinHandle<isize>,
     dir: tempfile::TempDir,
@@ -98,16 +100,17 @@ impl Victim {
                 let listener = Listener::bind(&address).await.expect("a socket");
                 let server = Server::new().service("S", Honest::default()).limits(limits);
                 let baseline = alloc::baseline();
-                ready.send(()).expect("a test");
+                ready.send(Thread::this()).expect("a test");
                 let _ = server
                     .serve([listener], async { drop(stopped.await) })
                     .await;
                 alloc::peak() - baseline
             })
         });
-        is_ready.recv().expect("a server");
+        let serves = is_ready.recv().expect("a server");
         Self {
             path,
+            serves,
             stop,
             thread,
             dir,
@@ -130,8 +133,8 @@ pub struct Beside {
 }
 
 impl Beside {
-    pub fn start(path: &Path) -> Self {
-        let address = Address::Unix(path.to_owned());
+    pub fn start(victim: &Victim) -> Self {
+        let (address, serves) = (Address::Unix(victim.path.clone()), victim.serves);
         let (stop, stopped) = mpsc::channel();
         let (ready, is_ready) = mpsc::channel();
         let thread = thread("honest", move || {
@@ -144,7 +147,7 @@ impl Beside {
                 // Told to stop, a few more: what an attacker held is released when it is gone.
                 let mut left = None;
                 while left != Some(0) {
-                    let began = Instant::now();
+                    let began = Clock::of([serves, Thread::this()]);
                     binding.call("run", ()).await.expect("an answer");
                     (calls, longest) = (calls + 1, longest.max(began.elapsed()));
                     let stopped = stopped.recv_timeout(Duration::from_millis(2)).is_ok();

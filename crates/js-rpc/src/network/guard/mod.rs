@@ -11,6 +11,7 @@ mod reply;
 mod shape;
 mod slots;
 mod tables;
+mod unwind;
 mod violation;
 
 use std::rc::Rc;
@@ -26,6 +27,7 @@ pub(super) use glance::glance;
 pub(super) use shape::Shape as Glance;
 use shape::{Cap, Outcome, Resolution, Shape, Target};
 use tables::{Asked, Kind, State, Tables};
+pub(super) use unwind::Unwind;
 pub(crate) use violation::Violation;
 
 /// What becomes of a message.

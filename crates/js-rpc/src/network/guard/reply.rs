@@ -36,6 +36,20 @@ pub(super) fn release(import: u32, count: u32) -> Message {
     })
 }
 
+/// A release, as if the peer had sent it.
+pub(super) fn released(export: u32, count: u32) -> Frame {
+    Frame::of(&release(export, count))
+}
+
+/// A finish, as if the peer had sent it, which lets go of the results as well.
+pub(super) fn finished(question: u32) -> Frame {
+    Frame::of(&build(|message| {
+        let mut it = message.init_finish();
+        it.set_question_id(question);
+        it.set_release_result_caps(true);
+    }))
+}
+
 /// A return, as if the peer had sent it, with an exception of this text.
 pub(super) fn failed(answer: u32, no_finish: bool, kind: exception::Type, reason: &str) -> Frame {
     Frame::of(&build(|message| {

@@ -26,6 +26,13 @@ impl<T> Slots<T> {
         self.len
     }
 
+    /// The ids of all entries, in no order.
+    pub(super) fn ids(&self) -> Vec<u32> {
+        let dense = (0..).zip(&self.dense);
+        let dense = dense.filter_map(|(id, it)| it.as_ref().map(|_| id));
+        dense.chain(self.sparse.keys().copied()).collect()
+    }
+
     pub(super) fn get(&self, id: u32) -> Option<&T> {
         match id as usize {
             index @ ..DENSE => self.dense.get(index)?.as_ref(),
@@ -78,6 +85,9 @@ mod tests {
             assert_eq!(slots.insert(id, n), Some(n));
             assert_eq!((slots.get(id), slots.len()), (Some(&n), n + 1));
         }
+        let mut all = slots.ids();
+        all.sort_unstable();
+        assert_eq!(all, ids);
         for id in ids {
             assert!(slots.get(id ^ 1).is_none() || ids.contains(&(id ^ 1)));
             assert!(slots.remove(id).is_some() && slots.remove(id).is_none());

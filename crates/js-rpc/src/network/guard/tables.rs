@@ -45,6 +45,13 @@ pub(super) struct Export {
     pub(super) promise: bool,
 }
 
+impl Export {
+    /// How often the peer has it.
+    pub(super) const fn references(&self) -> u32 {
+        self.references
+    }
+}
+
 /// A capability of the peer's that we hold.
 pub(super) struct Import {
     references: u32,
