@@ -3,6 +3,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::openmetrics::Scrape;
 use super::util::{Daemon, LIMIT, World};
@@ -12,6 +15,8 @@ use super::util::{Daemon, LIMIT, World};
 pub enum At {
     Unix(std::path::PathBuf),
     Tcp(String),
+    /// A port on this machine, and whom to trust there and be.
+    Tls(String, Arc<ClientConfig>),
 }
 
 /// What was answered.
@@ -49,6 +54,13 @@ impl At {
                 let stream = TcpStream::connect(at).unwrap();
                 stream.set_read_timeout(Some(LIMIT)).unwrap();
                 Box::new(stream)
+            }
+            Self::Tls(at, config) => {
+                let stream = TcpStream::connect(at).unwrap();
+                stream.set_read_timeout(Some(LIMIT)).unwrap();
+                let name = "localhost".try_into().unwrap();
+                let tls = ClientConnection::new(Arc::clone(config), name).unwrap();
+                Box::new(StreamOwned::new(tls, stream))
             }
         }
     }

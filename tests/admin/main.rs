@@ -1,10 +1,13 @@
 //! The admin port of the real programs.
 
+#[path = "../../crates/js-rpc/tests/door_certs/mod.rs"]
+mod certs;
 mod door;
 mod health;
 mod hostile;
 mod http;
 mod metrics;
 mod openmetrics;
+mod tls;
 #[path = "../util.rs"]
 mod util;

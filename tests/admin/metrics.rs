@@ -23,7 +23,7 @@ fn config(world: &World) {
 }
 
 /// Scrapes until something is true that follows from what was done, soon.
-fn until(at: &At, done: impl Fn(&Scrape) -> bool) -> Scrape {
+pub fn until(at: &At, done: impl Fn(&Scrape) -> bool) -> Scrape {
     let began = std::time::Instant::now();
     loop {
         let scrape = at.scrape();
