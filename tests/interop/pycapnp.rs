@@ -6,6 +6,8 @@
 
 #[path = "../../crates/binding-span/tests/other_project/mod.rs"]
 mod other_project;
+#[path = "setup.rs"]
+mod setup;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -50,13 +52,14 @@ static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 fn set_up(program: &str, args: &[&str], needs: &str) {
-    let output = Command::new(program).args(args).output();
-    let problem = match output {
-        Ok(output) if output.status.success() => return,
-        Ok(output) => text(&output.stdout) + &text(&output.stderr),
-        Err(error) => format!("{program}: {error}"),
-    };
-    panic!("the interoperability test with pycapnp needs {needs}:\n{problem}");
+    let made = setup::download(|_| {
+        let mut command = Command::new(program);
+        command.args(args);
+        command
+    });
+    if let Err(problem) = made {
+        panic!("the interoperability test with pycapnp needs {needs}:\n{problem}");
+    }
 }
 
 fn text(bytes: &[u8]) -> String {

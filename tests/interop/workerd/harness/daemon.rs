@@ -48,7 +48,7 @@ impl Daemon {
             }
             panic!("{program} ended before it listened");
         };
-        let ready = tokio::time::timeout(Duration::from_secs(15), ready).await;
+        let ready = tokio::time::timeout(Duration::from_secs(60), ready).await;
         ready.expect("it does not listen");
         tokio::spawn(async move {
             while let Ok(Some(line)) = stderr.next_line().await {

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+#[path = "../../setup.rs"]
+mod setup;
+
 /// Where package.json and its lock file are.
 const PINNED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/workerd");
 
@@ -15,11 +18,11 @@ const PINNED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/w
 /// # Panics
 /// When it cannot be installed: what has to be tested against workerd is never skipped.
 pub fn workerd() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        install(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap_or_else(|reason| {
-            panic!("these tests run the released workerd, and it cannot be installed: {reason}")
-        })
+    // Also that it cannot be: not every test tries again.
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let installed = BINARY.get_or_init(|| install(Path::new(env!("CARGO_TARGET_TMPDIR"))));
+    installed.as_ref().unwrap_or_else(|reason| {
+        panic!("these tests run the released workerd, and it cannot be installed: {reason}")
     })
 }
 
@@ -59,22 +62,20 @@ fn install(build: &Path) -> Result<PathBuf, String> {
 }
 
 fn npm(home: &Path) -> Result<(), String> {
-    let output = Command::new("npm")
-        .args([
-            "ci",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--prefix",
-        ])
-        .arg(home)
-        .output()
-        .map_err(|e| format!("npm does not run ({e}); install Node.js, which brings it"))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(format!(
-            "npm ci failed; it needs the npm registry, or a cache that has the packages:\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        )),
-    }
+    let downloaded = setup::download(|attempt| {
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+        npm.arg("--prefix").arg(home);
+        // The user's own cache may have the packages, and may not be writable.
+        if attempt > 0 {
+            npm.arg("--cache").arg(home.join("cache"));
+        }
+        npm
+    });
+    downloaded.map_err(|problem| {
+        format!(
+            "npm ci failed; it needs npm (which comes with Node.js), and the npm registry or a cache that \
+             has the packages:\n{problem}"
+        )
+    })
 }

@@ -133,7 +133,7 @@ impl Workerd {
     /// With what there is, when nothing new comes for some seconds.
     pub async fn tail(&mut self, enough: impl Fn(&Recording) -> bool) -> &Recording {
         while !enough(&self.recording) {
-            let line = tokio::time::timeout(Duration::from_secs(15), self.next_line()).await;
+            let line = tokio::time::timeout(Duration::from_secs(60), self.next_line()).await;
             match line {
                 Ok(Some(line)) => self.recording.add(&line),
                 Ok(None) => panic!("workerd ended; its tail: {}", self.recording),
