@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -318,17 +320,20 @@ fn of_a_burst_of_a_hundred_thousand_spans_each_reader_gets_or_is_told_it_lost_ev
     let (daemon, mut reporter) = reported(&world, &["--tail", "tail.jsonl"]);
     let last = format!("\"invocationId\":\"{:032x}\"", INVOCATIONS + 1);
     let ends = |line: &str| line.contains(&last) && line.contains("\"outcome\",");
-    let readers = [Duration::ZERO, Duration::from_millis(20)].map(|pause| {
+    let all_reported = Arc::new(AtomicBool::new(false));
+    let readers = [false, true].map(|is_slow| {
         let (mut lines, last) = (raw(&world, ""), last.clone());
+        let all_reported = Arc::clone(&all_reported);
         thread::spawn(move || {
-            let (mut text, mut line) = (String::new(), String::new());
+            let (mut text, mut line, mut pause_at) = (String::new(), String::new(), 0);
             while !(line.contains(&last) && line.contains("\"outcome\",")) {
                 line.clear();
                 assert!(lines.read_line(&mut line).unwrap() > 0);
                 text += &line;
-                // A slow reader reads a little now and then.
-                if !pause.is_zero() && text.len() % 16 == 0 && text.len() < 4_000_000 {
-                    thread::sleep(pause);
+                // A slow reader reads a little now and then: enough to be kept, far too little to keep up.
+                if is_slow && text.len() > pause_at && !all_reported.load(Relaxed) {
+                    pause_at = text.len() + 50_000;
+                    thread::sleep(Duration::from_millis(250));
                 }
             }
             counted(&text)
@@ -337,17 +342,12 @@ fn of_a_burst_of_a_hundred_thousand_spans_each_reader_gets_or_is_told_it_lost_ev
     for n in 1..=INVOCATIONS {
         reporter.report(|feed| busy(feed, n, 1000));
     }
+    all_reported.store(true, Relaxed);
     // What the file lost is told with an outcome that has room.
+    let written = "\nbinding_span_tail_queued_events{sink=\"lines\"} 0\n";
     let calm = Instant::now() + util::LIMIT;
-    let mut before = 0;
-    loop {
-        thread::sleep(Duration::from_millis(100));
-        let size = std::fs::metadata(world.path("tail.jsonl")).unwrap().len();
-        if size == before {
-            break;
-        }
-        assert!(Instant::now() < calm);
-        before = size;
+    while !util::metrics(&world, "admin.sock").contains(written) {
+        assert!(Instant::now() < calm, "the file is still written");
     }
     reporter.report(|feed| busy(feed, INVOCATIONS + 1, 0));
     let [live, slow] = readers.map(|reader| reader.join().unwrap());

@@ -4,7 +4,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -319,6 +320,17 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What an admin port on a socket of this name answers to `GET /metrics`.
+pub fn metrics(world: &World, socket: &str) -> String {
+    let mut stream = UnixStream::connect(world.path(socket)).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
 }
 
 /// The text of a file, or nothing.

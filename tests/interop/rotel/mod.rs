@@ -13,6 +13,12 @@ use std::time::{Duration, Instant};
 
 use crate::util::{LIMIT, World, read};
 
+#[path = "../setup.rs"]
+mod setup;
+
+/// How often it is looked what rotel does.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// The program, installed once.
 static AGENT: LazyLock<PathBuf> = LazyLock::new(|| {
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rotel-venv");
@@ -54,15 +60,14 @@ static AGENT: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 fn set_up(program: &str, args: &[&str], needs: &str) {
-    let output = Command::new(program).args(args).output();
-    let problem = match output {
-        Ok(output) if output.status.success() => return,
-        Ok(output) => {
-            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
-        }
-        Err(error) => format!("{program}: {error}"),
-    };
-    panic!("the tests with rotel need {needs}:\n{problem}");
+    let made = setup::download(|_| {
+        let mut command = Command::new(program);
+        command.args(args);
+        command
+    });
+    if let Err(problem) = made {
+        panic!("the tests with rotel need {needs}:\n{problem}");
+    }
 }
 
 /// A span as it prints it; values as `Int(3)`, `Str(users)`.
@@ -100,12 +105,18 @@ pub struct Rotel {
 }
 
 impl Rotel {
-    /// Starts it and waits until both ports are open.
+    /// Starts it and waits until both ports are open. Whoever takes one of them first is left alone: it
+    /// starts again, with others.
     pub fn start(world: &World) -> Self {
-        Self::on(&world.path(""), "rotel", free_port(), free_port())
+        let started = (0..5).find_map(|_| {
+            let (grpc, http) = (free_port(), free_port());
+            Self::on(&world.path(""), "rotel", grpc, http)
+        });
+        started.unwrap_or_else(|| panic!("rotel ended:\n{}", read(&world.path("rotel.txt"))))
     }
 
-    fn on(folder: &Path, name: &str, grpc: u16, http: u16) -> Self {
+    /// None if it ended.
+    fn on(folder: &Path, name: &str, grpc: u16, http: u16) -> Option<Self> {
         let output = folder.join(format!("{name}.txt"));
         let out = std::fs::File::create(&output).unwrap();
         let child = Command::new(&*AGENT)
@@ -129,10 +140,17 @@ impl Rotel {
             grpc,
             http,
         };
+        let limit = Instant::now() + LIMIT;
         for port in [grpc, http] {
-            rotel.wait(|_| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+            while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+                if rotel.child.try_wait().unwrap().is_some() {
+                    return None;
+                }
+                assert!(Instant::now() < limit, "{}", read(&rotel.output));
+                std::thread::sleep(PAUSE);
+            }
         }
-        rotel
+        Some(rotel)
     }
 
     /// Kills it, by SIGKILL; what it has printed can still be read.
@@ -143,7 +161,7 @@ impl Rotel {
 
     /// Another one, after this one was killed: on the same ports, with a file of its own to print to.
     pub fn again(&self, name: &str) -> Self {
-        Self::on(&self.folder, name, self.grpc, self.http)
+        Self::on(&self.folder, name, self.grpc, self.http).expect("its ports are free again")
     }
 
     pub fn grpc(&self) -> String {
@@ -195,7 +213,7 @@ impl Rotel {
                 "rotel ({ended:?}) printed:\n{}",
                 read(&self.output)
             );
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(PAUSE);
         }
     }
 }
@@ -207,10 +225,14 @@ impl Drop for Rotel {
     }
 }
 
-/// A port that nobody has right now.
+/// A port that nobody has right now, and that nobody is given who does not care which: those begin at 32768.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    loop {
+        let port = fastrand::u16(20_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn parse(text: &str) -> Vec<Seen> {
