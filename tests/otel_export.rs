@@ -98,14 +98,10 @@ fn end(otel: &Otel, within: Duration) -> OtelCounts {
     let until = Instant::now() + within;
     otel.close(until);
     otel.finish(until);
-    let counts = otel.stats().read();
-    assert_eq!((counts.open, counts.queued), (0, 0), "{counts:?}");
-    assert_eq!(
-        counts.sampled,
-        counts.exported + counts.lost(),
-        "it adds up: {counts:?}"
-    );
-    counts
+    // Where it could not end in time, its thread counts what it gave up when it gets a turn.
+    wait(&otel.stats(), |counts| {
+        (counts.open, counts.queued) == (0, 0) && counts.sampled == counts.exported + counts.lost()
+    })
 }
 
 /// Waits until the counts are so; nothing tells when they change.
@@ -190,7 +186,8 @@ fn a_queue_that_is_large_enough_loses_nothing_of_it() {
 #[test]
 fn a_receiver_that_goes_away_and_comes_back_under_load_costs_what_is_counted() {
     let mut receiver = Receiver::start(Mode::Take);
-    let otel = export(&receiver, &[("OTEL_EXPORTER_OTLP_TIMEOUT", "300")]);
+    // As long as a busy machine needs to acknowledge a batch: one that was taken must not count as failed.
+    let otel = export(&receiver, &[("OTEL_EXPORTER_OTLP_TIMEOUT", "3000")]);
     let stats = otel.stats();
     let phase = |until: &dyn Fn(&OtelCounts) -> bool| {
         let limit = Instant::now() + LIMIT;
@@ -213,19 +210,16 @@ fn a_receiver_that_goes_away_and_comes_back_under_load_costs_what_is_counted() {
 
 #[test]
 fn a_receiver_that_was_never_there_costs_nothing_but_the_spans() {
-    let mut gone = Receiver::start(Mode::Take);
-    gone.stop();
-    let otel = export(&gone, &[]);
+    // A port that was free a moment ago may be another's by now.
+    let otel = start("http://127.0.0.1:1", &[]).unwrap();
     let begun = Instant::now();
     calls(&otel, 10_000);
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "spans do not wait: {:?}",
-        begun.elapsed()
-    );
+    let took = begun.elapsed();
+    assert!(took < LIMIT / 2, "spans do not wait: {took:?}");
+    let ends = Instant::now();
     let counts = end(&otel, END);
     assert_eq!((counts.exported, counts.lost()), (0, 10_000));
-    assert!(begun.elapsed() < END, "at the end nothing is tried twice");
+    assert!(ends.elapsed() < END, "at the end nothing is tried twice");
 }
 
 #[test]
@@ -237,7 +231,8 @@ fn a_receiver_that_never_answers_holds_nobody_up_and_is_left_when_time_is_over()
     let begun = Instant::now();
     let counts = end(&otel, Duration::from_millis(300));
     let took = begun.elapsed();
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    // Sooner than the request would time out.
+    assert!(took < Duration::from_secs(8), "{took:?}");
     assert_eq!(counts.exported, 0);
     assert!(counts.cut >= 2048 && counts.dropped >= 1, "{counts:?}");
 }
@@ -245,7 +240,8 @@ fn a_receiver_that_never_answers_holds_nobody_up_and_is_left_when_time_is_over()
 #[test]
 fn a_batch_that_is_not_answered_in_time_is_given_up_and_the_next_one_is_sent() {
     let receiver = Receiver::start(Mode::Hang);
-    let otel = export(&receiver, &[("OTEL_EXPORTER_OTLP_TIMEOUT", "100")]);
+    // Short enough to be waited for; as long as a busy machine needs to take the next one.
+    let otel = export(&receiver, &[("OTEL_EXPORTER_OTLP_TIMEOUT", "2000")]);
     calls(&otel, 10);
     wait(&otel.stats(), |counts| counts.failed == 10);
     receiver.mode(Mode::Take);
