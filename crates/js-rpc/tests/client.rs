@@ -28,6 +28,16 @@ fn callee() -> impl js_rpc::Service {
     })
 }
 
+/// Waits until a call has reached the callee.
+async fn begun(callee: &Spans) {
+    let open = async {
+        while callee.open() == 0 {
+            common::a_while().await;
+        }
+    };
+    tokio::time::timeout(SOON, open).await.expect("it arrives");
+}
+
 /// A callee on a thread of its own, and a client of it; what the client's spans are.
 struct Setting {
     client: Client,
@@ -144,18 +154,18 @@ async fn stubs_are_held_by_any_thread_and_keep_their_session() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadline_and_a_drop_cancel_a_call() {
     let setting = Setting::new().await;
+    // It has to get there, through two other threads.
     let options = CallOptions {
-        deadline: Some(Duration::from_millis(20)),
+        deadline: Some(Duration::from_millis(500)),
         ..CallOptions::default()
     };
     let outcome = setting.client.call_with(BINDING, "slow", (), options).await;
     assert!(matches!(outcome, Err(CallError::Deadline(_))));
-    let slow = setting.client.call(BINDING, "slow", ());
-    assert!(
-        tokio::time::timeout(Duration::from_millis(20), slow)
-            .await
-            .is_err()
-    );
+    setting.callee.ended(1).await;
+    tokio::select! {
+        outcome = setting.client.call(BINDING, "slow", ()) => panic!("{outcome:?}"),
+        () = begun(&setting.callee) => {}
+    }
     let outcomes: Vec<_> = setting
         .spans
         .ended(2)
@@ -179,7 +189,7 @@ async fn a_lost_connection_is_made_again_for_the_next_call() {
         .unwrap();
     let held = client.call(BINDING, "make", ()).await.unwrap();
     let cut = async {
-        common::a_while().await;
+        begun(&world.callee).await;
         relay.cut();
     };
     let (outcome, ()) = tokio::join!(client.call(BINDING, "slow", ()), cut);

@@ -142,7 +142,8 @@ async fn a_method_that_panics_costs_its_own_call() {
 #[tokio::test(flavor = "local")]
 async fn a_deadline_fails_the_call_and_cancels_it_at_the_callee() {
     let watch: Rc<Watch> = Rc::default();
-    let limit = Duration::from_millis(30);
+    // Long enough to reach the callee, also through a proxy on a busy machine.
+    let limit = Duration::from_millis(200);
     every_way(
         || slow(&watch),
         async |world: &World| {
@@ -171,7 +172,7 @@ async fn without_a_deadline_of_its_own_a_call_has_the_connections_and_behind_a_p
     for way in [Way::Unix, Way::Proxied] {
         let watch: Rc<Watch> = Rc::default();
         let limits = RpcLimits {
-            call: Duration::from_millis(30),
+            call: Duration::from_millis(200),
             ..RpcLimits::default()
         };
         let server = Server::new().service(BINDING, slow(&watch));
@@ -179,18 +180,18 @@ async fn without_a_deadline_of_its_own_a_call_has_the_connections_and_behind_a_p
         let error = soon(world.call("slow").into_future()).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "deadline of 30ms passed without an answer"
+            "deadline of 200ms passed without an answer"
         );
         soon(watch.abandoned.notified()).await;
     }
     // The proxy's alone.
     let watch: Rc<Watch> = Rc::default();
     let server = Server::new().service(BINDING, slow(&watch));
-    let short = |proxy: Proxy| proxy.deadline(Duration::from_millis(30));
+    let short = |proxy: Proxy| proxy.deadline(Duration::from_millis(200));
     let world = World::with(Way::Proxied, server, short, RpcLimits::default()).await;
     let (outcome, span) = world.one(world.call("slow")).await;
     let error = outcome.unwrap_err().to_string();
-    assert!(error.contains("deadline of 30ms passed"), "{error}");
+    assert!(error.contains("deadline of 200ms passed"), "{error}");
     assert_eq!(
         span.outcome,
         Outcome::Exception,
@@ -256,7 +257,7 @@ async fn a_connection_lost_in_the_middle_of_calls_fails_them_at_once_and_the_nex
             "{outcome:?}"
         );
     }
-    assert!(cut.elapsed() < Duration::from_secs(1));
+    assert!(cut.elapsed() < SOON / 2, "nobody waited for a deadline");
     soon(connection.ended()).await;
     assert!(connection.is_lost());
     let error = binding.call("quick", ()).await.unwrap_err();

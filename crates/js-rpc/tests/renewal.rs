@@ -183,7 +183,8 @@ async fn a_proxy_moves_as_well() {
     let options = ConnectOptions::default();
     let stats = options.limits.network.stats.clone();
     let proxy = Proxy::new(world.callee.clone(), BINDING, options);
-    let proxy = proxy.deadline(Duration::from_millis(200));
+    // Which every call has that is answered, too.
+    let proxy = proxy.deadline(Duration::from_secs(1));
     let front = Server::new().proxy(BINDING, proxy).limits(limits());
     let front = serve(front, &unix(&world.dir, "proxy")).await;
     let connection = Connection::connect(&front, ConnectOptions::default())
@@ -211,7 +212,7 @@ async fn a_deadline_stops_the_callee_while_the_result_ahead_is_held() {
         let binding = connection.binding(BINDING);
         let call: PendingCall = binding
             .call("wait", ())
-            .deadline(Duration::from_millis(50))
+            .deadline(Duration::from_millis(500))
             .send();
         let ahead = call.pipelined().expect("a result ahead");
         until(|| world.counter.running.borrow().strong_count() > 0).await;
