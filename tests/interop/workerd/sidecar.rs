@@ -109,7 +109,7 @@ async fn told_to_the_second(policy: PolicyConfig, forward: Forward) -> FinishedS
 /// The first `n` finished spans.
 async fn finished(spans: &Arc<Recorder>, n: usize) -> Vec<FinishedSpan> {
     let spans = Arc::clone(spans);
-    let waiting = move || spans.wait_for(n, Duration::from_secs(5));
+    let waiting = move || spans.wait_for(n, Duration::from_secs(60));
     tokio::task::spawn_blocking(waiting).await.unwrap()
 }
 

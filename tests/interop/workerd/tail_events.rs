@@ -276,13 +276,15 @@ async fn calls_are_neither_slowed_nor_failed_by_a_tail_that_hangs_or_is_not_ther
                 .await
                 .unwrap();
             let binding = connection.binding("SVC");
-            let started = std::time::Instant::now();
+            let mut longest = Duration::ZERO;
             for _call in 0..500 {
+                let started = std::time::Instant::now();
                 let done = binding.call("merging", ()).await.unwrap();
                 assert_eq!(done.parse::<String>().unwrap(), "done");
+                longest = longest.max(started.elapsed());
             }
             // Ten seconds is how long the tail itself waits for its receiver.
-            assert!(started.elapsed() < Duration::from_secs(8));
+            assert!(longest < Duration::from_secs(8), "{longest:?}");
             drop(sender);
         }
     })
@@ -315,7 +317,7 @@ async fn we_are_a_tail_and_see_what_a_tail_worker_sees() {
         drop(main.call("object", ()).await.unwrap());
         let mut seen = Recording::default();
         while seen.ended < 2 {
-            let line = tokio::time::timeout(Duration::from_secs(10), lines.recv()).await;
+            let line = tokio::time::timeout(Duration::from_secs(60), lines.recv()).await;
             seen.add(&format!(
                 "TAIL {}",
                 line.expect("no event").expect("no sink")

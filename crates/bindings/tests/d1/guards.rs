@@ -144,7 +144,7 @@ async fn a_setting_that_a_call_changes_is_its_own() {
 #[tokio::test]
 async fn a_statement_that_runs_too_long_is_stopped_on_either_kind_of_thread() {
     for readers in [0, 1] {
-        let limit = Duration::from_millis(50);
+        let limit = Duration::from_millis(300);
         let db = database_with(DatabaseOptions {
             statement_timeout: limit,
             readers,
@@ -153,11 +153,11 @@ async fn a_statement_that_runs_too_long_is_stopped_on_either_kind_of_thread() {
         let started = Instant::now();
         let error = db.run(ENDLESS).await.unwrap_err();
         assert_eq!(error, QueryError::Timeout(limit));
-        assert!(started.elapsed() < Duration::from_secs(5));
+        assert!(started.elapsed() < Duration::from_secs(20));
         assert!(
             error
                 .to_string()
-                .starts_with("The statement ran longer than 50 ms"),
+                .starts_with("The statement ran longer than 300 ms"),
             "{error}"
         );
         db.run("select 1").await.unwrap();
@@ -167,7 +167,7 @@ async fn a_statement_that_runs_too_long_is_stopped_on_either_kind_of_thread() {
 #[tokio::test]
 async fn a_write_that_runs_too_long_leaves_nothing() {
     let db = database_with(DatabaseOptions {
-        statement_timeout: Duration::from_millis(50),
+        statement_timeout: Duration::from_millis(300),
         ..options()
     });
     db.run("create table t (a)").await.unwrap();

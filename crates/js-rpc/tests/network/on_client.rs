@@ -81,7 +81,7 @@ fn attack(honest: &Victim, script: impl FnOnce(&Peer)) -> Ended {
     assert!(peer.wait(|seen| seen.asked.len() >= 5), "the caller calls");
     script(&peer);
     is_done
-        .recv_timeout(Duration::from_secs(10))
+        .recv_timeout(crate::peer::PATIENCE)
         .expect("the caller hangs");
     let mut ended = victim.join().expect("the caller lives");
     ended.cost.sent = Sent::take();

@@ -12,7 +12,7 @@ use capnp::message::ReaderOptions;
 use capnp_rpc::rpc_capnp::{exception, message, return_};
 
 /// How long it waits for anything that must happen.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 thread_local! {
     static SENT: Cell<Sent> = const { Cell::new(Sent { bytes: 0, connections: 0 }) };
