@@ -39,8 +39,7 @@ fn can_be_others() -> bool {
 fn query_as(world: &World, uid: u32, gid: u32, at: &str, more: &[&str]) -> Done {
     let program = world.path("caller-for-all");
     if !program.exists() {
-        fs::copy(util::caller().get_program(), &program).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        copy_program(&util::caller(), &program);
         open_folder(world);
     }
     let mut command = Command::new(program);
@@ -54,6 +53,14 @@ fn query_as(world: &World, uid: u32, gid: u32, at: &str, more: &[&str]) -> Done 
         &request("select 1"),
     ];
     world.run(command, &[&call[..], more].concat())
+}
+
+/// Copies a program, by a process of its own: a descriptor of ours that is open for writing would be inherited
+/// by whatever another test starts meanwhile, and a file that is written to cannot be run.
+fn copy_program(program: &Command, to: &Path) {
+    let mut copy = Command::new("install");
+    copy.args(["-m", "755"]).arg(program.get_program()).arg(to);
+    assert!(copy.status().unwrap().success(), "{copy:?}");
 }
 
 fn open_folder(world: &World) {
@@ -112,8 +119,7 @@ fn a_group_is_admitted_and_within_it_only_users_who_are_named() {
     }
     std::os::unix::fs::chown(world.path("."), Some(USER), None).unwrap();
     let program = world.path("callee-for-all");
-    fs::copy(util::callee().get_program(), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    copy_program(&util::callee(), &program);
     let mut program = Command::new(program);
     program.uid(USER).gid(GROUP);
     let db = world.db();
@@ -519,9 +525,10 @@ fn a_method_that_never_gives_its_thread_back_does_not_keep_the_daemon() {
     use rustix::process::Signal;
     let grace = daemons::signals::GRACE;
     // One signal and patience; or a second one.
-    for (signals, code, within) in [
-        (&[Signal::TERM][..], 124, grace * 2),
-        (&[Signal::TERM, Signal::INT], 128 + 2, grace),
+    for (signals, codes, within) in [
+        (&[Signal::TERM][..], [124, 124], grace * 2),
+        // If both are there before it looks, either may be the second.
+        (&[Signal::TERM, Signal::INT], [128 + 2, 128 + 15], grace),
     ] {
         let world = World::new();
         let at = world.unix("callee.sock");
@@ -541,7 +548,8 @@ fn a_method_that_never_gives_its_thread_back_does_not_keep_the_daemon() {
             thread::sleep(Duration::from_millis(100));
         }
         let said = daemon.rest();
-        assert_eq!(daemon.end().code(), Some(code), "{said}");
+        let code = daemon.end().code().unwrap();
+        assert!(codes.contains(&code), "{code}: {said}");
         assert!(since.elapsed() < within, "{:?}", since.elapsed());
         assert_eq!(said.contains("ended at once"), code == 124, "{said}");
         assert_eq!(call.join().unwrap().code, Some(69));
