@@ -2,9 +2,9 @@
 
 mod util;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::backup::Backup;
@@ -13,9 +13,8 @@ use util::World;
 /// Two rows in one transaction, so that a copy that tears one shows it.
 const WRITE: &str = "insert into pairs select max(n) + 1, 'a' from pairs; insert into pairs select max(n), 'b' from pairs";
 
-/// Writes through the callee until it is told to stop; how many transactions were committed.
-fn write(world: &World, stop: &AtomicBool) -> usize {
-    let mut written = 0;
+/// Writes through the callee until it is told to stop, and counts the transactions that were committed.
+fn write(world: &World, stop: &AtomicBool, written: &AtomicUsize) {
     let statements: Vec<_> = WRITE
         .split("; ")
         .map(|sql| serde_json::json!({ "sql": sql }))
@@ -24,9 +23,17 @@ fn write(world: &World, stop: &AtomicBool) -> usize {
     while !stop.load(Ordering::Relaxed) {
         let at = world.unix("callee.sock");
         world.call(&at, &["DB.query", &request, "--no-tree"]).json();
-        written += 1;
+        written.fetch_add(1, Ordering::Relaxed);
     }
-    written
+}
+
+/// Waits until something is written.
+fn next_write(written: &AtomicUsize) {
+    let (before, since) = (written.load(Ordering::Relaxed), Instant::now());
+    while written.load(Ordering::Relaxed) == before {
+        assert!(since.elapsed() < util::LIMIT, "nobody writes any more");
+        thread::yield_now();
+    }
 }
 
 /// What a copy has: it is whole, and has no half of a transaction.
@@ -52,10 +59,19 @@ fn a_copy_that_is_made_while_calls_write_has_whole_transactions_and_stops_nobody
     database.execute_batch(sql).unwrap();
     drop(database);
     let callee = world.callee(&[]);
-    let stop = AtomicBool::new(false);
+    let (stop, written) = (AtomicBool::new(false), AtomicUsize::new(0));
+    /// Also when a check fails: the scope waits for the thread that writes.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     thread::scope(|scope| {
-        let writing = scope.spawn(|| write(&world, &stop));
+        let _stop = Stop(&stop);
+        scope.spawn(|| write(&world, &stop, &written));
         for n in 0..3 {
+            next_write(&written);
             let source = Connection::open(world.path("shop.sqlite")).unwrap();
             source.busy_timeout(util::LIMIT).unwrap();
             // What `VACUUM INTO` does in any client of SQLite.
@@ -69,8 +85,8 @@ fn a_copy_that_is_made_while_calls_write_has_whole_transactions_and_stops_nobody
             drop(backup);
             check(&copy, 1);
         }
-        stop.store(true, Ordering::Relaxed);
-        assert!(writing.join().unwrap() > 0, "calls went on meanwhile");
+        // Nobody was stopped.
+        next_write(&written);
     });
     assert!(callee.stop().success());
 }

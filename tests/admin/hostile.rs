@@ -34,23 +34,24 @@ fn a_thousand_bad_scrapers_take_nothing_from_calls() {
     let before = at.scrape();
     let memory = "process_resident_memory_bytes";
 
+    let call = || {
+        let began = Instant::now();
+        let done = world.query(&listen, "select a from t", &[]);
+        assert!(done.json().is_object());
+        began.elapsed()
+    };
+    let alone = (0..3).map(|_| call()).max().unwrap();
     let mut slowest = Duration::ZERO;
     for round in 0..5 {
         let bad: Vec<_> = (0..200).map(|i| misbehave(&at, round * 200 + i)).collect();
         for _ in 0..3 {
-            let began = Instant::now();
-            assert!(
-                world
-                    .query(&listen, "select a from t", &[])
-                    .json()
-                    .is_object()
-            );
-            slowest = slowest.max(began.elapsed());
+            slowest = slowest.max(call());
         }
         drop(bad);
     }
     // A program starts, connects and calls in that time, on a machine that has more to do.
-    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    let bar = Duration::from_secs(5) + 10 * alone;
+    assert!(slowest < bar, "{slowest:?}; alone {alone:?}");
 
     // Once they are gone there is room for an honest one.
     let began = Instant::now();
@@ -69,7 +70,7 @@ fn a_thousand_bad_scrapers_take_nothing_from_calls() {
     );
     assert!(refused >= 500.0, "{refused}");
     let calls = "binding_span_calls_total";
-    assert_eq!(after.sum(calls, "") - before.sum(calls, ""), 15.0);
+    assert_eq!(after.sum(calls, "") - before.sum(calls, ""), 18.0);
     let grown = after.value(memory) - before.value(memory);
     assert!(grown < 32.0 * 1024.0 * 1024.0, "{grown} bytes");
     assert!(callee.stop().success());

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Samples by name and labels, as they were written: `name{a="b"}`.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Scrape {
     pub samples: BTreeMap<String, f64>,
     /// Types of families.
