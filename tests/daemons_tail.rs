@@ -488,3 +488,32 @@ fn an_address_that_is_no_admin_port_is_said_with_what_to_give_instead() {
     );
     assert!(done.stderr.contains("--admin"), "{done:?}");
 }
+
+#[test]
+fn events_of_others_that_our_lines_do_not_have_are_counted_by_kind() {
+    let world = World::new();
+    let (caller, mut reporter) = reported(&world, &["--tail", "tail.jsonl"]);
+    reporter.report(|feed| open(feed, span(7, 1), None, "fetch"));
+    reporter.write(7, 5, |i, event| {
+        let event = event.init_event();
+        match i {
+            0..3 => drop(event.init_log()),
+            3 => drop(event.init_diagnostic_channel_event()),
+            _ => drop(event.init_return()),
+        }
+    });
+    let mut stream = UnixStream::connect(world.path("admin.sock")).unwrap();
+    stream.set_read_timeout(Some(util::LIMIT)).unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    for (kind, count) in [("log", 3), ("diagnostics_channel", 1), ("unknown", 0)] {
+        let name = "binding_span_tail_left_out_events_total";
+        let line = format!("\n{name}{{kind=\"{kind}\"}} {count}\n");
+        assert!(text.contains(&line), "no {line} in {text}");
+    }
+    assert!(caller.stop().success());
+    // What our lines have is there: the onset and the return.
+    assert_eq!(util::read(&world.path("tail.jsonl")).lines().count(), 2);
+}

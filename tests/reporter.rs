@@ -10,6 +10,7 @@ use binding_span::{
     InvocationId, Outcome, SpanClose, SpanContext, SpanId, SpanKind, SpanOpen, SpanRef, SpanSink,
     TraceId,
 };
+use binding_span_schema::tail_stream_capnp::tail_event;
 use js_rpc::{ConnectOptions, Connection, TailStream};
 use tail::{Event, Feed, QueueLimits, wire};
 use tokio::runtime::LocalRuntime;
@@ -80,6 +81,22 @@ impl Reporter {
                 self.streams.remove(&events[0].invocation_id);
             }
         }
+    }
+}
+
+impl Reporter {
+    /// Reports events that are written by hand, of an invocation that has begun.
+    pub fn write(
+        &mut self,
+        invocation: u128,
+        count: u32,
+        write: impl Fn(u32, tail_event::Builder<'_>),
+    ) {
+        let stream = &self.streams[&InvocationId(invocation)];
+        let sent = stream.report(count, |mut list| {
+            (0..count).for_each(|i| write(i, list.reborrow().get(i)));
+        });
+        assert!(self.runtime.block_on(sent).unwrap());
     }
 }
 

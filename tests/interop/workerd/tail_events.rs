@@ -304,7 +304,7 @@ impl tail::EventSink for Lines {
 async fn we_are_a_tail_and_see_what_a_tail_worker_sees() {
     within(async {
         let (sender, mut lines) = mpsc::unbounded_channel();
-        let receiver = TailTaker(vec![Arc::new(Lines(sender))]);
+        let receiver = TailTaker::new(vec![Arc::new(Lines(sender))]);
         let ours = Ours::serve(Server::new().tail("TAIL", receiver)).await;
         let mut workerd = Builder::new("tailed")
             .external("ours", ours.address())

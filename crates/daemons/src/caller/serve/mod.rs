@@ -225,7 +225,13 @@ pub async fn run(
         server.proxy(&bound.name, proxy(bound, &config))
     });
     let server = match &config.tail_from {
-        Some(name) => server.tail(name, TailTaker(telemetry.readers())),
+        Some(name) => {
+            let taker = TailTaker::new(telemetry.readers());
+            if let Some(metrics) = admin.metrics() {
+                taker.count_into(metrics);
+            }
+            server.tail(name, taker)
+        }
         None => server,
     };
     let serving = reload::Serving {
