@@ -143,6 +143,12 @@ fn a_file_is_shown_to_its_end_or_from_a_time_on_with_the_older_ones() {
     assert_eq!(all.matches("● d1.query").count(), 6, "{all}");
     assert!(show(&[]).matches("● d1.query").count() < 6);
     assert_eq!(show(&["--since", "0s"]), "");
+    let broken = "{\"half\": \n\nlog line\n";
+    std::fs::write(world.path("strange.jsonl"), broken).unwrap();
+    let args = ["tail", "--file", "strange.jsonl", "--no-follow"];
+    let strange = world.run(caller(), &args);
+    let says = "caller: lines that are no tail events were left out: 2\n";
+    assert_eq!((strange.code, &*strange.stderr), (Some(0), says));
     let missing = world.run(caller(), &["tail", "--file", "nothing.jsonl"]);
     assert_eq!(missing.code, Some(78), "{missing:?}");
 }

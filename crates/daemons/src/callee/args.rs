@@ -18,7 +18,7 @@ use crate::tail_args::TailArgs;
 
 /// Serve bindings over Cap'n Proto RPC, and name and tag the spans of those who call them.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "callee", version, styles = cli::STYLES, after_help = EXAMPLES, after_long_help = LONG)]
+#[command(name = "callee", version, styles = cli::STYLES, override_usage = USAGE, after_help = EXAMPLES, after_long_help = LONG)]
 #[command(mut_args(|arg| arg.hide_env_values(true)))]
 pub struct CalleeArgs {
     /// Read what the options do not say from a TOML file
@@ -109,6 +109,10 @@ fn database(text: &str) -> Result<DatabaseConfig, String> {
         create: false,
     })
 }
+
+const USAGE: &str = "\
+callee [OPTIONS] --listen <ADDR[,binding=NAME]> --d1 <NAME=PATH>
+       callee [OPTIONS] --config <FILE>";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -188,7 +188,9 @@ impl Reading {
                 }
                 if whole {
                     let line = std::mem::take(&mut self.part);
-                    if !std::mem::take(&mut self.skip) {
+                    if std::mem::take(&mut self.skip) {
+                        show.left_out();
+                    } else {
                         self.line(&line, since, show).await.map_err(Ended::Stop)?;
                     }
                 }
@@ -198,10 +200,13 @@ impl Reading {
         }
     }
 
-    /// What is not an event is left out, as everywhere where such lines are read.
+    /// What is not an event is left out, as everywhere where such lines are read, and counted.
     async fn line(&self, line: &[u8], since: &mut Since, show: &mut Show) -> Result<(), Stop> {
         let event = std::str::from_utf8(line).ok().map(str::trim);
         let Some(Ok(event)) = event.map(Event::from_line) else {
+            if event != Some("") {
+                show.left_out();
+            }
             return Ok(());
         };
         for event in since.event(Arc::new(event)) {

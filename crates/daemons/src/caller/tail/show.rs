@@ -22,6 +22,8 @@ pub(super) struct Show {
     writer: Writer,
     /// Events that were lost, as far as we were told.
     lost: u64,
+    /// Lines of a file that are no events.
+    strange: u64,
 }
 
 impl Show {
@@ -39,6 +41,7 @@ impl Show {
             count: args.count,
             writer: Writer::start()?,
             lost: 0,
+            strange: 0,
         })
     }
 
@@ -87,6 +90,11 @@ impl Show {
         }
     }
 
+    /// A line of a file is no event; how many are told at the end.
+    pub(super) fn left_out(&mut self) {
+        self.strange += 1;
+    }
+
     /// Says something about the source, on the standard error stream.
     pub(super) async fn say(&mut self, text: &str) -> Result<(), Stop> {
         self.flush().await?;
@@ -119,6 +127,13 @@ impl Show {
             let says = format!(
                 "too many spans were open at a time to keep them until it was known whether they are \
                  wanted: {forgotten} were not looked at to their end"
+            );
+            let _ = self.say(&says).await;
+        }
+        if self.strange > 0 {
+            let says = format!(
+                "lines that are no tail events were left out: {}",
+                self.strange
             );
             let _ = self.say(&says).await;
         }
