@@ -94,6 +94,7 @@ pub struct NetworkLimits {
     /// own calls keep to the same mark: beyond it they wait for room, within their deadline, but for
     /// calls that are part of a call being served, for which the peer may be waiting. Those that a peer
     /// with a lower mark refuses fail as [`Overloaded`](crate::CallError::Overloaded) and did not run.
+    /// Each that has not returned costs capnp-rpc up to 3 KiB besides its own bytes, however few those are.
     pub in_flight: usize,
     /// Mark: calls of ours that wait for room on a connection, 16,384. More fail as
     /// [`Overloaded`](crate::CallError::Overloaded) and did not run.
@@ -113,7 +114,8 @@ pub struct NetworkLimits {
     pub capabilities: u32,
     /// Mark: capabilities of ours that the peer holds, 16,384.
     pub exports: usize,
-    /// Mark for calls, cap for everything else: capabilities of the peer's that we hold, 16,384.
+    /// Mark for calls, cap for everything else: capabilities of the peer's that we hold, 16,384. Each costs
+    /// capnp-rpc less than 1 KiB.
     pub imports: usize,
     /// The same, for those of them that are promises, 4,096.
     pub promises: usize,
