@@ -73,7 +73,9 @@ async fn ask(args: &HealthArgs) -> Result<(bool, String), String> {
             let stream = TcpStream::connect((host.as_str(), *port)).await;
             get(stream.map_err(|error| error.to_string())?, path).await?
         }
-        Address::Tls { .. } => return Err("admin ports do without TLS; leave out tls:".into()),
+        Address::Tls { .. } => {
+            return Err("this asks without TLS; for a port at tls: use curl --cert".into());
+        }
     };
     let text = String::from_utf8_lossy(&body);
     Ok((status.is_success(), text.trim_end().to_owned()))

@@ -216,7 +216,10 @@ fn panics_are_lines_of_the_log_in_its_format_and_wait_for_nobody() {
     );
     assert_eq!(line["level"], "ERROR");
 
-    let mut stuck = child(name, "stuck").spawn().unwrap();
+    let mut stuck = child(name, "stuck")
+        .env("RUST_BACKTRACE", "0")
+        .spawn()
+        .unwrap();
     let mut stdout = String::new();
     stuck
         .stdout
