@@ -6,12 +6,14 @@
 //! rounds of all variants are interleaved, and medians of them are printed.
 //!
 //! `cargo bench -p binding-span-js-rpc --bench binding_call [-- --same-core] [--calls N] [--rounds N]`
-//! With `--instructions VARIANT N` it makes N calls of one variant and exits: run it twice with
-//! different N under `valgrind --tool=callgrind` and take the difference.
+//! With `--instructions VARIANT N` it makes N calls of one variant in one process, both sides on one
+//! thread, and exits: run it twice with different N under `valgrind --tool=callgrind` and take the
+//! difference. With `--system-calls VARIANT N` the callee is a process of its own: for `strace -f -c`.
 
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -126,7 +128,7 @@ fn main() {
             .expect("a runtime")
     };
     if let Some([kind, path, ..]) = after("--serve") {
-        return runtime().block_on(serve(kind, path));
+        return runtime().block_on(serve(kind, Path::new(path)));
     }
     let number = |flag: &str, default: usize| {
         after(flag).map_or(default, |rest| rest[0].parse().expect("a number"))
@@ -134,15 +136,17 @@ fn main() {
     if args.iter().any(|a| a == "--same-core") {
         pin_to_first_core();
     }
-    if let Some([variant, calls, ..]) = after("--instructions") {
-        let (variant, _) = VARIANTS
-            .into_iter()
-            .find(|(v, _)| format!("{v:?}").eq_ignore_ascii_case(variant))
-            .expect("a variant");
-        let bench = Bench::start();
-        let calls = calls.parse().expect("a number");
-        runtime().block_on(bench.round(variant, 1, calls));
-        return;
+    for mode in ["--instructions", "--system-calls"] {
+        if let Some([variant, calls, ..]) = after(mode) {
+            let calls = calls.parse().expect("a number");
+            let in_flight = number("--in-flight", 1);
+            let bench = match mode {
+                "--instructions" => Bench::alone(),
+                _ => Bench::start(),
+            };
+            runtime().block_on(bench.count(named(variant), in_flight, calls));
+            return;
+        }
     }
     let (calls, rounds) = (number("--calls", 4_000), number("--rounds", 9));
     runtime().block_on(async {
@@ -150,6 +154,11 @@ fn main() {
         bench.report(calls, rounds).await;
         bytes(&bench).await;
     });
+}
+
+fn named(variant: &str) -> Variant {
+    let named = |(v, _): &(Variant, _)| format!("{v:?}").eq_ignore_ascii_case(variant);
+    VARIANTS.into_iter().find(named).expect("a variant").0
 }
 
 /// This process and the callees that it starts run on one core: the only latency that repeats on a
@@ -199,6 +208,30 @@ impl Bench {
             children: children.into(),
             sink: Arc::default(),
         }
+    }
+
+    /// Without processes: the callees are to run in this one.
+    fn alone() -> Self {
+        Self {
+            dir: tempfile::tempdir().expect("a directory"),
+            children: Vec::new(),
+            sink: Arc::default(),
+        }
+    }
+
+    /// Makes so many calls, for others to count what they take.
+    async fn count(&self, variant: Variant, in_flight: usize, calls: usize) {
+        if self.children.is_empty() {
+            for kind in ["bare", "binding"] {
+                let path = self.dir.path().join(kind);
+                let served = path.clone();
+                tokio::task::spawn_local(async move { serve(kind, &served).await });
+                while UnixStream::connect(&path).is_err() {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        self.round(variant, in_flight, calls).await;
     }
 
     fn address(&self, kind: &str) -> Address {
@@ -319,7 +352,7 @@ fn bare_system(
     RpcSystem::new(Box::new(network), bootstrap)
 }
 
-async fn serve(kind: &str, path: &str) {
+async fn serve(kind: &str, path: &Path) {
     let ready = || {
         let mut stdout = std::io::stdout();
         stdout
