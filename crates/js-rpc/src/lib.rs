@@ -25,6 +25,7 @@
 mod accept;
 mod address;
 mod client;
+mod deadlines;
 mod error;
 mod handle;
 mod limits;

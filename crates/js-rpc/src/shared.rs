@@ -9,6 +9,7 @@ use binding_span::{Policy, Sinks};
 use tokio::sync::Notify;
 
 use crate::RpcLimits;
+use crate::deadlines::Deadlines;
 
 /// Sinks, limits, and how many calls are being served.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub(crate) struct Shared {
     pub(crate) limits: RpcLimits,
     /// How far peers are trusted whose objects came as arguments.
     pub(crate) policy: Arc<Policy>,
+    pub(crate) deadlines: Rc<Deadlines>,
     in_flight: Cell<usize>,
     draining: Cell<bool>,
     idle: Notify,
@@ -35,11 +37,13 @@ impl std::fmt::Debug for SinkList {
 }
 
 impl Shared {
+    /// On a runtime that can spawn local tasks.
     pub(crate) fn new(sinks: Sinks, limits: RpcLimits) -> Rc<Self> {
         Rc::new(Self {
             sinks: SinkList(sinks),
             limits,
             policy: Arc::default(),
+            deadlines: Deadlines::start(),
             in_flight: Cell::new(0),
             draining: Cell::new(false),
             idle: Notify::new(),

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::client::method::Method;
 use crate::client::reply::Reply;
 use crate::client::route::{Owner, Route};
+use crate::deadlines::Deadlines;
 use crate::payload::{Args, ConvertError, Payload};
 use crate::service::Service;
 use crate::stub::{Ahead, Stub, Target, Via};
@@ -90,7 +91,8 @@ impl PendingCall {
         let (mut tell, told) = oneshot::channel();
         tokio::task::spawn_local(async move {
             let room = {
-                let room = std::pin::pin!(deadline.hold(route.wait()));
+                let deadlines = &route.owner.shared().deadlines;
+                let room = std::pin::pin!(deadline.hold(deadlines, route.wait()));
                 match select(room, tell.cancellation()).await {
                     Either::Left((room, _)) => room.and_then(|room| room),
                     Either::Right(_) => return,
@@ -153,7 +155,7 @@ impl PendingCall {
                 }
             };
             let outcome = match deadline {
-                Some(deadline) => deadline.hold(call).await?,
+                Some(deadline) => deadline.hold_alone(call).await?,
                 None => call.await,
             };
             let payload = outcome.map_err(|error| CallError::Thrown(Box::new(error)))?;
@@ -208,7 +210,22 @@ impl Deadline {
         Self { limit, at }
     }
 
-    async fn hold<F: Future>(self, future: F) -> Result<F::Output, CallError> {
+    async fn hold<F: Future>(
+        self,
+        deadlines: &Deadlines,
+        future: F,
+    ) -> Result<F::Output, CallError> {
+        match self.at {
+            None => Ok(future.await),
+            Some(at) => deadlines
+                .hold(at, future)
+                .await
+                .ok_or(CallError::Deadline(self.limit)),
+        }
+    }
+
+    /// The same for a call that has no connection.
+    async fn hold_alone<F: Future>(self, future: F) -> Result<F::Output, CallError> {
         match self.at {
             None => Ok(future.await),
             Some(at) => tokio::time::timeout_at(at, future)
@@ -223,7 +240,8 @@ async fn receive(
     promise: capnp::capability::Promise<Answer, capnp::Error>,
     deadline: Deadline,
 ) -> Result<Reply, CallError> {
-    let outcome = match deadline.hold(promise).await {
+    let deadlines = Rc::clone(&owner.shared().deadlines);
+    let outcome = match deadline.hold(&deadlines, promise).await {
         Ok(Ok(answer)) => read(&owner, &answer),
         Ok(Err(error)) => Err(CallError::from(error)),
         Err(error) => Err(error),

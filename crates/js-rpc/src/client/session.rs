@@ -13,9 +13,11 @@ use binding_span::Policy;
 use binding_span_schema::js_rpc_capnp::js_rpc_target;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
+use tokio::time::Instant;
 
 use crate::client::connection::Destination;
 use crate::client::line::Line;
+use crate::deadlines::Deadlines;
 use crate::network::Gate;
 use crate::shared::Shared;
 use crate::telemetry::CallSpan;
@@ -59,6 +61,7 @@ impl Upstream {
         let (end, ending) = oneshot::channel();
         let limits = &self.shared.limits;
         let (linger, counted) = (limits.linger, limits.network.stats.session());
+        let deadlines = Rc::clone(&self.shared.deadlines);
         let forget = line.forget_entrypoint(name);
         line.background(Box::pin(async move {
             let over = async move {
@@ -72,7 +75,7 @@ impl Upstream {
                 drop(response);
                 session.client.when_resolved().await.ok()
             };
-            keep(over, ending, linger).await;
+            keep(over, ending, &deadlines, linger).await;
             drop(counted);
         }));
         self.end.set(Some(end));
@@ -91,11 +94,15 @@ impl Upstream {
 async fn keep(
     over: impl Future<Output = Option<()>>,
     ending: oneshot::Receiver<Ending>,
+    deadlines: &Deadlines,
     linger: Duration,
 ) {
     let over = std::pin::pin!(over);
     if let Either::Right((Ok(Ending::Done), over)) = select(over, ending).await {
-        let _ = tokio::time::timeout(linger, over).await;
+        match Instant::now().checked_add(linger) {
+            Some(until) => drop(deadlines.hold(until, over).await),
+            None => drop(over.await),
+        }
     }
 }
 
