@@ -200,7 +200,8 @@ pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = T>) 
     if let std::task::Poll::Ready(value) = poll!(&mut future) {
         return Some(value);
     }
-    tokio::time::timeout(limit, future).await.ok()
+    // Apart, since it is seldom needed and would make every future around it large.
+    Box::pin(tokio::time::timeout(limit, future)).await.ok()
 }
 
 fn broken(error: std::io::Error) -> Broken {

@@ -370,7 +370,7 @@ impl Inner {
             let glance = guard::glance(frame.first());
             let message = Incoming(frame.reader(&self.limits));
             if self.outbox.queued() > self.limits.queued {
-                self.let_the_peer_read(&message).await;
+                Box::pin(self.let_the_peer_read(&message)).await;
             } else {
                 self.waited.set(false);
             }
