@@ -2,7 +2,11 @@
 //!
 //! Whatever is queued when the socket is free goes out in one write. Before that, everything else that is
 //! ready to run has its turn, for as long as it queues more: the replies to messages that came together
-//! leave together. Nothing waits for a peer or for a timer, so a single message leaves at once.
+//! leave together.
+//!
+//! Nothing waits for a peer or for a timer, so a single message leaves at once. Only finishes and releases, for
+//! which nobody waits, wait once for the runtime to look at its sockets, and leave with the next call if
+//! there is one by then.
 //!
 //! A peer that does not read cannot make the queue grow without bound, nor hold the connection: there
 //! are caps on both, and each ends the connection.
@@ -11,7 +15,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use capnp::{Error, serialize};
 use futures::channel::oneshot;
@@ -45,8 +49,10 @@ struct State {
     /// A buffer for the next messages.
     spare: Vec<u8>,
     bytes: usize,
-    /// Messages since the writer last took some.
-    fresh: usize,
+    /// What was queued since the writer last took something.
+    fresh: Fresh,
+    /// The writer waits with what nobody waits for.
+    patient: bool,
     /// Messages that the peer made us send.
     replies: usize,
     /// Set when nothing more may be queued, with until when; told when all of it is written.
@@ -60,6 +66,13 @@ struct State {
     reader: Option<Waker>,
     /// Who waits for the queue to shrink.
     drain: Option<Waker>,
+}
+
+#[derive(Default)]
+struct Fresh {
+    messages: usize,
+    /// Somebody waits for one of them.
+    urgent: bool,
 }
 
 /// Whole messages: about [`GATHER`] bytes of them, or one larger message.
@@ -99,10 +112,12 @@ impl Outbox {
         let written = serialize::write_message(&mut batch.bytes, message);
         let bytes = state.bytes + batch.bytes.len() - before;
         self.hold(&mut state, bytes);
-        batch.replies += usize::from(sent == Sent::Other);
+        batch.replies += usize::from(sent.is_reply());
         state.queue.push_back(batch);
-        state.fresh += 1;
-        state.replies += usize::from(sent == Sent::Other);
+        state.replies += usize::from(sent.is_reply());
+        let fresh = &mut state.fresh;
+        fresh.messages += 1;
+        fresh.urgent |= sent != Sent::Note;
         if let Err(error) = written {
             state.failed.get_or_insert(error);
         }
@@ -110,7 +125,9 @@ impl Outbox {
         if state.bytes > limits.max_queued || state.replies > limits.max_queued_replies {
             self.overflow(&mut state);
         }
-        wake(&mut state.writer);
+        if !state.patient || state.fresh.urgent {
+            wake(&mut state.writer);
+        }
     }
 
     /// From now on messages are dropped, or queued again.
@@ -306,22 +323,31 @@ impl Outbox {
         poll_fn(|cx| {
             let mut state = self.state.borrow_mut();
             if state.queue.is_empty() && state.closing.is_none() {
+                state.patient = false;
                 keep(&mut state.writer, cx.waker());
                 return Poll::Pending;
             }
-            // Somebody queued more since the last turn: perhaps others are about to.
-            if state.fresh > seen && state.fresh < MANY {
-                seen = state.fresh;
+            let fresh = &state.fresh;
+            if fresh.messages > 0 && !fresh.urgent && state.closing.is_none() {
+                if !std::mem::replace(&mut state.patient, true) {
+                    keep(&mut state.writer, cx.waker());
+                    after_the_sockets(cx);
+                    return Poll::Pending;
+                }
+            } else if fresh.messages > seen && fresh.messages < MANY {
+                // Somebody queued more since the last turn: perhaps others are about to.
+                seen = fresh.messages;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            state.patient = false;
             Poll::Ready(())
         })
         .await;
         let mut state = self.state.borrow_mut();
         let batch = state.queue.pop_front();
         if state.queue.is_empty() {
-            state.fresh = 0;
+            state.fresh = Fresh::default();
         }
         batch
     }
@@ -332,6 +358,12 @@ impl Drop for Outbox {
     fn drop(&mut self) {
         self.limits.stats.queue(self.state.get_mut().bytes, 0);
     }
+}
+
+/// Has us polled again when the runtime has looked at its sockets.
+fn after_the_sockets(cx: &mut Context<'_>) {
+    let turn = std::pin::pin!(tokio::task::yield_now());
+    let _ = turn.poll(cx);
 }
 
 fn wake(waker: &mut Option<Waker>) {

@@ -440,11 +440,15 @@ impl Guard {
             Some(Shape::Finish { question, .. }) => {
                 let abandoned = self.tables.finish_asked(question);
                 self.limits.stats.abandon(abandoned);
-                Sent::Other
+                match abandoned {
+                    // The callee is to stop.
+                    true => Sent::Other,
+                    false => Sent::Note,
+                }
             }
             Some(Shape::Release { id, count }) => {
                 self.tables.release_import(id, count);
-                Sent::Other
+                Sent::Note
             }
             _ => self.send_unusual(message, bytes).unwrap_or(Sent::Other),
         }
@@ -517,8 +521,17 @@ impl Guard {
 pub(super) enum Sent {
     /// A question of ours: our own doing.
     Call,
-    /// Anything else, which a peer can make us send.
+    /// That something is not needed any more, for which nobody waits.
+    Note,
+    /// Anything else that a peer can make us send.
     Other,
+}
+
+impl Sent {
+    /// Whether a peer can make us send it.
+    pub(super) fn is_reply(self) -> bool {
+        self != Self::Call
+    }
 }
 
 fn unknown(detail: &str) -> Violation {
