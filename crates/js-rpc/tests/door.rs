@@ -189,6 +189,16 @@ async fn of_many_who_want_one_path_one_gets_it_and_keeps_it() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn who_keeps_the_folders_lock_keeps_nobody_from_starting() {
+    let dir = socket_dir();
+    drop(StdListener::bind(dir.path().join("s")).unwrap());
+    let kept = fs::File::open(dir.path()).unwrap();
+    kept.lock().unwrap();
+    let _listener = Listener::bind(&unix(&dir, "s")).await.unwrap();
+    assert!(StdStream::connect(dir.path().join("s")).is_ok());
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_socket_that_took_our_place_is_not_removed() {
     let dir = socket_dir();
     let listener = Listener::bind(&unix(&dir, "s")).await.unwrap();

@@ -5,15 +5,21 @@
 //! and mode there, listens, and is then moved to the path, which must be free. A folder or file that
 //! we did not make is never changed.
 
-use std::fs::{self, DirBuilder, Metadata};
+use std::fs::{self, DirBuilder, File, Metadata, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
+use tokio::time::sleep;
 
 use super::BACKLOG;
+
+/// How long others may keep the folder's lock, and how often it is asked for.
+const PATIENCE: Duration = Duration::from_secs(1);
+const ASK: Duration = Duration::from_millis(2);
 
 /// The file of a listening socket. Removed on drop, if it is still the one that we made.
 #[derive(Debug)]
@@ -42,8 +48,16 @@ pub(super) async fn bind(
     path: &Path,
     group: Option<u32>,
 ) -> Result<(UnixListener, SocketFile), String> {
-    let stale = look(path).await?;
+    let mut stale = look(path).await?;
     let hidden = Hidden::beside(path).map_err(|error| explain(&error))?;
+    // Whoever takes a stale socket away does so alone: two might take away each other's new one.
+    let _turn = match stale {
+        Some(_) => take_turn(path).await,
+        None => None,
+    };
+    if stale.is_some() {
+        stale = look(path).await?;
+    }
     if let Some(stale) = stale {
         hidden.put_away(path, stale)?;
     }
@@ -57,6 +71,24 @@ pub(super) async fn bind(
     })?;
     let path = path.to_owned();
     Ok((listener, SocketFile { path, id }))
+}
+
+/// The lock of the path's folder, until it is dropped. `None`: it cannot be had. Whoever may read the folder can
+/// keep it, so nobody waits for long.
+async fn take_turn(path: &Path) -> Option<File> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let folder = File::open(folder).ok()?;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match folder.try_lock() {
+            Ok(()) => return Some(folder),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => sleep(ASK).await,
+            Err(_) => return None,
+        }
+    }
 }
 
 /// What is at the path: nothing, or a socket on which nobody listens. All else is an error.
