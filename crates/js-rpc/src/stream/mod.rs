@@ -8,12 +8,11 @@ mod listener;
 mod peer;
 mod socket_file;
 pub(crate) mod tls;
-mod unix;
 mod users;
 
 use std::io;
 
-use tokio::net::{TcpStream, UnixStream, tcp};
+use tokio::net::{TcpStream, UnixStream, tcp, unix};
 use tokio_util::either::Either;
 
 use crate::Address;
@@ -28,8 +27,9 @@ pub use users::Users;
 /// Connections that the kernel holds for us until they are accepted.
 const BACKLOG: u32 = 4096;
 
-pub(crate) type ReadHalf = Either<unix::ReadHalf, Either<tcp::OwnedReadHalf, tls::ReadHalf>>;
-pub(crate) type WriteHalf = Either<unix::WriteHalf, Either<tcp::OwnedWriteHalf, tls::WriteHalf>>;
+pub(crate) type ReadHalf = Either<unix::OwnedReadHalf, Either<tcp::OwnedReadHalf, tls::ReadHalf>>;
+pub(crate) type WriteHalf =
+    Either<unix::OwnedWriteHalf, Either<tcp::OwnedWriteHalf, tls::WriteHalf>>;
 
 /// Whom a caller talks to.
 #[derive(Debug, Clone, Default)]
@@ -98,7 +98,7 @@ impl Stream {
     pub(crate) fn into_split(self) -> (ReadHalf, WriteHalf) {
         match self {
             Self::Unix(stream) => {
-                let (read, write) = unix::split(stream);
+                let (read, write) = stream.into_split();
                 (Either::Left(read), Either::Left(write))
             }
             Self::Tcp(stream) => {
