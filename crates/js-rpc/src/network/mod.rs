@@ -408,9 +408,10 @@ impl Inner {
         bytes: usize,
     ) -> Result<Verdict, Violation> {
         let queued = self.outbox.queued();
-        let reply = |message: &Message| self.outbox.push(message, Sent::Other);
         let verdict = {
             let mut guard = self.gate.guard.borrow_mut();
+            let gather = guard.gather();
+            let reply = |message: &Message| self.outbox.push(message, Sent::Return, gather);
             let verdict = guard.receive(glance, &message.0, bytes, queued, reply);
             self.work.set(self.work.get() + guard.work());
             verdict
@@ -478,8 +479,11 @@ impl capnp_rpc::OutgoingMessage for Outgoing {
 
     fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<Message>) {
         let message = self.message;
-        let sent = self.gate.guard.borrow_mut().send(&message);
-        self.outbox.push(&message, sent);
+        let (sent, gather) = {
+            let mut guard = self.gate.guard.borrow_mut();
+            (guard.send(&message), guard.gather())
+        };
+        self.outbox.push(&message, sent, gather);
         self.gate.moved();
         // Only streaming calls wait for this, and this protocol has none.
         (Promise::ok(()), Rc::new(message))

@@ -2,7 +2,8 @@
 //!
 //! Whatever is queued when the socket is free goes out in one write. Before that, everything else that is
 //! ready to run has its turn, for as long as it queues more: the replies to messages that came together
-//! leave together.
+//! leave together. Not all of them, if they are many: a part of what is in flight leaves as soon as it
+//! is there, or the two peers would take turns where they could both work.
 //!
 //! Nothing waits for a peer or for a timer, so a single message leaves at once. Only finishes and releases, for
 //! which nobody waits, wait once for the runtime to look at its sockets, and leave with the next call if
@@ -33,9 +34,6 @@ const GATHER: usize = 64 * 1024;
 
 /// Bytes of the buffer that a connection keeps while nothing is queued.
 const KEEP: usize = 1024;
-
-/// Messages that are not held back for more.
-const MANY: usize = 64;
 
 /// The queue of one connection.
 pub(super) struct Outbox {
@@ -71,6 +69,10 @@ struct State {
 #[derive(Default)]
 struct Fresh {
     messages: usize,
+    /// Calls and returns among them.
+    calls: usize,
+    /// Those that are not held back for more.
+    gather: usize,
     /// Somebody waits for one of them.
     urgent: bool,
 }
@@ -96,7 +98,8 @@ impl Outbox {
     }
 
     /// Queues a message. After the end it is dropped: the connection is lost, which capnp-rpc finds out.
-    pub(super) fn push(&self, message: &Message, sent: Sent) {
+    /// When so many calls or returns are queued as are to be gathered, they leave.
+    pub(super) fn push(&self, message: &Message, sent: Sent, gather: usize) {
         let mut state = self.state.borrow_mut();
         if state.ended.is_some() || state.muted {
             return;
@@ -117,6 +120,8 @@ impl Outbox {
         state.replies += usize::from(sent.is_reply());
         let fresh = &mut state.fresh;
         fresh.messages += 1;
+        fresh.calls += usize::from(matches!(sent, Sent::Call | Sent::Return));
+        fresh.gather = gather;
         fresh.urgent |= sent != Sent::Note;
         if let Err(error) = written {
             state.failed.get_or_insert(error);
@@ -328,13 +333,14 @@ impl Outbox {
                 return Poll::Pending;
             }
             let fresh = &state.fresh;
+            let (more, enough) = (fresh.messages > seen, fresh.calls >= fresh.gather);
             if fresh.messages > 0 && !fresh.urgent && state.closing.is_none() {
                 if !std::mem::replace(&mut state.patient, true) {
                     keep(&mut state.writer, cx.waker());
                     after_the_sockets(cx);
                     return Poll::Pending;
                 }
-            } else if fresh.messages > seen && fresh.messages < MANY {
+            } else if more && !enough {
                 // Somebody queued more since the last turn: perhaps others are about to.
                 seen = fresh.messages;
                 cx.waker().wake_by_ref();

@@ -30,6 +30,15 @@ use tables::{Asked, Kind, State, Tables};
 pub(super) use unwind::Unwind;
 pub(crate) use violation::Violation;
 
+/// A call that opens a session is three messages, and so is what answers it.
+const GATHER_LEAST: usize = 3;
+
+/// More gains nothing.
+const GATHER_MOST: usize = 64;
+
+/// When nobody counts what is in flight.
+const GATHER_UNKNOWN: usize = 16;
+
 /// What becomes of a message.
 pub(super) enum Verdict {
     /// The RPC system gets it.
@@ -93,6 +102,16 @@ impl Guard {
     /// Whether calls of the peer's run here.
     pub(super) const fn serves(&self) -> bool {
         self.tables.running > 0
+    }
+
+    /// How many calls or returns may wait for each other before they are written: a part of what is in
+    /// flight, so that the peer has something to do meanwhile.
+    pub(super) fn gather(&self) -> usize {
+        if !self.limits.judge {
+            return GATHER_UNKNOWN;
+        }
+        let in_flight = self.tables.in_flight + self.questions();
+        (in_flight / 4).clamp(GATHER_LEAST, GATHER_MOST)
     }
 
     /// Questions of ours that count for the peer's mark.
@@ -420,7 +439,7 @@ impl Guard {
         let bytes = message.size_in_words() * 8;
         self.limits.stats.queued(bytes);
         if !self.limits.judge {
-            return Sent::Other;
+            return Sent::Return;
         }
         let usual = match &*message.get_segments_for_output() {
             [first, ..] => glance(first),
@@ -435,7 +454,7 @@ impl Guard {
                 answer, no_finish, ..
             }) => {
                 self.tables.answer(answer, no_finish, bytes);
-                Sent::Other
+                Sent::Return
             }
             Some(Shape::Finish { question, .. }) => {
                 let abandoned = self.tables.finish_asked(question);
@@ -486,6 +505,7 @@ impl Guard {
                         }
                     }
                 }
+                return Ok(Sent::Return);
             }
             message::Resolve(it) => {
                 let it = it?;
@@ -521,9 +541,11 @@ impl Guard {
 pub(super) enum Sent {
     /// A question of ours: our own doing.
     Call,
+    /// An answer to one of the peer's.
+    Return,
     /// That something is not needed any more, for which nobody waits.
     Note,
-    /// Anything else that a peer can make us send.
+    /// Anything else.
     Other,
 }
 
