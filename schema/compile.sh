@@ -5,7 +5,7 @@
 set -eu
 cd "$(dirname "$0")"
 command -v capnp >/dev/null || { echo "schema/compile.sh: no capnp compiler on PATH (Debian: apt-get install capnproto)" >&2; exit 1; }
-compile() { capnp compile --no-standard-import --import-path=. -o- binding_span.capnp js_rpc.capnp tail_stream.capnp; }
+compile() { capnp compile --no-standard-import --import-path=. -o- binding_span.capnp js_rpc.capnp tail_stream.capnp call.capnp; }
 case "${1-}" in
   "") compile > compiled.bin ;;
   --check) compile | cmp -s - compiled.bin || { echo "schema/compiled.bin is stale: run schema/compile.sh and commit it" >&2; exit 1; } ;;

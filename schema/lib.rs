@@ -1,4 +1,4 @@
-//! The wire contract of binding-span: the generated types of the three schema files, where the files
+//! The wire contract of binding-span: the generated types of the four schema files, where the files
 //! are, and their ids. Nothing else lives here; conversions to types for people are in
 //! `binding-span`, and the protocol is in `binding-span-js-rpc`.
 //!
@@ -21,10 +21,11 @@
 pub const IMPORT_PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema");
 
 /// The ids of the files that this crate provides generated code for.
-pub const FILE_IDS: [u64; 3] = [
+pub const FILE_IDS: [u64; 4] = [
     0xa75a_1a7e_409c_953c, // binding_span.capnp
     0x83e8_1a7f_49e3_d60a, // js_rpc.capnp
     0xef5a_a961_25cb_1f31, // tail_stream.capnp
+    0xf20c_35fd_ace3_1152, // call.capnp
 ];
 
 /// `schema/binding_span.capnp`: enrichment, attribute, tag value, span context.
@@ -37,6 +38,12 @@ pub mod binding_span_capnp {
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
 pub mod js_rpc_capnp {
     include!(concat!(env!("OUT_DIR"), "/js_rpc_capnp.rs"));
+}
+
+/// `schema/call.capnp`: one message a call, between peers of this project.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+pub mod call_capnp {
+    include!(concat!(env!("OUT_DIR"), "/call_capnp.rs"));
 }
 
 /// `schema/tail_stream.capnp`: tail events and their target.
