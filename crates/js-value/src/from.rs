@@ -36,7 +36,7 @@ value_from! {
     SparseArray => |array| Value::SparseArray(Box::new(array));
     View => |view| Value::View(Box::new(view));
     RegExp => |regexp| Value::RegExp(Box::new(regexp));
-    JsError => |error| Value::Error(Box::new(error));
+    JsError => |error| error.into_thrown();
 }
 
 /// A number up to 2^53 - 1 in size, a BigInt beyond, so that nothing is lost.

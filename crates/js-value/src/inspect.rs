@@ -1,6 +1,6 @@
 //! Values for people, much as a JavaScript console shows them: bounded, on one line.
 
-use crate::{Boxed, JsString, Object, Value};
+use crate::{Boxed, JsError, JsString, Object, Value};
 use std::fmt::{self, Write};
 
 const MAX_DEPTH: usize = 4;
@@ -93,23 +93,26 @@ fn nested(f: &mut fmt::Formatter<'_>, value: &Value, depth: usize) -> fmt::Resul
             })
         }
         Value::Object(object) => properties(f, object, depth),
-        Value::Error(error) => {
-            escaped(f, &error.to_string())?;
-            if !error.properties.is_empty() {
-                f.write_char(' ')?;
-                properties(f, &error.properties, depth)?;
-            }
-            match &error.cause {
-                Some(cause) => {
-                    f.write_str(" [cause: ")?;
-                    inspect(f, cause, depth)?;
-                    f.write_char(']')
-                }
-                None => Ok(()),
-            }
-        }
+        Value::Error(error) => self::error(f, error, depth),
         // Every other kind is printed before it gets here.
         _ => Ok(()),
+    }
+}
+
+/// An error with its own properties and its cause.
+pub(crate) fn error(f: &mut fmt::Formatter<'_>, error: &JsError, depth: usize) -> fmt::Result {
+    escaped(f, &error.to_string())?;
+    if !error.properties.is_empty() {
+        f.write_char(' ')?;
+        properties(f, &error.properties, depth)?;
+    }
+    match &error.cause {
+        Some(cause) => {
+            f.write_str(" [cause: ")?;
+            inspect(f, cause, depth)?;
+            f.write_char(']')
+        }
+        None => Ok(()),
     }
 }
 
@@ -226,7 +229,7 @@ fn is_bidirectional(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{JsError, View};
+    use crate::View;
 
     #[test]
     fn values_look_as_on_a_console() {

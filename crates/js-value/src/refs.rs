@@ -47,6 +47,13 @@ impl Value {
         }
     }
 
+    /// Whether there is a stub anywhere inside, the properties of errors included.
+    pub fn has_stubs(&self) -> bool {
+        let mut found = matches!(self, Value::Stub(_));
+        for_each_child(self, &mut |child| found = found || child.has_stubs());
+        found
+    }
+
     /// The same value as a plain tree: each reference replaced by a copy of its object.
     ///
     /// # Errors
@@ -269,6 +276,7 @@ impl<'a> Copier<'a> {
                     stack: error.stack.clone(),
                     cause,
                     properties: self.object(&error.properties, at)?,
+                    thrown: None,
                 })
             }
             other => other.clone(),

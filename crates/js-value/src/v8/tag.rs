@@ -72,6 +72,8 @@ pub(super) mod error {
 /// workerd's host objects: the number after [`HOST_OBJECT`].
 pub(super) mod host {
     pub(in super::super) const STUB: u32 = 1;
+    /// Name, message and stack, each a length and UTF-8.
+    pub(in super::super) const DOM_EXCEPTION: u32 = 8;
     pub(in super::super) const ERROR: u32 = 10;
 
     /// Host objects that are refused, by number (workerd's `enum SerializationTag`).

@@ -34,6 +34,7 @@ impl Decoder<'_> {
                 Ok(Value::Stub(self.stubs - 1))
             }
             tag::host::ERROR => self.native_error(),
+            tag::host::DOM_EXCEPTION => self.dom_exception(),
             tag => {
                 let name = tag::host::NAMES.get(tag as usize).copied();
                 self.fail(Kind::HostObject {
@@ -42,6 +43,17 @@ impl Decoder<'_> {
                 })
             }
         }
+    }
+
+    fn dom_exception(&mut self) -> Decoded {
+        let mut text = || {
+            let bytes = self.input.take_counted()?;
+            Ok(String::from_utf8_lossy(bytes).into_owned())
+        };
+        let (name, message, stack) = (text()?, text()?, text()?);
+        let mut error = JsError::new(format!("DOMException({name})"), message);
+        error.stack = (!stack.is_empty()).then_some(stack);
+        Ok(error.into())
     }
 
     pub(super) fn native_error(&mut self) -> Decoded {

@@ -107,7 +107,25 @@ impl Encoder {
         Ok(())
     }
 
+    /// A `DOMException` has no place for own properties; one that has some is written as another error.
+    fn dom_exception(&mut self, name: &str, error: &JsError) -> Done {
+        self.byte(tag::HOST_OBJECT);
+        self.varint(tag::host::DOM_EXCEPTION);
+        for text in [name, &error.message, error.stack.as_deref().unwrap_or("")] {
+            self.length(text.len(), "string")?;
+            self.out.extend_from_slice(text.as_bytes());
+        }
+        Ok(())
+    }
+
     pub(super) fn native_error(&mut self, error: &JsError) -> Done {
+        let name = error.name.strip_prefix("DOMException(");
+        if let Some(name) = name.and_then(|name| name.strip_suffix(')'))
+            && error.properties.is_empty()
+            && error.cause.is_none()
+        {
+            return self.dom_exception(name, error);
+        }
         self.byte(tag::HOST_OBJECT);
         self.varint(tag::host::ERROR);
         let class = tag::host::CLASSES
