@@ -2,22 +2,23 @@
 //! itself. They are reported to the sinks of the process; nothing of them travels to the caller.
 
 use std::fmt;
+use std::sync::Arc;
 use std::thread::panicking;
 use std::time::SystemTime;
 
+use crate::scope::Call;
 use crate::sink::{ErrorInfo, SpanClose, SpanOpen};
-use crate::{
-    Attribute, IntoAttributeValue, Outcome, Sinks, SpanContext, SpanKind, SpanRef, SpanSink,
-};
+use crate::{Attribute, IntoAttributeValue, Outcome, SpanContext, SpanKind, SpanRef, SpanSink};
 
-/// A span of the callee's own; closed when dropped, as failed if by a panic. Inert where nobody records spans. Made by
+/// A span of the callee's own; closed when dropped: as failed if by a panic, as canceled if its
+/// [call was](crate::CallScope::cancel). Inert where nobody records spans. Made by
 /// [`CallScope::child_span`](crate::CallScope::child_span).
 #[derive(Debug)]
 pub struct ChildSpan(Option<OpenSpan>);
 
 struct OpenSpan {
     span: SpanRef,
-    sinks: Sinks,
+    call: Arc<Call>,
     error: Option<(String, String)>,
     /// Whether a panic was under way when it began, which is then not its own.
     in_panic: bool,
@@ -28,15 +29,16 @@ impl ChildSpan {
         Self(None)
     }
 
-    pub(crate) fn open(parent: SpanRef, sinks: &Sinks, name: &str) -> Self {
-        if sinks.is_empty() {
+    pub(crate) fn open(call: &Arc<Call>, name: &str) -> Self {
+        if call.sinks.is_empty() {
             return Self::inert();
         }
+        let parent = call.span;
         let span = SpanRef {
             context: parent.context.child(),
             ..parent
         };
-        sinks.open(&SpanOpen {
+        call.sinks.open(&SpanOpen {
             span,
             parent: Some(parent.context.span_id),
             name,
@@ -47,7 +49,7 @@ impl ChildSpan {
         });
         Self(Some(OpenSpan {
             span,
-            sinks: sinks.clone(),
+            call: Arc::clone(call),
             error: None,
             in_panic: panicking(),
         }))
@@ -56,7 +58,8 @@ impl ChildSpan {
     /// Tags the span.
     pub fn attribute(&self, key: &'static str, value: impl IntoAttributeValue) {
         if let (Some(open), Some(value)) = (&self.0, value.into_attribute_value()) {
-            open.sinks
+            open.call
+                .sinks
                 .attributes(open.span, &[Attribute::new(key, value)]);
         }
     }
@@ -87,10 +90,11 @@ impl Drop for OpenSpan {
             None if panicking() && !self.in_panic => Some(PANIC),
             error => error,
         };
-        self.sinks.close(&SpanClose {
+        self.call.sinks.close(&SpanClose {
             span: self.span,
             outcome: match error {
                 Some(_) => Outcome::Exception,
+                None if self.call.is_canceled_here() => Outcome::Canceled,
                 None => Outcome::Ok,
             },
             error,

@@ -74,12 +74,8 @@ impl Enrichment {
         if name.is_empty() {
             return;
         }
-        match self.check_name(name.len()) {
-            Ok(bytes) => {
-                self.bytes = bytes;
-                self.name = Some(name);
-            }
-            Err(reason) => self.drop_one(reason),
+        if let Err(reason) = self.try_name(name) {
+            self.drop_one(reason);
         }
     }
 
@@ -110,6 +106,55 @@ impl Enrichment {
             self.upsert(key, value);
         }
         self.dropped.merge(&later.dropped);
+    }
+
+    /// As [`merge`](Self::merge), and returns what changed by it, for somebody who has seen all that
+    /// was said before: the name if it is another one, the attributes whose key is new or whose value
+    /// differs (doubles by their bits), and as drops those of `newer` and those of this merge.
+    ///
+    /// ```
+    /// use binding_span::Enrichment;
+    ///
+    /// let mut said = Enrichment::new().name("ai.run").attribute("model", "llama-4").attribute("tokens", 1);
+    /// let newer = Enrichment::new().name("ai.run").attribute("tokens", 42).attribute("", "no key");
+    /// let changed = said.absorb(newer);
+    ///
+    /// assert_eq!(changed.span_name(), None, "as before");
+    /// assert_eq!(changed.iter().map(|a| a.key.as_ref()).collect::<Vec<_>>(), ["tokens"]);
+    /// assert_eq!(changed.dropped().to_string(), "key_empty=1");
+    /// assert_eq!(said.attributes().len(), 2);
+    /// ```
+    #[must_use = "`merge` does the same without telling what changed"]
+    pub fn absorb(&mut self, newer: Self) -> Self {
+        if self.is_empty() && self.limits == newer.limits {
+            let changed = newer.clone();
+            self.merge(newer);
+            return changed;
+        }
+        let mut changed = Self::with_limits(self.limits);
+        changed.dropped = newer.dropped;
+        if let Some(name) = newer.name.filter(|name| self.name.as_ref() != Some(name)) {
+            let told = name.clone();
+            match self.try_name(name) {
+                Ok(()) => changed.set_name(told),
+                Err(reason) => changed.drop_one(reason),
+            }
+        }
+        for Attribute { key, value } in newer.attributes {
+            if self.get(&key).is_some_and(|before| before.is_same(&value)) {
+                continue;
+            }
+            let told = Attribute {
+                key: key.clone(),
+                value: value.clone(),
+            };
+            match self.try_upsert(key, value) {
+                Ok(()) => changed.push_fitting(told),
+                Err(reason) => changed.drop_one(reason),
+            }
+        }
+        self.dropped.merge(&changed.dropped);
+        changed
     }
 
     /// The new name of the span.
@@ -245,17 +290,36 @@ impl Enrichment {
     }
 
     fn upsert(&mut self, key: Cow<'static, str>, value: AttributeValue) {
-        let is_string = matches!(value, AttributeValue::String(_));
-        match self.check_attribute(&key, value.size(), is_string) {
-            Ok((at, bytes)) => {
-                self.bytes = bytes;
-                match at {
-                    Some(at) => self.attributes[at].value = value,
-                    None => self.attributes.push(Attribute { key, value }),
-                }
-            }
-            Err(reason) => self.drop_one(reason),
+        if let Err(reason) = self.try_upsert(key, value) {
+            self.drop_one(reason);
         }
+    }
+
+    fn try_name(&mut self, name: Cow<'static, str>) -> Result<(), DropReason> {
+        self.bytes = self.check_name(name.len())?;
+        self.name = Some(name);
+        Ok(())
+    }
+
+    fn try_upsert(
+        &mut self,
+        key: Cow<'static, str>,
+        value: AttributeValue,
+    ) -> Result<(), DropReason> {
+        let is_string = matches!(value, AttributeValue::String(_));
+        let (at, bytes) = self.check_attribute(&key, value.size(), is_string)?;
+        self.bytes = bytes;
+        match at {
+            Some(at) => self.attributes[at].value = value,
+            None => self.attributes.push(Attribute { key, value }),
+        }
+        Ok(())
+    }
+
+    /// Appends an attribute of a new key, of which is known that it fits.
+    fn push_fitting(&mut self, attribute: Attribute) {
+        self.bytes += attribute.key.len() + attribute.value.size();
+        self.attributes.push(attribute);
     }
 
     fn position(&self, key: &str) -> Option<usize> {

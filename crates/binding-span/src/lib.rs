@@ -27,6 +27,7 @@ mod policy;
 mod scope;
 mod sink;
 mod span;
+mod updates;
 mod value;
 pub mod wire;
 
@@ -42,6 +43,7 @@ pub use sink::{
     no_sinks,
 };
 pub use span::{ApplyEnrichment, EVENT_TARGET, is_enrichment_event};
+pub use updates::Updates;
 pub use value::{Attribute, AttributeValue, IntoAttributeValue, Maybe};
 pub use wire::{read, read_result, write};
 

@@ -91,6 +91,8 @@ reasons! {
     DeniedKey = "denied_key",
     /// The callee says that it dropped this itself.
     Callee = "callee",
+    /// An update came before the one before it was answered.
+    UpdateRate = "update_rate",
 }
 
 impl fmt::Display for DropReason {

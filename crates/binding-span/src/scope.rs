@@ -4,18 +4,23 @@
 //! runtime is involved. Code that leaves the future (a spawned task, a blocking thread) carries a
 //! [`CallScope`] with it, or its `enrich` is outside of any call and does nothing.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::mem::{replace, take};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ptr::null;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use crate::{ChildSpan, Enrichment, Limits, Sinks, SpanRef, no_sinks};
+use crate::updates::{Follower, Pending, Updates};
+use crate::{ChildSpan, Dropped, Enrichment, Limits, Sinks, SpanRef, no_sinks};
 
 thread_local! {
     static CURRENT: RefCell<CallScope> = const { RefCell::new(CallScope::outside()) };
+    /// The call of which a part is being canceled on this thread, for comparison only.
+    static CANCELING: Cell<*const Call> = const { Cell::new(null()) };
 }
 
 /// Says something about the caller's span, from anywhere below a method that is being called.
@@ -55,15 +60,73 @@ pub fn current_span() -> Option<SpanRef> {
 #[derive(Clone, Default)]
 pub struct CallScope(Option<Arc<Call>>);
 
-struct Call {
+pub(crate) struct Call {
     said: Mutex<Said>,
-    span: SpanRef,
-    sinks: Sinks,
+    canceled: AtomicBool,
+    pub(crate) span: SpanRef,
+    pub(crate) sinks: Sinks,
 }
 
 struct Said {
     enrichment: Enrichment,
     sealed: bool,
+    /// Whether somebody was told what was dropped, so that what is dropped from then on is an update.
+    drops_told: bool,
+    follower: Follower,
+}
+
+impl Call {
+    /// Whether what ends on this thread now ends because its caller stopped waiting: the whole call was
+    /// canceled, or the part of it that is being dropped right here.
+    pub(crate) fn is_canceled_here(&self) -> bool {
+        // Whoever drops a span because of a cancellation knows of it, and that orders this load.
+        self.canceled.load(Ordering::Relaxed)
+            || CANCELING
+                .try_with(|call| std::ptr::eq(call.get(), self))
+                .unwrap_or_default()
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Seals; `then` does the rest under the same lock, for whoever follows.
+    fn seal(&self, then: impl FnOnce(&mut Said, Option<&Pending>)) {
+        let pending;
+        {
+            let mut said = self.said();
+            said.sealed = true;
+            pending = said.follower.get();
+            then(&mut said, pending.as_deref());
+        }
+        if let Some(pending) = pending {
+            pending.end();
+            pending.wake();
+        }
+    }
+}
+
+/// Nobody is left who could say anything.
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.seal(|_, _| {});
+    }
+}
+
+impl Said {
+    /// Merges; returns the buffer of whoever follows, to be woken outside of the lock.
+    fn hear(&mut self, enrichment: Enrichment) -> Option<Arc<Pending>> {
+        let Some(pending) = self.follower.get() else {
+            self.enrichment.merge(enrichment);
+            return None;
+        };
+        let mut changed = self.enrichment.absorb(enrichment);
+        if !self.drops_told {
+            *changed.dropped_mut() = Dropped::default();
+        }
+        pending.add(changed);
+        Some(pending)
+    }
 }
 
 impl CallScope {
@@ -82,8 +145,16 @@ impl CallScope {
         let said = Mutex::new(Said {
             enrichment: Enrichment::with_limits(limits),
             sealed: false,
+            drops_told: false,
+            follower: Follower::none(),
         });
-        Self(Some(Arc::new(Call { said, span, sinks })))
+        let canceled = AtomicBool::new(false);
+        Self(Some(Arc::new(Call {
+            said,
+            canceled,
+            span,
+            sinks,
+        })))
     }
 
     /// A call without spans: for services of other protocols, which only want the buffer.
@@ -92,25 +163,110 @@ impl CallScope {
     }
 
     /// Says something about the caller's span; each call merges with what was said before. Returns
-    /// whether it was heard, that is whether there is a call and it has not returned.
+    /// whether it was heard, that is whether there is a call and it is not sealed.
     pub fn enrich(&self, enrichment: Enrichment) -> bool {
         let Some(call) = &self.0 else { return false };
-        let mut said = call.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if !said.sealed {
-            said.enrichment.merge(enrichment);
+        let pending = {
+            let mut said = call.said();
+            if said.sealed {
+                return false;
+            }
+            said.hear(enrichment)
+        };
+        if let Some(pending) = pending {
+            pending.wake();
         }
-        !said.sealed
+        true
     }
 
-    /// Takes all that was said, and seals the scope: nothing is heard any more. A second time it is
-    /// empty.
-    pub fn drain(&self) -> Enrichment {
+    /// A copy of all that was said so far, with all drops so far. The call goes on; drops that were
+    /// told here are not told again by [`updates`](Self::updates).
+    pub fn said(&self) -> Enrichment {
         let Some(call) = &self.0 else {
             return Enrichment::new();
         };
-        let mut said = call.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.sealed = true;
-        std::mem::take(&mut said.enrichment)
+        let _pending; // The last handle on it, perhaps, so that it outlives the lock.
+        let mut said = call.said();
+        said.drops_told = true;
+        _pending = said
+            .follower
+            .get()
+            .inspect(|pending| pending.forget_drops());
+        said.enrichment.clone()
+    }
+
+    /// Follows the call from now on: [`Updates::next`] has what changed since the one before, and ends
+    /// after the scope was sealed or its last handle dropped. What was said earlier is in
+    /// [`said`](Self::said); subscribe first, then ask for that, and nothing is missed.
+    ///
+    /// Drops are told by `said`: in updates they are left out until it was called, and are those since
+    /// then afterwards.
+    ///
+    /// A call has one follower at a time; while there is one, another's updates have ended at once.
+    ///
+    /// ```
+    /// use binding_span::{CallScope, Enrichment};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let call = CallScope::detached();
+    /// let mut updates = call.updates();
+    /// call.enrich(Enrichment::new().name("ai.run").attribute("tokens", 1));
+    /// call.enrich(Enrichment::new().attribute("tokens", 2));
+    /// let expected = Enrichment::new().name("ai.run").attribute("tokens", 2);
+    /// assert_eq!(updates.next().await, Some(expected));
+    ///
+    /// call.enrich(Enrichment::new().name("ai.run").attribute("tokens", 3));
+    /// call.seal();
+    /// assert_eq!(updates.next().await, Some(Enrichment::new().attribute("tokens", 3)));
+    /// assert_eq!(updates.next().await, None);
+    /// # });
+    /// ```
+    #[must_use = "whoever follows a call costs it copies"]
+    pub fn updates(&self) -> Updates {
+        let Some(call) = &self.0 else {
+            return Updates::ended();
+        };
+        let _pending;
+        let mut said = call.said();
+        _pending = said.follower.get();
+        if said.sealed || _pending.is_some() {
+            return Updates::ended();
+        }
+        let (follower, updates) = Follower::new(*said.enrichment.limits());
+        said.follower = follower;
+        updates
+    }
+
+    /// Seals the scope: nothing is heard any more. What was said can still be drained, and updates that
+    /// were not handed out yet still are.
+    pub fn seal(&self) {
+        if let Some(call) = &self.0 {
+            call.seal(|_, _| {});
+        }
+    }
+
+    /// Takes all that was said, and seals the scope: nothing is heard any more, and there are no more
+    /// updates, for all of them are in what this returns. A second time it is empty.
+    pub fn drain(&self) -> Enrichment {
+        let mut drained = Enrichment::new();
+        if let Some(call) = &self.0 {
+            call.seal(|said, pending| {
+                drained = take(&mut said.enrichment);
+                if let Some(pending) = pending {
+                    pending.forget();
+                }
+            });
+        }
+        drained
+    }
+
+    /// Marks the call as canceled: its child spans that are still open, on any thread, close as
+    /// canceled unless they failed. A [`scope`](Self::scope) that is dropped before it returned does
+    /// that by itself. Nothing else changes; what was said can be drained.
+    pub fn cancel(&self) {
+        if let Some(call) = &self.0 {
+            call.canceled.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether there is a call.
@@ -128,13 +284,18 @@ impl CallScope {
     #[must_use = "the span is closed when this is dropped"]
     pub fn child_span(&self, name: &str) -> ChildSpan {
         match &self.0 {
-            Some(call) => ChildSpan::open(call.span, &call.sinks, name),
+            Some(call) => ChildSpan::open(call, name),
             None => ChildSpan::inert(),
         }
     }
 
     /// Runs a future as part of the call: `enrich` is heard whenever it is polled, on any thread, and
     /// while it is dropped.
+    ///
+    /// One that is dropped before it returned is canceled. If it was made from outside of the call it
+    /// stands for it, and [the call is canceled](Self::cancel). If it was made within, it is a part that
+    /// the method gives up, as one that lost a race: only the child spans that it drops with it close as
+    /// canceled.
     ///
     /// ```
     /// # use binding_span::{CallScope, Enrichment, current, enrich};
@@ -150,6 +311,8 @@ impl CallScope {
     pub fn scope<F: Future>(&self, future: F) -> Scoped<F> {
         Scoped {
             scope: self.clone(),
+            whole: !self.is_current(),
+            panicked: false,
             future: Some(future),
         }
     }
@@ -171,6 +334,17 @@ impl CallScope {
     pub fn in_scope<R>(&self, closure: impl FnOnce() -> R) -> R {
         let _restore = Restore(swap_current(self.clone()));
         closure()
+    }
+
+    /// Whether this is the call that is being served on this thread right now.
+    fn is_current(&self) -> bool {
+        CURRENT
+            .try_with(|scope| scope.borrow().as_ptr() == self.as_ptr())
+            .unwrap_or_default()
+    }
+
+    fn as_ptr(&self) -> *const Call {
+        self.0.as_ref().map_or(null(), Arc::as_ptr)
     }
 }
 
@@ -197,23 +371,57 @@ impl Drop for Restore {
     }
 }
 
+/// Marks a call as one of which a part is being canceled, and puts back what was before.
+struct Canceling(*const Call);
+
+impl Canceling {
+    fn part_of(scope: &CallScope) -> Self {
+        Self(swap_canceling(scope.as_ptr()))
+    }
+}
+
+impl Drop for Canceling {
+    fn drop(&mut self) {
+        swap_canceling(self.0);
+    }
+}
+
+fn swap_canceling(call: *const Call) -> *const Call {
+    CANCELING
+        .try_with(|canceling| canceling.replace(call))
+        .unwrap_or(null())
+}
+
 pin_project_lite::pin_project! {
     /// A future that runs as part of a call; made by [`CallScope::scope`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct Scoped<F> {
         scope: CallScope,
+        // Whether it stands for the whole call.
+        whole: bool,
+        panicked: bool,
         #[pin]
-        future: Option<F>,
+        future: Option<F>, // None once it returned
     }
 
     impl<F> PinnedDrop for Scoped<F> {
         fn drop(this: Pin<&mut Self>) {
-            // A call that is canceled from within another one must not speak for that one.
             let mut this = this.project();
-            if this.future.is_some() {
-                this.scope.in_scope(|| this.future.set(None));
+            if this.future.is_none() {
+                return;
             }
+            // A call that is canceled from within another one must not speak for that one.
+            this.scope.in_scope(|| {
+                if *this.panicked {
+                    return this.future.set(None);
+                }
+                if *this.whole {
+                    this.scope.cancel();
+                }
+                let _canceling = Canceling::part_of(this.scope);
+                this.future.set(None);
+            });
         }
     }
 }
@@ -222,11 +430,18 @@ impl<F: Future> Future for Scoped<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        match this.future.as_pin_mut() {
-            Some(future) => this.scope.in_scope(|| future.poll(cx)),
-            // Only a future that is being dropped has none.
-            None => Poll::Pending,
-        }
+        let mut this = self.project();
+        // Stays so if the future panics, which is no cancellation.
+        *this.panicked = true;
+        let polled = this.scope.in_scope(|| {
+            let future = this.future.as_mut().as_pin_mut();
+            let polled = future.expect("polled after it returned").poll(cx);
+            if polled.is_ready() {
+                this.future.set(None);
+            }
+            polled
+        });
+        *this.panicked = false;
+        polled
     }
 }

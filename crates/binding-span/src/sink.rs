@@ -161,6 +161,12 @@ pub trait SpanSink: Send + Sync {
         false
     }
 
+    /// Whether somebody looks at spans as they change, so that enrichment is wanted before the call
+    /// returns. One sink that says so is enough. May change at any time.
+    fn live(&self) -> bool {
+        false
+    }
+
     /// A span began.
     fn open(&self, _open: &SpanOpen<'_>) {}
 
@@ -209,6 +215,10 @@ impl<S: SpanSink> SpanSink for [S] {
         self.iter().any(SpanSink::hides)
     }
 
+    fn live(&self) -> bool {
+        self.iter().any(SpanSink::live)
+    }
+
     fn open(&self, open: &SpanOpen<'_>) {
         self.iter().for_each(|sink| sink.open(open));
     }
@@ -247,6 +257,10 @@ impl<S: SpanSink + ?Sized> SpanSink for std::sync::Arc<S> {
 
     fn hides(&self) -> bool {
         (**self).hides()
+    }
+
+    fn live(&self) -> bool {
+        (**self).live()
     }
 
     fn open(&self, open: &SpanOpen<'_>) {

@@ -64,6 +64,15 @@ impl AttributeValue {
         }
     }
 
+    /// Whether it is the same value of the same type: doubles by their bits, so that NaN is itself and
+    /// -0 is not 0.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Float64(one), Self::Float64(other)) => one.to_bits() == other.to_bits(),
+            _ => self == other,
+        }
+    }
+
     /// The text of a string value.
     pub fn as_str(&self) -> Option<&str> {
         match self {

@@ -195,3 +195,99 @@ fn merging_adds_up_the_drops_of_both_without_losing_any() {
         assert_eq!(said.dropped().count(DropReason::KeyEmpty), 9);
     }
 }
+
+/// Everything of an enrichment, doubles by their bits.
+fn shown(said: &Enrichment) -> String {
+    let values = said.iter().map(|a| match a.value {
+        AttributeValue::Float64(double) => format!(" {}={:x}", a.key, double.to_bits()),
+        _ => format!(" {}={}", a.key, a.value),
+    });
+    let name = said.span_name().unwrap_or("-");
+    format!("{name}{} [{}]", values.collect::<String>(), said.dropped())
+}
+
+#[test]
+fn only_what_changed_is_told_of_a_merge() {
+    let new = Enrichment::new;
+    let odd_nan = f64::from_bits(f64::NAN.to_bits() ^ 1);
+    let before = new()
+        .name("d1.query")
+        .attribute("a", 1)
+        .attribute("nan", f64::NAN)
+        .attribute("zero", 0.0);
+    let cases = [
+        (new(), "- []"),
+        (new().name("d1.query"), "- []"),
+        (new().name("d1.batch"), "d1.batch []"),
+        (new().attribute("a", 1), "- []"),
+        (new().attribute("a", 1.0), "- a=3ff0000000000000 []"),
+        (new().attribute("b", "x").attribute("a", 2), "- b=x a=2 []"),
+        (new().attribute("nan", f64::NAN), "- []"),
+        (new().attribute("nan", odd_nan), "- nan=7ff8000000000001 []"),
+        (new().attribute("zero", -0.0), "- zero=8000000000000000 []"),
+        (new().attribute("", 1).attribute("a", 1), "- [key_empty=1]"),
+    ];
+    for (newer, expected) in cases {
+        let (mut said, mut merged) = (before.clone(), before.clone());
+        let changed = said.absorb(newer.clone());
+        merged.merge(newer);
+        assert_eq!(shown(&changed), expected);
+        assert_eq!(shown(&said), shown(&merged), "as `merge` does");
+        let mut replayed = before.clone();
+        replayed.merge(changed);
+        assert_eq!(
+            shown(&replayed),
+            shown(&said),
+            "enough for who saw the rest"
+        );
+    }
+}
+
+#[test]
+fn what_a_merge_rejects_is_told_once_and_not_again() {
+    let small = Limits {
+        attributes: 2,
+        name_bytes: 4,
+        ..Limits::DEFAULT
+    };
+    let newer = || {
+        Enrichment::new()
+            .name("too long")
+            .attribute("a", 1)
+            .attribute("", 1)
+            .attribute("b", 2)
+            .attribute("c", 3)
+    };
+    let dropped = "name_too_long=1 key_empty=1 too_many_attributes=1";
+    let mut said = Enrichment::with_limits(small).name("d1");
+    let changed = said.absorb(newer());
+    assert_eq!(shown(&changed), format!("- a=1 b=2 [{dropped}]"));
+    assert_eq!(changed.limits(), &small);
+    assert_eq!(shown(&said), format!("d1 a=1 b=2 [{dropped}]"));
+    assert_eq!(changed.size() + 2, said.size());
+    let again = said.absorb(newer());
+    assert_eq!(
+        shown(&again),
+        format!("- [{dropped}]"),
+        "of this merge alone"
+    );
+    assert_eq!(said.dropped().total(), 6);
+}
+
+#[test]
+fn what_is_said_first_is_all_new() {
+    let first = Enrichment::new()
+        .name("a")
+        .attribute("k", 1)
+        .attribute("", 1);
+    let small = Limits {
+        attributes: 1,
+        ..Limits::DEFAULT
+    };
+    for mut said in [Enrichment::new(), Enrichment::with_limits(small)] {
+        assert_eq!(shown(&said.absorb(Enrichment::new())), "- []");
+        let changed = said.absorb(first.clone());
+        assert_eq!(changed, said);
+        assert_eq!(shown(&changed), "a k=1 [key_empty=1]");
+    }
+}

@@ -177,3 +177,32 @@ fn of_several_sinks_the_first_that_answers_decides_who_a_span_is_and_each_what_i
         "what a sink does that only looks"
     );
 }
+
+/// Has somebody who looks, or not.
+struct View(bool);
+
+impl SpanSink for View {
+    fn live(&self) -> bool {
+        self.0
+    }
+
+    fn rename(&self, _span: SpanRef, _name: &str) {}
+    fn attributes(&self, _span: SpanRef, _attributes: &[Attribute]) {}
+}
+
+#[test]
+fn enrichment_is_wanted_early_when_one_sink_has_somebody_who_looks() {
+    let cases = [
+        (&[][..], false),
+        (&[false, false], false),
+        (&[false, true], true),
+    ];
+    for (views, live) in cases {
+        let sinks: Sinks = views
+            .iter()
+            .map(|&live| Arc::new(View(live)) as Arc<dyn SpanSink>)
+            .collect();
+        assert_eq!(sinks.live(), live, "{views:?}");
+    }
+    assert!(!Diary::default().live(), "unless it says so");
+}

@@ -19,6 +19,11 @@ use crate::{Event, SPAN_NAME};
 pub trait EventSink: Send + Sync {
     /// An event happened. `false` means that no more are wanted.
     fn event(&self, event: &Arc<Event>) -> bool;
+
+    /// Whether somebody looks at the events as they come.
+    fn is_live(&self) -> bool {
+        false
+    }
 }
 
 /// Turns what happens to spans into tail events.
@@ -111,6 +116,11 @@ impl Feed {
 }
 
 impl SpanSink for Feed {
+    fn live(&self) -> bool {
+        self.readers.load(Ordering::Acquire) > 0
+            && self.lock().sinks.iter().any(|sink| sink.is_live())
+    }
+
     fn open(&self, open: &SpanOpen<'_>) {
         self.report(|streams, out| streams.open(open, out));
     }

@@ -155,6 +155,10 @@ fn wake(waiting: Vec<(u64, Waker)>) {
 }
 
 impl EventSink for History {
+    fn is_live(&self) -> bool {
+        self.readers.load(Ordering::Relaxed) > 0
+    }
+
     fn event(&self, event: &Arc<Event>) -> bool {
         let mut ring = self.lock();
         if ring.closed {

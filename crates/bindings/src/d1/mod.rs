@@ -29,7 +29,8 @@
 //! that goes away interrupts what it was reading; what has begun to write is finished and counts. The file
 //! is switched to a write-ahead log and stays an ordinary database, which `sqlite3` can open meanwhile.
 //!
-//! The name and attributes that a call gives to its caller's span are in [`Description::enrichment`].
+//! The name and attributes that a call gives to its caller's span are in [`Description`]: what it is about is
+//! said before it runs, so that one that is canceled or past its deadline still has a name.
 
 mod bookmark;
 mod cell;

@@ -1,6 +1,6 @@
 //! A call of the binding's one method, from its argument to its reply and what it says about the span.
 
-use binding_span::{ChildSpan, Enrichment};
+use binding_span::{CallScope, ChildSpan, Enrichment};
 use js_rpc::{Args, Context, Payload, Service, ServiceResult, async_trait, unknown_method};
 use js_value::Value;
 
@@ -42,13 +42,24 @@ impl Database {
         let argument = args.values.first().unwrap_or(&Value::Undefined);
         let request = QueryRequest::from_value(argument)?;
         drop(args);
+        let result = self.run(request, cx.scope()).await;
+        Ok(Payload::from(reply(result)))
+    }
+
+    /// Runs a call and says so: what it is about before, what came of it after.
+    async fn run(
+        &self,
+        request: QueryRequest,
+        call: &CallScope,
+    ) -> Result<QueryOutcome, QueryError> {
         let described = Description::of(self.name(), &request);
-        let span = cx.child_span("sqlite.transaction");
+        call.enrich(described.before());
+        let span = call.child_span("sqlite.transaction");
         span.attribute("db.system.name", "sqlite");
         let result = self.query(request).await;
         close(span, &result);
-        cx.enrich(described.enrichment(&result));
-        Ok(Payload::from(reply(result)))
+        call.enrich(described.after(&result));
+        result
     }
 }
 
@@ -67,5 +78,72 @@ impl Service for Database {
             "query" => self.serve_query(args, cx).await,
             other => unknown_method(other),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::{Arc, Mutex};
+    use std::task::{self, Waker};
+
+    use binding_span::{
+        Attribute, Outcome, Sinks, SpanClose, SpanContext, SpanOpen, SpanRef, SpanSink, current,
+    };
+
+    use super::*;
+    use crate::d1::{DatabaseOptions, Query};
+
+    /// The names of spans that opened, and how spans ended.
+    #[derive(Default)]
+    struct Seen(Mutex<(Vec<String>, Vec<Outcome>)>);
+
+    impl SpanSink for Seen {
+        fn open(&self, open: &SpanOpen<'_>) {
+            self.0.lock().unwrap().0.push(open.name.to_owned());
+        }
+
+        fn close(&self, close: &SpanClose<'_>) {
+            self.0.lock().unwrap().1.push(close.outcome);
+        }
+
+        fn rename(&self, _: SpanRef, _: &str) {}
+        fn attributes(&self, _: SpanRef, _: &[Attribute]) {}
+    }
+
+    #[test]
+    fn a_call_that_is_canceled_while_its_statement_runs_has_said_what_it_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = DatabaseOptions {
+            create: true,
+            ..DatabaseOptions::default()
+        };
+        let database = Database::open(folder.path().join("shop.sqlite"), options).unwrap();
+        let seen = Arc::new(Seen::default());
+        let sinks: Sinks = Arc::new([seen.clone() as Arc<dyn SpanSink>]);
+        let span = SpanRef {
+            context: SpanContext::root(),
+            ..SpanRef::default()
+        };
+        let scope = CallScope::new(span, sinks);
+        let endless =
+            "with recursive n(i) as (select 1 union all select i + 1 from n) select max(i) from n";
+        {
+            let method = async { database.run(Query::new(endless).into(), &current()).await };
+            let mut method = pin!(scope.scope(method));
+            let mut cx = task::Context::from_waker(Waker::noop());
+            assert!(method.as_mut().poll(&mut cx).is_pending(), "it runs");
+        }
+        let said = scope.drain();
+        assert_eq!(said.span_name(), Some("d1.query"));
+        let masked = endless.replace('1', "?");
+        assert_eq!(said.get("db.query.text"), Some(&masked.into()));
+        assert_eq!(said.get("db.namespace"), Some(&"shop".into()));
+        for outcome in ["error.type", "db.response.returned_rows"] {
+            assert_eq!(said.get(outcome), None);
+        }
+        let (opened, ended) = &*seen.0.lock().unwrap();
+        assert_eq!(*opened, ["sqlite.transaction"]);
+        assert_eq!(*ended, [Outcome::Canceled]);
     }
 }

@@ -38,14 +38,20 @@ impl Description {
         }
     }
 
-    /// The span's new name and its attributes, now that the result is known.
+    /// All of it at once: [`before`](Self::before) and [`after`](Self::after).
+    pub fn enrichment(&self, result: &Result<QueryOutcome, QueryError>) -> Enrichment {
+        let mut said = self.before();
+        said.merge(self.after(result));
+        said
+    }
+
+    /// The span's new name and what is known before the call runs, so that one that never returns has
+    /// said what it was about.
     ///
     /// Name: `d1.query` for one statement, `d1.batch` for any other number. Attributes: `db.system.name`,
     /// `db.namespace`, `db.operation.name`, `db.operation.batch.size` (of a batch), `db.query.text`,
-    /// `cloudflare.binding.type`; of a success `db.response.returned_rows` and the totals as
-    /// `cloudflare.d1.response.{rows_read,rows_written,changes,last_row_id,changed_db,size_after,sql_duration_ms}`;
-    /// of a failure `error.type` and, if SQLite had one, its extended code as `db.response.status_code`.
-    pub fn enrichment(&self, result: &Result<QueryOutcome, QueryError>) -> Enrichment {
+    /// `cloudflare.binding.type`.
+    pub fn before(&self) -> Enrichment {
         let mut said = Enrichment::new()
             .name(if self.statements == 1 {
                 "d1.query"
@@ -64,11 +70,17 @@ impl Description {
             said.set_attribute("db.query.text", text.clone());
         }
         said.set_attribute("cloudflare.binding.type", "D1");
-        match result {
-            Ok(outcome) => said.merge(figures(outcome)),
-            Err(error) => said.merge(failure(error)),
-        }
         said
+    }
+
+    /// What came of it: of a success `db.response.returned_rows` and the totals as
+    /// `cloudflare.d1.response.{rows_read,rows_written,changes,last_row_id,changed_db,size_after,sql_duration_ms}`;
+    /// of a failure `error.type` and, if SQLite had one, its extended code as `db.response.status_code`.
+    pub fn after(&self, result: &Result<QueryOutcome, QueryError>) -> Enrichment {
+        match result {
+            Ok(outcome) => figures(outcome),
+            Err(error) => failure(error),
+        }
     }
 }
 
@@ -275,6 +287,32 @@ mod tests {
             Some("2067")
         );
         assert_eq!(said.get("db.response.returned_rows"), None);
+    }
+
+    #[test]
+    fn what_a_call_is_about_is_known_before_it_runs_and_only_its_outcome_after() {
+        let closed = Err(QueryError::Closed);
+        let request = QueryRequest::from(vec![Query::new("select 1"), Query::new("select 2")]);
+        let described = Description::of("shop", &request);
+        let (before, after) = (described.before(), described.after(&closed));
+        let keys =
+            |said: &Enrichment| -> Vec<String> { said.iter().map(|a| a.key.to_string()).collect() };
+        assert_eq!(before.span_name(), Some("d1.batch"));
+        assert_eq!(
+            keys(&before),
+            [
+                "db.system.name",
+                "db.namespace",
+                "db.operation.name",
+                "db.operation.batch.size",
+                "db.query.text",
+                "cloudflare.binding.type",
+            ]
+        );
+        assert_eq!(after.span_name(), None);
+        assert_eq!(keys(&after), ["error.type"]);
+        let all = described.enrichment(&closed);
+        assert_eq!(keys(&all), [keys(&before), keys(&after)].concat());
     }
 
     #[test]
