@@ -78,7 +78,7 @@ fn what_the_callee_throws_is_printed_as_javascript_prints_it() {
         ),
         (
             &["X.query"],
-            "Error: there is no binding \"X\" here; there is: DB",
+            "the callee refused the call: there is no binding \"X\" here; there is: DB",
         ),
     ];
     for socket in ["callee.sock", "caller.sock"] {

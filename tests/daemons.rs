@@ -208,7 +208,7 @@ fn a_callee_listens_on_several_addresses_and_understands_both_openings() {
     assert_eq!(unknown.code, Some(1));
     assert_eq!(
         unknown.stderr,
-        "Error: there is no binding \"X\" here; there is: DB\n"
+        "the callee refused the call: there is no binding \"X\" here; there is: DB\n"
     );
 }
 
@@ -283,7 +283,7 @@ fn a_binding_may_have_another_name_at_the_callee() {
     let done = world.query(&listen, "select 1", &["--no-tree"]);
     assert_eq!(
         done.stderr,
-        "Error: there is no binding \"DB\" here; there is: SHOP\n"
+        "the callee refused the call: there is no binding \"DB\" here; there is: SHOP\n"
     );
 }
 

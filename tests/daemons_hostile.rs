@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::net::UnixStream;
 use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
 use util::{Daemon, LIMIT, World};
-use words::{Words, answer_with};
+use words::{WIRES, Wire, Words, answer_with};
 
 /// What a reader may hold of a value of at most 1 MiB that claims to be more.
 const SPARE: u64 = 32 << 20;
@@ -79,10 +79,11 @@ fn peak(daemon: &Daemon) -> u64 {
 fn a_result_that_is_no_value_is_said_to_be_none_directly_and_through_a_sidecar() {
     let world = World::new();
     let folder = tempfile::tempdir().unwrap();
-    for (name, value) in values() {
+    let cases = values().into_iter();
+    for ((name, value), wire) in cases.flat_map(|case| WIRES.map(|wire| (case.clone(), wire))) {
         let mut reply = Words::results(4);
         reply.set_value(&serialized(&value));
-        let hostile = answer_with(reply, &folder).to_string();
+        let hostile = answer_with(reply, wire, &folder).to_string();
         let listen = world.unix("caller.sock");
         let bind = format!("DB={hostile}");
         let args = ["serve", "--listen", &listen, "--bind", &bind];
@@ -116,7 +117,7 @@ fn names_and_keys_that_would_steer_a_terminal_are_shown_escaped_behind_a_sidecar
     let name = reply.text(evil);
     let at = (reply.0[Words::ENRICHMENT] >> 2 & 0x3fff_ffff) as usize + Words::ENRICHMENT + 1;
     reply.point_text(at, name);
-    let hostile = answer_with(reply, &folder).to_string();
+    let hostile = answer_with(reply, Wire::OneMessage, &folder).to_string();
     let listen = world.unix("caller.sock");
     let bind = format!("DB={hostile}");
     let args = [

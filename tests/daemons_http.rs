@@ -98,7 +98,13 @@ fn how_a_call_ends_is_the_status() {
             "disconnected",
             "whether the call ran is not known",
         ),
-        ("DOWN/run", "[]", 503, "connect", "is the callee running?"),
+        (
+            "DOWN/run",
+            "[]",
+            503,
+            "unavailable",
+            "is the callee running?",
+        ),
         ("DB/query", "", 400, "body", "not JSON"),
         ("DB/query", "[1,", 400, "body", "not JSON: EOF"),
         ("DB/query", "{}", 400, "body", "JSON array of arguments"),
@@ -386,50 +392,4 @@ fn a_client_that_goes_away_cancels_its_call() {
     assert!(closed.contains("canceled"), "{closed}");
     drop(silent);
     assert!(caller.stop().success());
-}
-
-#[test]
-fn what_a_killed_caller_left_is_cleared_away_by_the_next_and_nothing_else_is() {
-    let world = World::new();
-    world.database();
-    let _callee = world.callee(&[]);
-    let temporary = world.path("tmp");
-    std::fs::create_dir(&temporary).unwrap();
-    let doors = || {
-        let mut doors: Vec<_> = std::fs::read_dir(&temporary)
-            .unwrap()
-            .map(|d| d.unwrap().path())
-            .collect();
-        doors.sort();
-        doors
-    };
-    let start = |name: &str| {
-        let mut program = util::caller();
-        program.env("TMPDIR", &temporary);
-        let (http, bind) = (
-            world.unix(name),
-            format!("DB={}", world.unix("callee.sock")),
-        );
-        world
-            .start(program, &["serve", "--http", &http, "--bind", &bind])
-            .ready()
-    };
-    start("killed.sock").kill();
-    let left = doors();
-    assert_eq!(left.len(), 1, "{left:?}");
-    let others = temporary.join("binding-span-door-others");
-    std::fs::create_dir(&others).unwrap();
-    std::fs::write(others.join("file"), "").unwrap();
-
-    let first = start("first.sock");
-    let after = doors();
-    assert!(!after.contains(&left[0]), "{after:?}");
-    let second = start("second.sock");
-    let both = doors();
-    assert!(
-        after.iter().all(|door| both.contains(door)),
-        "one in use stays: {both:?}"
-    );
-    assert!(first.stop().success() && second.stop().success());
-    assert_eq!(doors(), [others]);
 }

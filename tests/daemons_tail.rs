@@ -301,7 +301,9 @@ fn a_reader_that_stops_reading_is_told_exactly_what_it_lost_and_nobody_else_noti
     until_last(&world, "other", of_call);
     let other = util::read(&world.path("other"));
     let (events, lost) = counted(&other);
-    assert_eq!((events, lost), (INVOCATIONS as u64 * 403 + 8, 0));
+    // What the callee says while the call runs is one more, if it comes before the answer.
+    let of_call = events - INVOCATIONS as u64 * 403;
+    assert!((8..=9).contains(&of_call) && lost == 0, "{of_call} {lost}");
 
     stopped.signal(Signal::CONT);
     let last = other.lines().next_back().unwrap();

@@ -138,7 +138,7 @@ fn it_says_how_each_binding_is_doing_and_is_ready_whatever_that_is() {
     let failing = &said[1];
     assert!(failing.starts_with("GONE: failing for "), "{said:?}");
     assert!(
-        failing.contains(" ago: connect: cannot connect to unix:"),
+        failing.contains(" ago: unavailable: cannot connect to unix:"),
         "{said:?}"
     );
     assert!(failing.contains("there is no socket"), "{said:?}");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use js_rpc::{Address, Args, CallError, ConnectOptions, Connection, Value};
+use js_rpc::{Address, Args, CallError, ConnectOptions, Connection, PendingCall, Value};
 
 use crate::relay::{Mode, Relay};
 use crate::scene::{descriptors, port};
@@ -56,17 +56,14 @@ impl Chain {
     async fn fail(&self, fault: Mode, place: usize) {
         let relay = &self.relays[place];
         let connection = connect(&self.relays[0].address).await;
+        // All along the way it is known how the next peer is called.
+        query(&connection, LIMIT).await.unwrap();
         relay.set(Mode::HoldReplies);
         let deadline = match fault {
             Mode::Stall => Duration::from_millis(100),
             _ => LIMIT,
         };
-        let query = Value::from_json(serde_json::from_str(&request("select 1")).unwrap()).unwrap();
-        let call = connection
-            .binding("DB")
-            .call("query", Args::from(vec![query]));
-        let call = call.deadline(deadline).send();
-        let call = tokio::task::spawn_local(call);
+        let call = tokio::task::spawn_local(query(&connection, deadline));
         while fault != Mode::Stall && !relay.holds_answer() && !call.is_finished() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -91,6 +88,13 @@ impl Chain {
     fn daemons(&self) -> [&Daemon; 2] {
         [&self.callee, &self.caller]
     }
+}
+
+fn query(connection: &Connection, deadline: Duration) -> PendingCall {
+    let query = Value::from_json(serde_json::from_str(&request("select 1")).unwrap()).unwrap();
+    let binding = connection.binding("DB");
+    let call = binding.call("query", Args::from(vec![query]));
+    call.deadline(deadline).send()
 }
 
 async fn connect(at: &str) -> Connection {

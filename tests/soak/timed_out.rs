@@ -67,9 +67,11 @@ async fn give_up(connection: &Connection, left: &Cell<usize>) {
     }
 }
 
-/// By how much a process exceeded, in the last nine tenths, what it held after the first.
+/// By how much what a process holds at the end exceeds what it held after the first tenth. The least of the last
+/// three samples counts: an allocator keeps some MiB for a while, and gives them back.
 pub fn more(watched: &Watched) -> f64 {
     let samples = &watched.samples[1..];
-    let most = samples.iter().map(|s| s.memory_kib).fold(0.0, f64::max);
-    most - samples[0].memory_kib
+    let last = &samples[samples.len() - 3..];
+    let least = last.iter().map(|s| s.memory_kib).fold(f64::MAX, f64::min);
+    least - samples[0].memory_kib
 }

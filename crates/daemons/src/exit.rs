@@ -55,31 +55,27 @@ impl From<BindError> for Failure {
     }
 }
 
+/// Each kind of error has one code.
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         let text = error.to_string();
         match error {
-            CallError::Connect { .. } | CallError::Overloaded(_) => Self::Unavailable(text),
-            CallError::Disconnected(_) | CallError::Protocol(_) => Self::Unavailable(format!(
-                "{text}; whether the call ran is not known, see the callee's log"
-            )),
+            CallError::Unavailable(_) | CallError::Overloaded(_) => Self::Unavailable(text),
+            CallError::Disconnected(_) | CallError::Protocol(_) | CallError::Canceled => {
+                Self::Unavailable(format!(
+                    "{text}; whether the call ran is not known, see the callee's log"
+                ))
+            }
             CallError::Unimplemented(_) => Self::Unavailable(format!(
                 "{text}; is it a callee, or a workerd's debug port?"
             )),
             CallError::Deadline(_) => Self::Deadline(text),
-            CallError::Thrown(error) if is_passed_on(&error.message) => {
-                Self::Deadline(error.message)
-            }
             CallError::Arguments(_) => Self::Usage(text),
+            // With its properties and its cause, as a console shows it.
+            CallError::Thrown(error) => Self::Callee(format!("{error:#}")),
             _ => Self::Callee(text),
         }
     }
-}
-
-/// Whether these are the words in which a `caller serve` on the way passes on that its deadline passed: an
-/// exception has no place for more than a text.
-fn is_passed_on(message: &str) -> bool {
-    message.starts_with("deadline of ") && message.ends_with(" passed without an answer")
 }
 
 /// How long the end of a program waits for its log.

@@ -20,6 +20,12 @@ pub struct LimitArgs {
     #[arg(long = "limit-connect", value_name = "TIME", env = "BINDING_SPAN_LIMIT_CONNECT", value_parser = cli::deadline, hide_short_help = true)]
     connect: Option<Duration>,
 
+    /// For a service to serve a call, whatever its caller gives it; 5m by default
+    ///
+    /// Then its method is dropped, and the call fails with its deadline.
+    #[arg(long = "limit-handler", value_name = "TIME", env = "BINDING_SPAN_LIMIT_HANDLER", value_parser = cli::deadline, hide_short_help = true)]
+    handler: Option<Duration>,
+
     /// For a callee to say that a session is over; 10s by default
     ///
     /// Once its last stub was dropped. After that the session is dropped, which cancels what is left of it.
@@ -260,6 +266,7 @@ impl LimitArgs {
         let time = |said: Option<Duration>, limit| said.unwrap_or(limit);
         RpcLimits {
             connect: time(self.connect, limits.connect),
+            handler: time(self.handler, limits.handler),
             linger: time(self.linger, limits.linger),
             network: self.network(limits.network),
             decode: self.decode(limits.decode),

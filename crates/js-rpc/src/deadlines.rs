@@ -10,9 +10,12 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::CallError;
 
 /// Deadlines of one caller's connection, or of one server.
 #[derive(Debug, Default)]
@@ -129,6 +132,75 @@ async fn timer(deadlines: Weak<Deadlines>, look: Rc<Notify>) {
     }
 }
 
+/// Until when a call may take, counted once, from when it was made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    limit: Duration,
+    /// `None`: too far away for a clock.
+    at: Option<Instant>,
+}
+
+/// A callee answers this part of the time before its caller gives up, within these bounds, so that a call that
+/// timed out still has a name.
+const EARLIER: u32 = 10;
+const EARLIER_LEAST: Duration = Duration::from_millis(2);
+const EARLIER_MOST: Duration = Duration::from_millis(100);
+
+impl Deadline {
+    pub(crate) fn after(limit: Duration) -> Self {
+        Self::since(Instant::now(), limit)
+    }
+
+    /// The same from another time on.
+    pub(crate) fn since(began: Instant, limit: Duration) -> Self {
+        let at = began.checked_add(limit);
+        Self { limit, at }
+    }
+
+    /// What is left to who serves a call whose caller gives up after `left`.
+    pub(crate) fn within(left: Duration) -> Duration {
+        let earlier = (left / EARLIER).clamp(EARLIER_LEAST, EARLIER_MOST);
+        left.saturating_sub(earlier).max(Duration::from_millis(1))
+    }
+
+    /// How long it was from the beginning.
+    pub(crate) const fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// What is left, in whole milliseconds and at least one; 0 for without end.
+    pub(crate) fn millis_left(&self) -> u64 {
+        self.at.map_or(0, |at| {
+            let left = at.saturating_duration_since(Instant::now()).as_millis();
+            u64::try_from(left).unwrap_or(u64::MAX).max(1)
+        })
+    }
+
+    pub(crate) async fn hold<F: Future>(
+        self,
+        deadlines: &Deadlines,
+        future: F,
+    ) -> Result<F::Output, CallError> {
+        match self.at {
+            None => Ok(future.await),
+            Some(at) => deadlines
+                .hold(at, future)
+                .await
+                .ok_or(CallError::Deadline(self.limit)),
+        }
+    }
+
+    /// The same for a call that has no connection.
+    pub(crate) async fn hold_alone<F: Future>(self, future: F) -> Result<F::Output, CallError> {
+        match self.at {
+            None => Ok(future.await),
+            Some(at) => tokio::time::timeout_at(at, future)
+                .await
+                .map_err(|_| CallError::Deadline(self.limit)),
+        }
+    }
+}
+
 /// Completes when it is time.
 struct Wait<'a> {
     deadlines: &'a Deadlines,
@@ -177,8 +249,6 @@ impl Drop for Wait<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures::future::{join_all, pending, ready};
     use futures::poll;
     use tokio::task::LocalSet;

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::IntoFuture;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +14,12 @@ use binding_span::SpanContext;
 use js_value::Value;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 use tracing::instrument::WithSubscriber;
 
-use crate::client::Redial;
-use crate::payload::{Args, ConvertError, IntoArgs, Payload};
-use crate::{Address, CallBuilder, CallError, ConnectOptions, Connection, Stub};
+use crate::client::{Binding, Destination, Dialer, Upstream};
+use crate::object::{Args, ConvertError, IntoArgs, Payload};
+use crate::shared::Shared;
+use crate::{Address, CallBuilder, CallError, ConnectOptions, Stub};
 
 /// A connection to a callee for any thread and any runtime. Clones share the connection; it is closed
 /// when the last clone and the last [`RemoteStub`] is dropped, and made again, for the next call, after
@@ -42,14 +43,11 @@ impl Client {
     /// Starts the connection's thread and connects.
     ///
     /// # Errors
-    /// [`CallError::Connect`] says where to and why not.
+    /// [`CallError::Unavailable`] says where to and why not.
     pub async fn connect(address: Address, options: ConnectOptions) -> Result<Self, CallError> {
         let (jobs, queue) = mpsc::unbounded_channel();
         let (connected, is_connected) = oneshot::channel();
-        let failed = |reason: String| CallError::Connect {
-            address: address.to_string(),
-            reason,
-        };
+        let failed = |reason: String| CallError::cannot_connect(&address, &reason);
         let there = address.clone();
         std::thread::Builder::new()
             .name("js-rpc".into())
@@ -87,9 +85,8 @@ impl Client {
     ) -> Result<RemoteReply, CallError> {
         let values = values(args)?;
         let (binding, method) = (binding.to_owned(), method.to_owned());
-        let call = async move |thread: &Rc<Thread>| {
-            let connection = thread.connection().await?;
-            let binding = connection.binding(&binding);
+        let call = move |thread: &Thread| {
+            let binding = thread.binding(&binding);
             Ok(binding.call(&method, Args::from(values)))
         };
         self.run(call, options).await
@@ -98,7 +95,7 @@ impl Client {
     /// Runs a call on the connection's thread; dropping the future cancels it.
     async fn run<F>(&self, call: F, options: CallOptions) -> Result<RemoteReply, CallError>
     where
-        F: AsyncFnOnce(&Rc<Thread>) -> Result<CallBuilder, CallError> + Send + 'static,
+        F: FnOnce(&Thread) -> Result<CallBuilder, CallError> + Send + 'static,
     {
         let (reply, replied) = oneshot::channel();
         let here = Here::now(options);
@@ -162,45 +159,58 @@ impl Here {
         }
     }
 
-    async fn run<F>(self, call: F, thread: &Rc<Thread>) -> Result<Payload, CallError>
+    async fn run<F>(self, call: F, thread: &Thread) -> Result<Payload, CallError>
     where
-        F: AsyncFnOnce(&Rc<Thread>) -> Result<CallBuilder, CallError>,
+        F: FnOnce(&Thread) -> Result<CallBuilder, CallError>,
     {
-        // The connection may have to be made first, which counts.
-        let builder = call(thread);
-        let mut builder = match self.options.deadline {
-            None => builder.await?,
-            Some(limit) => {
-                let began = Instant::now();
-                let builder = tokio::time::timeout(limit, builder).await;
-                let builder = builder.unwrap_or(Err(CallError::Deadline(limit)))?;
-                builder.deadline(limit.saturating_sub(began.elapsed()))
-            }
-        };
+        let mut builder = call(thread)?;
+        if let Some(limit) = self.options.deadline {
+            builder = builder.deadline(limit);
+        }
         if let Some(parent) = self.options.parent {
             builder = builder.parent(parent);
         }
         let pending = self
             .scope
-            .in_scope(|| self.span.in_scope(|| builder.send()));
+            .in_scope(|| self.span.in_scope(|| builder.into_future()));
         Ok(pending.await?.into_payload())
     }
 }
 
 /// What lives on the connection's thread.
 struct Thread {
-    address: Address,
-    options: ConnectOptions,
-    connection: Redial,
+    dialer: Rc<Dialer>,
     /// The stubs that handles refer to by number.
     held: RefCell<HashMap<u64, Stub>>,
     next: std::cell::Cell<u64>,
 }
 
 impl Thread {
-    async fn connection(&self) -> Result<Connection, CallError> {
-        let options = || self.options.clone();
-        self.connection.get(&self.address, options).await
+    fn new(address: Address, options: ConnectOptions) -> Self {
+        let shared = Shared::new(Arc::clone(&options.sinks), options.limits.clone());
+        let dialer = Dialer {
+            address,
+            options,
+            redial: Rc::default(),
+            shared,
+        };
+        Self {
+            dialer: Rc::new(dialer),
+            held: RefCell::default(),
+            next: std::cell::Cell::default(),
+        }
+    }
+
+    fn binding(&self, name: &str) -> Binding {
+        let name = name.into();
+        let shared = &self.dialer.shared;
+        Binding::to(Destination {
+            policy: shared.default_policy(&name),
+            deadline: shared.limits.call,
+            upstream: Upstream::Dialer(Rc::clone(&self.dialer)),
+            service: Rc::clone(&name),
+            name,
+        })
     }
 
     /// A reply for another thread: its stubs stay here, and handles on them go.
@@ -227,9 +237,8 @@ fn run(
     mut queue: mpsc::UnboundedReceiver<Job>,
     connected: oneshot::Sender<Result<(), CallError>>,
 ) {
-    let failed = |error: std::io::Error| CallError::Connect {
-        address: address.to_string(),
-        reason: format!("cannot start a runtime: {error}"),
+    let failed = |error: std::io::Error| {
+        CallError::cannot_connect(&address, &format!("cannot start a runtime: {error}"))
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -238,15 +247,10 @@ fn run(
         Ok(runtime) => runtime,
         Err(error) => return drop(connected.send(Err(failed(error)))),
     };
-    let thread = Rc::new(Thread {
-        address,
-        options,
-        connection: Redial::default(),
-        held: RefCell::default(),
-        next: std::cell::Cell::default(),
-    });
     runtime.block_on(async {
-        let outcome = thread.connection().await.map(drop);
+        let thread = Rc::new(Thread::new(address, options));
+        let upstream = Upstream::Dialer(Rc::clone(&thread.dialer));
+        let outcome = upstream.connection().await.map(drop);
         let go_on = outcome.is_ok();
         let _ = connected.send(outcome);
         while go_on && let Some(job) = queue.recv().await {
@@ -259,7 +263,7 @@ fn run(
 /// Lets the connection say goodbye before the runtime is gone.
 async fn close(thread: &Thread) {
     thread.held.borrow_mut().clear();
-    let connection = thread.connection.take();
+    let connection = thread.dialer.redial.take();
     if let Some(connection) = connection {
         let ended = connection.ended();
         drop(connection);
@@ -314,7 +318,7 @@ impl RemoteStub {
     pub async fn call(&self, method: &str, args: impl IntoArgs) -> Result<RemoteReply, CallError> {
         let values = values(args)?;
         let (id, method) = (self.0.id, method.to_owned());
-        let call = async move |thread: &Rc<Thread>| {
+        let call = move |thread: &Thread| {
             let stub = thread.held.borrow().get(&id).cloned();
             let stub = stub.ok_or_else(|| CallError::Disconnected("the stub is gone".into()))?;
             Ok(stub.call(&method, Args::from(values)))

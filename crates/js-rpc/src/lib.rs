@@ -30,15 +30,14 @@ mod error;
 mod handle;
 mod limits;
 mod network;
+mod object;
+mod observers;
 mod opening;
-mod payload;
 mod proxy;
+mod serve;
 mod server;
-mod service;
-mod session;
 mod shared;
 mod stream;
-mod stub;
 mod telemetry;
 
 mod wire;
@@ -47,10 +46,7 @@ pub use accept::{AcceptStats, Acceptor, Admitted, Connected, Quota, RefusedBy};
 pub use address::{Address, InvalidAddress};
 pub use async_trait::async_trait;
 pub use binding_span::{CallScope, Enrichment, Policy, PolicyConfig, Rename, current, enrich};
-pub use client::{
-    Binding, CallBuilder, ConnectOptions, Connection, Link, LinkState, PendingCall, Reply,
-    TailStream,
-};
+pub use client::{Binding, ConnectOptions, Connection, Link, LinkState, TailStream};
 pub use error::CallError;
 pub use handle::{CallOptions, Client, RemoteReply, RemoteStub};
 pub use js_value::{JsError, Value};
@@ -58,14 +54,14 @@ pub use limits::{NetworkLimits, RpcLimits};
 #[doc(hidden)]
 pub use network::internals;
 pub use network::{NetworkStats, Reason};
-pub use payload::{Args, Arguments, ConvertError, IntoArgs, Payload, scalar};
+pub use object::{
+    Args, Arguments, CallBuilder, Context, ConvertError, IntoArgs, Operation, Payload, PendingCall,
+    Reply, Service, ServiceResult, Stub, nothing, reply, scalar, service_fn, unknown_method,
+};
 pub use proxy::{Forward, Proxy};
 pub use server::{Bindings, Server, TailReceiver};
-pub use service::{Context, Service, ServiceResult, nothing, reply, service_fn, unknown_method};
 pub use stream::{BindError, InheritError, ListenOptions, Listener, Trust, Users};
 pub use stream::{Identity, InvalidPin, KeyPin, Tls, TlsConfig, TlsError};
-pub use stub::Stub;
-pub use wire::Operation;
 
 /// The README's code is compiled and run with the documentation's.
 #[cfg(doctest)]

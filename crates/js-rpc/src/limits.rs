@@ -13,6 +13,9 @@ pub struct RpcLimits {
     pub connect: Duration,
     /// For a call to return, from when it is sent: 30 s. A call can have a deadline of its own.
     pub call: Duration,
+    /// For a service to serve a call, whatever its caller gives it: 5 min. Then its method is dropped, and the
+    /// call fails with [`CallError::Deadline`](crate::CallError::Deadline).
+    pub handler: Duration,
     /// For a callee to say that a session is over, once its last stub was dropped: 10 s. After that
     /// the session is dropped, which cancels what is left of it.
     pub linger: Duration,
@@ -32,6 +35,10 @@ pub struct RpcLimits {
     pub network: NetworkLimits,
     /// What a value may be like.
     pub decode: DecodeLimits,
+    /// Off, calls travel as workerd makes them also between our own peers, in both roles. For tests and
+    /// benchmarks.
+    #[doc(hidden)]
+    pub one_message: bool,
 }
 
 impl Default for RpcLimits {
@@ -39,6 +46,7 @@ impl Default for RpcLimits {
         Self {
             connect: Duration::from_secs(10),
             call: Duration::from_secs(30),
+            handler: Duration::from_secs(300),
             linger: Duration::from_secs(10),
             drain: Duration::from_secs(10),
             connections: 768,
@@ -46,6 +54,7 @@ impl Default for RpcLimits {
             connections_reserved: 64,
             network: NetworkLimits::default(),
             decode: DecodeLimits::default(),
+            one_message: true,
         }
     }
 }
@@ -100,7 +109,8 @@ pub struct NetworkLimits {
     /// [`Overloaded`](crate::CallError::Overloaded) and did not run.
     pub waiting: usize,
     /// Mark: bytes of calls that have not returned, and of results that the peer keeps for pipelining,
-    /// 16 MiB; a capability counts as 64. One call alone may have more.
+    /// 16 MiB; a capability counts as 64. One call may have more while all others have less than a sixteenth of
+    /// it. Our own calls keep to the same mark and wait.
     pub in_flight_bytes: usize,
     /// Cap: questions of the peer, those included that were refused and that it has not finished,
     /// 16,384.
@@ -139,6 +149,13 @@ pub struct NetworkLimits {
     /// Off, messages are not judged. For measuring what that costs.
     #[doc(hidden)]
     pub judge: bool,
+}
+
+impl NetworkLimits {
+    /// Whether a call of so many bytes may join others that hold so many.
+    pub(crate) const fn has_room_for(&self, held: usize, bytes: usize) -> bool {
+        held.saturating_add(bytes) <= self.in_flight_bytes || held <= self.in_flight_bytes / 16
+    }
 }
 
 impl Default for NetworkLimits {

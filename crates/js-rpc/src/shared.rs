@@ -1,7 +1,8 @@
 //! What everything in one server or one connection shares.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::RpcLimits;
 use crate::deadlines::Deadlines;
+use crate::observers::Observers;
 
 /// Sinks, limits, and how many calls are being served.
 #[derive(Debug)]
@@ -19,10 +21,17 @@ pub(crate) struct Shared {
     /// How far peers are trusted whose objects came as arguments.
     pub(crate) policy: Arc<Policy>,
     pub(crate) deadlines: Rc<Deadlines>,
+    /// Those of the peers that are given objects of a caller's.
+    pub(crate) observers: Observers,
+    /// The default policies of the bindings asked for so far, with the names that each has seen.
+    policies: RefCell<HashMap<Rc<str>, Arc<Policy>>>,
     in_flight: Cell<usize>,
     draining: Cell<bool>,
     idle: Notify,
 }
+
+/// Bindings whose default policies are remembered.
+const MAX_POLICIES: usize = 256;
 
 /// Held for its drop: something that must live on, such as a session.
 pub(crate) type KeepAlive = Rc<dyn Any>;
@@ -44,10 +53,22 @@ impl Shared {
             limits,
             policy: Arc::default(),
             deadlines: Deadlines::start(),
+            observers: Observers::default(),
+            policies: RefCell::default(),
             in_flight: Cell::new(0),
             draining: Cell::new(false),
             idle: Notify::new(),
         })
+    }
+
+    /// The policy of a binding for which nobody gives one: the same one each time it is asked for, so
+    /// that its distinct names are counted and not forgotten.
+    pub(crate) fn default_policy(&self, name: &Rc<str>) -> Arc<Policy> {
+        let mut policies = self.policies.borrow_mut();
+        if policies.len() >= MAX_POLICIES && !policies.contains_key(name) {
+            policies.clear();
+        }
+        Arc::clone(policies.entry(Rc::clone(name)).or_default())
     }
 
     pub(crate) fn sinks(&self) -> &Sinks {

@@ -9,15 +9,13 @@ use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
-use binding_span::binding_span_capnp::binding_span_enrichment;
 use binding_span::{
-    ApplyEnrichment, Attribute, CallScope, Enrichment, ErrorInfo, InvocationId, Limits, NewSpan,
-    Outcome, Policy, Sinks, SpanClose, SpanContext, SpanId, SpanKind, SpanOpen, SpanRef, SpanSink,
-    link,
+    ApplyEnrichment, Attribute, CallScope, Dropped, Enrichment, ErrorInfo, InvocationId, NewSpan,
+    Outcome, Sinks, SpanClose, SpanContext, SpanId, SpanKind, SpanOpen, SpanRef, SpanSink, link,
 };
 
 use crate::CallError;
-use crate::wire::Operation;
+use crate::object::{Method, Operation};
 
 /// What is known about a call when its span opens.
 pub(crate) struct CallInfo<'a> {
@@ -28,6 +26,17 @@ pub(crate) struct CallInfo<'a> {
 
 /// Bytes of a method that telemetry shows; a caller chose it, and it is part of a span's name.
 const SHOWN: usize = 256;
+
+impl<'a> CallInfo<'a> {
+    /// Of a method of a binding.
+    pub(crate) fn of(method: &'a Method, binding: &'a str) -> Self {
+        Self {
+            binding,
+            method: &method.name,
+            operation: &method.operation,
+        }
+    }
+}
 
 impl CallInfo<'_> {
     fn shown(&self) -> Self {
@@ -269,27 +278,14 @@ impl CallSpan {
         !self.sinks.is_empty() || !self.span.is_disabled()
     }
 
+    /// Whether somebody looks at it as it changes.
+    pub(crate) fn is_live(&self) -> bool {
+        self.sinks.live()
+    }
+
     /// The scope in which a method is called.
     pub(crate) fn scope(&self) -> CallScope {
         CallScope::new(self.reference, Arc::clone(&self.sinks))
-    }
-
-    /// Renames and tags the span with what the policy accepts of the callee's enrichment, and returns
-    /// that. An enrichment that cannot be read is dropped and counted. What the callee says about the
-    /// error counts unless the call itself failed.
-    pub(crate) fn enrich_from(
-        &self,
-        said: capnp::Result<binding_span_enrichment::Reader<'_>>,
-        policy: &Policy,
-        returned: bool,
-    ) -> Enrichment {
-        let said = binding_span::read_result(said, Limits::DEFAULT);
-        let mut accepted = policy.accept(said);
-        if !returned {
-            accepted.remove("error.type");
-        }
-        self.apply(&accepted);
-        accepted
     }
 
     /// Renames and tags the span.
@@ -303,8 +299,15 @@ impl CallSpan {
     /// Says what was dropped of an enrichment that went to the caller: there it is a number, and whoever
     /// looks after the callee wants to know why.
     pub(crate) fn dropped(&self, said: &Enrichment) {
-        if !self.sinks.is_empty() && !said.dropped().is_empty() {
-            self.sinks.dropped(self.reference, said.dropped());
+        if !said.dropped().is_empty() {
+            self.report_dropped(said.dropped());
+        }
+    }
+
+    /// Says what was dropped.
+    pub(crate) fn report_dropped(&self, dropped: &Dropped) {
+        if !self.sinks.is_empty() {
+            self.sinks.dropped(self.reference, dropped);
         }
     }
 
@@ -339,18 +342,25 @@ impl CallSpan {
     }
 }
 
-/// A span whose call neither returned nor failed was abandoned.
+impl CallSpan {
+    /// Ends the span; once. One whose call neither returned nor failed was abandoned.
+    pub(crate) fn close(&mut self) {
+        self.span = tracing::Span::none();
+        if !self.sinks.is_empty() {
+            self.sinks.close(&SpanClose {
+                span: self.reference,
+                outcome: self.outcome.unwrap_or(Outcome::Canceled),
+                error: self.error(),
+                time: SystemTime::now(),
+            });
+            self.sinks = Arc::clone(&NOBODY);
+        }
+    }
+}
+
 impl Drop for CallSpan {
     fn drop(&mut self) {
-        if self.sinks.is_empty() {
-            return;
-        }
-        self.sinks.close(&SpanClose {
-            span: self.reference,
-            outcome: self.outcome.unwrap_or(Outcome::Canceled),
-            error: self.error(),
-            time: SystemTime::now(),
-        });
+        self.close();
     }
 }
 

@@ -5,25 +5,15 @@ use binding_span_schema::js_rpc_capnp::js_value::{self as wire_value, external};
 use capnp::Error;
 use js_value::{DecodeLimits, EncodeError, EncodeOptions, Encoded, ErrorForm, Value};
 
-use crate::payload::{Args, Payload};
+use crate::object::{Args, Operation, Payload, Stub};
 
-/// What a call asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Operation {
-    /// Call the method.
-    Call,
-    /// Read the property.
-    Get,
-}
-
-impl Operation {
-    /// The name that attributes have for it.
-    pub const fn label(&self) -> &'static str {
-        match self {
-            Self::Call => "call",
-            Self::Get => "getProperty",
-        }
-    }
+/// How calls travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// As workerd does it: an event, a session, a call, and errors as exceptions.
+    ThreeCalls,
+    /// Between our own peers: one message, answered by one, however the call ends.
+    OneMessage,
 }
 
 /// Elements of a method path, and stubs of one value, that we read. Honest callers use a handful.
@@ -31,30 +21,49 @@ const MAX_PATH: u32 = 64;
 const MAX_STUBS: u32 = 1024;
 
 /// Writes the method: a name, or a path if it has another number of elements than one.
-pub(crate) fn write_path(path: &[impl AsRef<str>], mut params: call_params::Builder<'_>) {
-    match path {
-        [name] => params.set_method_name(name.as_ref()),
-        path => {
-            let mut list = params.init_method_path(path.len() as u32);
-            for (i, name) in path.iter().enumerate() {
-                list.set(i as u32, name.as_ref());
-            }
-        }
+pub(crate) fn write_method(method: &str, mut params: call_params::Builder<'_>) {
+    if !method.is_empty() && !method.contains('.') {
+        return params.set_method_name(method);
+    }
+    let names = || method.split('.').filter(|_| !method.is_empty());
+    let mut list = params.init_method_path(names().count() as u32);
+    for (i, name) in names().enumerate() {
+        list.set(i as u32, name);
     }
 }
 
-/// Reads the method.
-pub(crate) fn read_path(params: call_params::Reader<'_>) -> Result<Vec<String>, Error> {
-    let text = |t: capnp::text::Reader<'_>| Ok::<_, Error>(t.to_str()?.to_owned());
-    match params.which()? {
-        call_params::MethodName(name) => Ok(vec![text(name?)?]),
-        call_params::MethodPath(path) => {
-            let path = path?;
-            if path.len() > MAX_PATH {
-                return Err(refused("a method path of more than 64 elements"));
-            }
-            path.iter().map(|name| text(name?)).collect()
+/// Reads the method, the elements of a path joined with dots.
+pub(crate) fn read_method(params: call_params::Reader<'_>) -> Result<String, Error> {
+    let path = match params.which()? {
+        call_params::MethodName(name) => return Ok(name?.to_str()?.to_owned()),
+        call_params::MethodPath(path) => check_path(path?)?,
+    };
+    let mut joined = String::new();
+    for (i, name) in path.iter().enumerate() {
+        if i > 0 {
+            joined.push('.');
         }
+        joined.push_str(name?.to_str()?);
+    }
+    Ok(joined)
+}
+
+/// Copies the method as it is.
+pub(crate) fn copy_method(
+    from: call_params::Reader<'_>,
+    mut to: call_params::Builder<'_>,
+) -> Result<(), Error> {
+    match from.which()? {
+        call_params::MethodName(name) => to.set_method_name(name?),
+        call_params::MethodPath(path) => to.set_method_path(check_path(path?)?)?,
+    }
+    Ok(())
+}
+
+fn check_path(path: capnp::text_list::Reader<'_>) -> Result<capnp::text_list::Reader<'_>, Error> {
+    match path.len() {
+        0..=MAX_PATH => Ok(path),
+        _ => Err(refused("a method path of more than 64 elements")),
     }
 }
 
@@ -147,56 +156,68 @@ const ENCODING: EncodeOptions = EncodeOptions {
     errors: ErrorForm::Native,
 };
 
-/// Writes arguments; `export` makes a capability of a stub.
-pub(crate) fn write_args(
-    args: &Args,
-    params: call_params::Builder<'_>,
-    export: impl Fn(&crate::Stub) -> js_rpc_target::Client,
-) -> Result<(), String> {
-    // No arguments: the pointer stays null. An empty value would be an error to workerd.
+/// A value as bytes, and the stubs in it.
+pub(crate) struct EncodedValue {
+    encoded: Encoded,
+    stubs: Vec<Stub>,
+}
+
+/// Arguments as bytes. `None`: there are none, and the pointer stays null; an empty value would be an error to
+/// workerd.
+pub(crate) fn encode_args(args: Args) -> Result<Option<EncodedValue>, String> {
     if args.values.is_empty() {
-        params.init_operation();
-        return Ok(());
+        return Ok(None);
     }
     let encoded = js_value::encode_args_with(&args.values, ENCODING);
-    let value = params.init_operation().init_call_with_args();
-    write_value(encoded, &args.stubs, value, export)
+    EncodedValue::new(encoded, args.stubs).map(Some)
 }
 
 /// Writes a result.
 pub(crate) fn write_result(
     payload: &Payload,
-    mut results: js_rpc_target::call_results::Builder<'_>,
-    export: impl Fn(&crate::Stub) -> js_rpc_target::Client,
+    results: js_rpc_target::call_results::Builder<'_>,
+    export: impl Fn(&Stub) -> js_rpc_target::Client,
 ) -> Result<(), String> {
     let encoded = js_value::encode_with(&payload.value, ENCODING);
-    let value = results.reborrow().init_result();
-    write_value(encoded, &payload.stubs, value, export)
+    // A table of pointers; nothing is copied for a value without stubs.
+    let value = EncodedValue::new(encoded, payload.stubs.clone())?;
+    value.write(results.init_result(), export);
+    Ok(())
 }
 
-/// Writes the bytes, and the stubs in the order in which the bytes take them.
-fn write_value(
-    encoded: Result<Encoded, EncodeError>,
-    stubs: &[crate::Stub],
-    mut value: wire_value::Builder<'_>,
-    export: impl Fn(&crate::Stub) -> js_rpc_target::Client,
-) -> Result<(), String> {
-    let Encoded {
-        bytes,
-        stubs: order,
-    } = encoded.map_err(|error| error.to_string())?;
-    value.set_v8_serialized(&bytes);
-    if order.is_empty() {
-        return Ok(());
+impl EncodedValue {
+    /// Stubs in the order in which the bytes take them.
+    fn new(encoded: Result<Encoded, EncodeError>, stubs: Vec<Stub>) -> Result<Self, String> {
+        let encoded = encoded.map_err(|error| error.to_string())?;
+        let given = stubs.len();
+        match encoded.stubs.iter().find(|&&n| n as usize >= given) {
+            Some(n) => Err(format!("stub {n} is not among the stubs given")),
+            None => Ok(Self { encoded, stubs }),
+        }
     }
-    let mut externals = value.init_externals(order.len() as u32);
-    for (i, number) in order.into_iter().enumerate() {
-        let stub = stubs.get(number as usize);
-        let stub = stub.ok_or_else(|| format!("stub {number} is not among the stubs given"))?;
-        let mut target = externals.reborrow().get(i as u32).init_rpc_target();
-        target.set_cap(export(stub));
+
+    /// Bytes that it takes in a message, but for what is small.
+    pub(crate) fn size(&self) -> usize {
+        self.encoded.bytes.len() + 64 * self.encoded.stubs.len()
     }
-    Ok(())
+
+    /// Writes it; `export` makes a capability of a stub.
+    pub(crate) fn write(
+        &self,
+        mut value: wire_value::Builder<'_>,
+        export: impl Fn(&Stub) -> js_rpc_target::Client,
+    ) {
+        value.set_v8_serialized(&self.encoded.bytes);
+        let order = &self.encoded.stubs;
+        if order.is_empty() {
+            return;
+        }
+        let mut externals = value.init_externals(order.len() as u32);
+        for (i, &number) in order.iter().enumerate() {
+            let mut target = externals.reborrow().get(i as u32).init_rpc_target();
+            target.set_cap(export(&self.stubs[number as usize]));
+        }
+    }
 }
 
 /// The exception for a peer that sent what cannot be served.

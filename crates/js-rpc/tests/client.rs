@@ -152,7 +152,7 @@ async fn stubs_are_held_by_any_thread_and_keep_their_session() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deadline_and_a_drop_cancel_a_call() {
+async fn a_deadline_ends_a_call_and_a_drop_cancels_it() {
     let setting = Setting::new().await;
     // It has to get there, through two other threads.
     let options = CallOptions {
@@ -174,8 +174,12 @@ async fn a_deadline_and_a_drop_cancel_a_call() {
         .map(|s| s.outcome)
         .collect();
     assert_eq!(outcomes, [Outcome::ExceededWallTime, Outcome::Canceled]);
-    for span in setting.callee.ended(2).await {
-        assert_eq!(span.outcome, Outcome::Canceled);
+    // The callee knows of the one, and is told of the other.
+    let callee = setting.callee.ended(2).await;
+    let outcomes: Vec<_> = callee.iter().map(|span| span.outcome).collect();
+    assert_eq!(outcomes, [Outcome::ExceededWallTime, Outcome::Canceled]);
+    for span in setting.spans.now() {
+        assert_eq!(span.renamed(), span.outcome == Outcome::ExceededWallTime);
     }
 }
 
@@ -208,7 +212,7 @@ async fn where_nobody_listens_a_client_is_told_so_at_once() {
     let dir = socket_dir();
     let nowhere = common::unix(&dir, "none");
     let outcome = Client::connect(nowhere, ConnectOptions::default()).await;
-    let Err(CallError::Connect { reason, .. }) = outcome else {
+    let Err(CallError::Unavailable(reason)) = outcome else {
         panic!("connected to nobody")
     };
     assert!(reason.contains("is the callee running?"), "{reason}");

@@ -6,11 +6,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use binding_span::{Enrichment, SpanContext};
+use binding_span_schema::call_capnp::call_target;
 use binding_span_schema::js_rpc_capnp as current;
 use capnp::Error;
 use common::relay::{Relay, with};
 use common::words::{Words, answer_with};
-use common::{BINDING, Spans, Way, World, raw, said, service, socket_dir};
+use common::{BINDING, Spans, WIRES, Way, Wire, World, raw, said, service, socket_dir};
 use js_rpc::{ConnectOptions, Connection, Context, Value, nothing, reply};
 use older_schema::older_capnp as older;
 
@@ -90,11 +91,16 @@ fn current_callee(dir: &tempfile::TempDir) -> js_rpc::Address {
 
 /// Calls once; the span, and the reply's bytes as they came over the socket.
 async fn call_of(callee: &js_rpc::Address) -> (tail::FinishedSpan, Vec<u8>) {
+    call_over(callee, Wire::OneMessage).await
+}
+
+async fn call_over(callee: &js_rpc::Address, wire: Wire) -> (tail::FinishedSpan, Vec<u8>) {
     let dir = socket_dir();
     let relay = Relay::to(callee, &dir).await;
     let spans = Spans::new();
     let options = ConnectOptions {
         sinks: spans.sinks(),
+        limits: wire.limits(),
         ..ConnectOptions::default()
     };
     let connection = Connection::connect(&relay.address, options).await.unwrap();
@@ -114,49 +120,66 @@ async fn a_callee_of_an_older_schema_is_called_as_ever() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_callee_of_an_older_schema_is_asked_once_how_it_is_called() {
+    let dir = socket_dir();
+    let other = socket_dir();
+    let relay = Relay::to(&older_callee(&dir), &other).await;
+    let connection = Connection::connect(&relay.address, ConnectOptions::default())
+        .await
+        .unwrap();
+    let began = std::time::Instant::now();
+    let calls = (0..5).map(|_| connection.binding(BINDING).call("run", ()).send());
+    for outcome in common::all(calls).await {
+        assert_eq!(outcome.unwrap().value(), &Value::from(3));
+    }
+    assert!(began.elapsed() < common::SOON / 2, "at once");
+    assert_eq!((relay.pings(), relay.calls().len()), (1, 5));
+}
+
+#[tokio::test(flavor = "local")]
 async fn absent_enrichment_adds_one_null_pointer_to_the_reply_and_nothing_else() {
     let [one, two] = [socket_dir(), socket_dir()];
     let (_, before) = call_of(&older_callee(&one)).await;
     let (_, now) = call_of(&current_callee(&two)).await;
-    let silent = World::of(
-        Way::Unix,
-        service(async |_: &str, _, _: &Context| reply(&3)),
-    )
-    .await;
-    let (_, ours) = call_of(&silent.address).await;
-    println!(
-        "older {} B, current {} B, the library {} B",
-        before.len(),
-        now.len(),
-        ours.len()
-    );
-    assert_eq!(now.len(), before.len() + 8);
-    assert_eq!(ours.len(), now.len());
-
     // What is said costs only itself: nothing in a reply where nothing survived.
-    let empty = World::of(
-        Way::Unix,
-        service(async |_: &str, _, cx: &Context| {
-            cx.enrich(Enrichment::new());
-            cx.enrich(Enrichment::new().name(""));
+    let saying = async |say: fn(&Context)| {
+        let service = service(async move |_: &str, _, cx: &Context| {
+            say(cx);
             reply(&3)
-        }),
-    )
+        });
+        World::of(Way::Unix, service).await
+    };
+    let silent = saying(|_| ()).await;
+    let empty = saying(|cx| {
+        cx.enrich(Enrichment::new());
+        cx.enrich(Enrichment::new().name(""));
+    })
     .await;
-    assert_eq!(call_of(&empty.address).await.1.len(), ours.len());
-    let named = World::of(
-        Way::Unix,
-        service(async |_: &str, _, cx: &Context| {
-            cx.enrich(Enrichment::new().name("d1.query"));
-            reply(&3)
-        }),
-    )
+    let named = saying(|cx| {
+        cx.enrich(Enrichment::new().name("d1.query"));
+    })
     .await;
-    let (span, enriched) = call_of(&named.address).await;
-    assert_eq!(span.name, "d1.query");
-    println!("with the name d1.query {} B", enriched.len());
-    // A struct of two pointers, and the text with its NUL in two words.
-    assert_eq!(enriched.len(), ours.len() + 4 * 8);
+    for wire in WIRES {
+        let (_, ours) = call_over(&silent.address, wire).await;
+        println!(
+            "{wire:?}: older {} B, current {} B, the library {} B",
+            before.len(),
+            now.len(),
+            ours.len()
+        );
+        match wire {
+            Wire::ThreeCalls => assert_eq!(ours.len(), now.len()),
+            // A response of four pointers around the results, and neither what is called before the result is there,
+            // nor the table of the one capability that it is.
+            Wire::OneMessage => assert_eq!(ours.len(), now.len() + 5 * 8 - 3 * 8),
+        }
+        assert_eq!(call_over(&empty.address, wire).await.1.len(), ours.len());
+        let (span, enriched) = call_over(&named.address, wire).await;
+        assert_eq!(span.name, "d1.query");
+        println!("with the name d1.query {} B", enriched.len());
+        // A struct of two pointers, and the text with its NUL in two words.
+        assert_eq!(enriched.len(), ours.len() + 4 * 8);
+    }
 }
 
 /// Calls once as a caller of the older schema; the result's bytes.
@@ -214,24 +237,32 @@ async fn a_caller_of_an_older_schema_ignores_what_it_does_not_know() {
 
 #[tokio::test(flavor = "local")]
 async fn results_with_fewer_or_with_more_fields_are_read() {
-    for pointers in [1, 2, 3, 4, 9] {
-        let dir = socket_dir();
-        let address = answer_with(Words::results(pointers), &dir);
-        let (span, _) = call_of(&address).await;
-        assert_eq!((&*span.name, said(&span).len()), ("jsRpcSession", 0));
-        assert!(span.dropped.is_empty());
+    for wire in WIRES {
+        for pointers in [1, 2, 3, 4, 9] {
+            let dir = socket_dir();
+            let address = answer_with(Words::results(pointers), wire, &dir);
+            let (span, _) = call_of(&address).await;
+            assert_eq!((&*span.name, said(&span).len()), ("jsRpcSession", 0));
+            assert!(span.dropped.is_empty());
+        }
     }
 }
 
 /// The trace flags of the caller's span in the one call that was sent: none if they are not there.
-fn flags_sent(relay: &Relay) -> Option<Option<u8>> {
+fn flags_sent(relay: &Relay, wire: Wire) -> Option<Option<u8>> {
     use binding_span_schema::binding_span_capnp::trace_flags::value::Which;
     with(&relay.calls()[0], |message| {
         let Ok(capnp_rpc::rpc_capnp::message::Call(Ok(call))) = message.which() else {
             panic!("a call")
         };
         let content = call.get_params().unwrap().get_content();
-        let params: current::js_rpc_target::call_params::Reader<'_> = content.get_as().unwrap();
+        let params: current::js_rpc_target::call_params::Reader<'_> = match wire {
+            Wire::ThreeCalls => content.get_as().unwrap(),
+            Wire::OneMessage => {
+                let request: call_target::request::Reader<'_> = content.get_as().unwrap();
+                request.get_params().unwrap()
+            }
+        };
         params.has_caller_span().then(|| {
             let span = params.get_caller_span().unwrap();
             if !span.has_trace_flags() {
@@ -247,36 +278,27 @@ fn flags_sent(relay: &Relay) -> Option<Option<u8>> {
 
 #[tokio::test(flavor = "local")]
 async fn on_the_wire_flags_are_there_only_if_somebody_decided() {
-    for flags in [None, Some(0), Some(1)] {
-        let world = World::of(
-            Way::Unix,
-            service(async |_: &str, _, _: &Context| nothing()),
-        )
-        .await;
-        let dir = socket_dir();
-        let relay = Relay::to(&world.address, &dir).await;
-        let connection = Connection::connect(&relay.address, ConnectOptions::default())
-            .await
-            .unwrap();
-        let parent = SpanContext {
-            flags,
-            ..SpanContext::root()
-        };
-        let call = connection.binding(BINDING).call("run", ());
-        call.parent(parent).await.unwrap();
-        assert_eq!(flags_sent(&relay), Some(flags));
+    for wire in WIRES {
+        // Without a trace nothing is told at all.
+        for flags in [None, Some(None), Some(Some(0)), Some(Some(1))] {
+            let quiet = service(async |_: &str, _, _: &Context| nothing());
+            let world = World::of(Way::Unix, quiet).await;
+            let dir = socket_dir();
+            let relay = Relay::to(&world.address, &dir).await;
+            let options = ConnectOptions {
+                limits: wire.limits(),
+                ..ConnectOptions::default()
+            };
+            let connection = Connection::connect(&relay.address, options).await.unwrap();
+            let mut call = connection.binding(BINDING).call("run", ());
+            if let Some(flags) = flags {
+                call = call.parent(SpanContext {
+                    flags,
+                    ..SpanContext::root()
+                });
+            }
+            call.await.unwrap();
+            assert_eq!(flags_sent(&relay, wire), flags);
+        }
     }
-    // Without a trace nothing is told at all.
-    let world = World::of(
-        Way::Unix,
-        service(async |_: &str, _, _: &Context| nothing()),
-    )
-    .await;
-    let dir = socket_dir();
-    let relay = Relay::to(&world.address, &dir).await;
-    let connection = Connection::connect(&relay.address, ConnectOptions::default())
-        .await
-        .unwrap();
-    connection.binding(BINDING).call("run", ()).await.unwrap();
-    assert_eq!(flags_sent(&relay), None);
 }

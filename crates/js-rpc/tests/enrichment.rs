@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use binding_span::{AttributeValue, AttributeValue::*, DropReason, Enrichment, Maybe};
-use common::{World, every_way, said, service};
+use common::{Wire, World, every_way, said, service};
 use js_rpc::{Args, Stub, Value, enrich, nothing, reply};
 
 /// A service whose every method says this.
@@ -552,7 +552,7 @@ async fn a_scope_carries_enrich_into_tasks_and_threads() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_call_that_throws_after_enriching_keeps_it_on_the_callees_own_span() {
+async fn a_call_that_throws_after_enriching_has_told_it() {
     let throwing = || {
         service(async |_: &str, _, cx: &js_rpc::Context| {
             cx.enrich(Enrichment::new().name("half.done").attribute("rows", 3));
@@ -563,21 +563,35 @@ async fn a_call_that_throws_after_enriching_keeps_it_on_the_callees_own_span() {
     every_way(throwing, async |world: &World| {
         let (outcome, span) = world.one(world.call("run")).await;
         assert_eq!(outcome.unwrap_err().to_string(), "RangeError: too far");
-        assert_eq!(span.name, "jsRpcSession");
-        assert_eq!(said(&span), [("error.type", text("RangeError"))]);
-        assert!(span.dropped.is_empty());
-        assert_eq!(span.outcome, binding_span::Outcome::Exception);
-        let error = span.error.unwrap();
+        let server = &world.callee.ended(1).await[0];
+        let error = ("error.type", text("RangeError"));
+        let told = match world.wire {
+            Wire::OneMessage => {
+                let rows = ("rows", Int64(3));
+                assert_eq!((&*span.name, said(&span)), ("half.done", vec![rows, error]));
+                assert_eq!(span.dropped.count(DropReason::Callee), 1);
+                assert_eq!(span.dropped.total(), 1);
+                assert_eq!(server.name, "S.run");
+                assert_eq!(server.get("rows"), None);
+                span
+            }
+            // Its caller has a text alone: it is kept on the callee's own span.
+            Wire::ThreeCalls => {
+                assert_eq!((&*span.name, said(&span)), ("jsRpcSession", vec![error]));
+                assert!(span.dropped.is_empty());
+                assert_eq!(server.name, "half.done");
+                assert_eq!(server.get("rows"), Some(&Int64(3)));
+                span
+            }
+        };
+        assert_eq!(told.outcome, binding_span::Outcome::Exception);
+        let error = told.error.unwrap();
         assert_eq!(
             (error.kind, error.message),
             ("RangeError".into(), "too far".into())
         );
-
-        let server = &world.callee.ended(1).await[0];
-        assert_eq!(server.context.trace_id, span.context.trace_id);
+        assert_eq!(server.context.trace_id, told.context.trace_id);
         assert_eq!(server.original_name, "S.run");
-        assert_eq!(server.name, "half.done");
-        assert_eq!(server.get("rows"), Some(&Int64(3)));
         assert_eq!(server.dropped.count(DropReason::KeyEmpty), 1);
         assert_eq!(server.outcome, binding_span::Outcome::Exception);
     })

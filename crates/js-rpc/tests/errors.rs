@@ -5,9 +5,9 @@ mod common;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use binding_span::Outcome;
+use binding_span::{AttributeValue::Int64, Enrichment, Outcome};
 use common::relay::Relay;
-use common::{BINDING, SOON, Spans, Way, World, every_way, service, socket_dir, unix};
+use common::{BINDING, SOON, Spans, Way, Wire, World, every_way, service, socket_dir, unix};
 use js_rpc::{
     Args, CallError, ConnectOptions, Connection, Context, JsError, Listener, Proxy, RpcLimits,
     Server, Service, Stub, Value, nothing, reply, unknown_method,
@@ -60,6 +60,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 
 #[tokio::test(flavor = "local")]
 async fn an_error_arrives_with_its_class_and_message_and_is_the_spans_error() {
+    // What JavaScript lacks has no place in a text.
     let watch = Rc::default();
     every_way(
         || slow(&watch),
@@ -68,7 +69,7 @@ async fn an_error_arrives_with_its_class_and_message_and_is_the_spans_error() {
                 ("TypeError", "no", "TypeError: no"),
                 ("RangeError", "a: b\nc", "RangeError: a: b\nc"),
                 ("Error", "", "Error"),
-                ("QuotaError", "full", "Error: QuotaError: full"),
+                ("QuotaError", "full", "QuotaError: full"),
                 ("Error", "remote exception: x", "Error: remote exception: x"),
             ] {
                 let call = world.binding().call("throw", (class, message));
@@ -96,12 +97,21 @@ async fn an_unknown_binding_or_method_says_what_there_is() {
         async |world: &World| {
             let nowhere = world.connection.binding("NOWHERE").call("x", ());
             let (outcome, span) = world.one(nowhere).await;
-            let error = outcome.unwrap_err().to_string();
-            assert_eq!(
-                error,
-                "Error: there is no binding \"NOWHERE\" here; there is: S"
-            );
+            let error = outcome.unwrap_err();
+            let says = "there is no binding \"NOWHERE\" here; there is: S";
+            let kind = span.get("error.type").unwrap().as_str();
+            match (world.wire, &error) {
+                (Wire::OneMessage, CallError::Refused(why)) => {
+                    assert_eq!((&**why, kind), (says, Some("refused")));
+                    assert!(error.did_not_run());
+                }
+                (Wire::ThreeCalls, CallError::Thrown(thrown)) => {
+                    assert_eq!((&*thrown.message, kind), (says, Some("Error")));
+                }
+                _ => panic!("{error:?}"),
+            }
             assert_eq!(span.outcome, Outcome::Exception);
+            assert_eq!(span.error.unwrap().message, says);
             let error = world.call("nope").await.unwrap_err().to_string();
             let expected = "TypeError: The RPC receiver does not implement the method \"nope\".";
             assert_eq!(error, expected);
@@ -140,7 +150,7 @@ async fn a_method_that_panics_costs_its_own_call() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_deadline_fails_the_call_and_cancels_it_at_the_callee() {
+async fn a_deadline_fails_the_call_and_ends_it_at_the_callee() {
     let watch: Rc<Watch> = Rc::default();
     // Long enough to reach the callee, also through a proxy on a busy machine.
     let limit = Duration::from_millis(200);
@@ -151,14 +161,26 @@ async fn a_deadline_fails_the_call_and_cancels_it_at_the_callee() {
             assert!(matches!(outcome, Err(CallError::Deadline(l)) if l == limit));
             assert_eq!(span.outcome, Outcome::ExceededWallTime);
             assert_eq!(span.get("error.type").unwrap().as_str(), Some("deadline"));
-            assert!(span.duration() >= limit);
             soon(watch.abandoned.notified()).await;
-            assert_eq!(world.callee.ended(1).await[0].outcome, Outcome::Canceled);
+            let server = &world.callee.ended(1).await[0];
+            match world.wire {
+                // The callee knows of it, and answers a little before.
+                Wire::OneMessage => {
+                    assert!(span.duration() >= limit * 7 / 10, "{:?}", span.duration());
+                    assert_eq!(server.outcome, Outcome::ExceededWallTime);
+                    assert!(server.duration() < limit, "{:?}", server.duration());
+                }
+                // It is told to stop.
+                Wire::ThreeCalls => {
+                    assert!(span.duration() >= limit);
+                    assert_eq!(server.outcome, Outcome::Canceled);
+                }
+            }
 
             // On a held stub as well, and the session goes on.
             let stub: Stub = world.call("stub").await.unwrap().parse().unwrap();
             let (outcome, span) = world.one(stub.call("slow", ()).deadline(limit)).await;
-            assert!(matches!(outcome, Err(CallError::Deadline(_))));
+            assert!(matches!(outcome, Err(CallError::Deadline(l)) if l == limit));
             assert_eq!(span.outcome, Outcome::ExceededWallTime);
             soon(watch.abandoned.notified()).await;
             stub.call("quick", ()).await.unwrap();
@@ -169,11 +191,11 @@ async fn a_deadline_fails_the_call_and_cancels_it_at_the_callee() {
 
 #[tokio::test(flavor = "local")]
 async fn without_a_deadline_of_its_own_a_call_has_the_connections_and_behind_a_proxy_that_ones() {
-    for way in [Way::Unix, Way::Proxied] {
+    for (way, wire) in both(&[Way::Unix, Way::Proxied]) {
         let watch: Rc<Watch> = Rc::default();
         let limits = RpcLimits {
             call: Duration::from_millis(200),
-            ..RpcLimits::default()
+            ..wire.limits()
         };
         let server = Server::new().service(BINDING, slow(&watch));
         let world = World::with(way, server, |proxy| proxy, limits).await;
@@ -185,21 +207,33 @@ async fn without_a_deadline_of_its_own_a_call_has_the_connections_and_behind_a_p
         soon(watch.abandoned.notified()).await;
     }
     // The proxy's alone.
-    let watch: Rc<Watch> = Rc::default();
-    let server = Server::new().service(BINDING, slow(&watch));
-    let short = |proxy: Proxy| proxy.deadline(Duration::from_millis(200));
-    let world = World::with(Way::Proxied, server, short, RpcLimits::default()).await;
-    let (outcome, span) = world.one(world.call("slow")).await;
-    let error = outcome.unwrap_err().to_string();
-    assert!(error.contains("deadline of 200ms passed"), "{error}");
-    assert_eq!(
-        span.outcome,
-        Outcome::Exception,
-        "the caller's own did not pass"
-    );
-    soon(watch.abandoned.notified()).await;
-    let proxy = &world.proxy.ended(1).await[0];
-    assert_eq!(proxy.outcome, Outcome::ExceededWallTime);
+    for (way, wire) in both(&[Way::Proxied]) {
+        let watch: Rc<Watch> = Rc::default();
+        let server = Server::new().service(BINDING, slow(&watch));
+        let short = |proxy: Proxy| proxy.deadline(Duration::from_millis(200));
+        let world = World::with(way, server, short, wire.limits()).await;
+        let (outcome, span) = world.one(world.call("slow")).await;
+        let error = outcome.unwrap_err();
+        let says = error.to_string();
+        assert!(says.contains("deadline of 200ms passed"), "{says}");
+        match wire {
+            Wire::OneMessage => {
+                assert!(matches!(error, CallError::Deadline(_)), "{error:?}");
+                assert_eq!(span.outcome, Outcome::ExceededWallTime);
+            }
+            // A text, and the caller's own did not pass.
+            Wire::ThreeCalls => assert_eq!(span.outcome, Outcome::Exception),
+        }
+        soon(watch.abandoned.notified()).await;
+        let proxy = &world.proxy.ended(1).await[0];
+        assert_eq!(proxy.outcome, Outcome::ExceededWallTime);
+    }
+}
+
+/// Each way in one message and in three calls.
+fn both(ways: &[Way]) -> impl Iterator<Item = (Way, Wire)> {
+    let wires = |way| [(way, Wire::OneMessage), (way, Wire::ThreeCalls)];
+    ways.iter().copied().flat_map(wires)
 }
 
 #[tokio::test(flavor = "local")]
@@ -226,6 +260,107 @@ async fn dropping_a_call_cancels_it_at_the_callee_and_closes_its_span_as_cancele
         },
     )
     .await;
+}
+
+/// Says what it does, and does it for ever.
+fn busy(watch: &Rc<Watch>) -> impl Service + use<> {
+    let watch = Rc::clone(watch);
+    service(async move |_: &str, _: Args, cx: &Context| {
+        cx.enrich(Enrichment::new().name("half.done").attribute("rows", 3));
+        let _child = cx.child_span("work");
+        watch.began.notify_one();
+        std::future::pending().await
+    })
+}
+
+#[tokio::test(flavor = "local")]
+async fn what_an_abandoned_call_said_is_on_the_callees_own_span_and_its_children_are_canceled() {
+    let watch: Rc<Watch> = Rc::default();
+    every_way(
+        || busy(&watch),
+        async |world: &World| {
+            let pending = world.call("run").send();
+            watch.began.notified().await;
+            drop(pending);
+            let callee = world.callee.ended(2).await;
+            for (span, name) in callee.iter().zip(["work", "half.done"]) {
+                assert_eq!((span.outcome, &*span.name), (Outcome::Canceled, name));
+            }
+            assert_eq!(callee[0].parent, Some(callee[1].context.span_id));
+            assert_eq!(callee[1].get("rows").unwrap(), &Int64(3));
+            let caller = &world.caller.ended(1).await[0];
+            assert_eq!(
+                (caller.outcome, caller.renamed()),
+                (Outcome::Canceled, false)
+            );
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_call_that_is_late_has_said_what_it_was() {
+    let watch: Rc<Watch> = Rc::default();
+    every_way(
+        || busy(&watch),
+        async |world: &World| {
+            let late = world.call("run").deadline(Duration::from_millis(300));
+            let (outcome, span) = world.one(late).await;
+            assert!(
+                matches!(outcome, Err(CallError::Deadline(_))),
+                "{outcome:?}"
+            );
+            let callee = world.callee.ended(2).await;
+            assert_eq!(callee[0].outcome, Outcome::Canceled, "the child");
+            let own = &callee[1];
+            let told = world.wire == Wire::OneMessage;
+            assert_eq!((span.renamed(), own.renamed()), (told, !told));
+            let tells = if told { &span } else { own };
+            assert_eq!(tells.get("rows").unwrap(), &Int64(3));
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_method_that_never_ends_has_the_time_that_its_server_gives_it() {
+    let limit = Duration::from_millis(150);
+    let mine = [None, Some(Duration::from_secs(20)), Some(Duration::MAX)];
+    let cases = both(&common::WAYS).flat_map(|it| mine.map(|mine| (it, mine)));
+    for ((way, wire), mine) in cases {
+        println!("{way:?}, {wire:?}, {mine:?}");
+        let watch: Rc<Watch> = Rc::default();
+        let server = Server::new().service(BINDING, busy(&watch));
+        let server = server.limits(RpcLimits {
+            handler: limit,
+            ..RpcLimits::default()
+        });
+        let world = World::with(way, server, |proxy| proxy, wire.limits()).await;
+        let mut call = world.call("run");
+        if let Some(mine) = mine {
+            call = call.deadline(mine);
+        }
+        let began = Instant::now();
+        let (outcome, span) = soon(world.one(call)).await;
+        assert!(began.elapsed() >= limit && began.elapsed() < SOON / 2);
+        let error = outcome.unwrap_err();
+        match (wire, &error) {
+            (Wire::OneMessage, CallError::Deadline(l)) => {
+                assert_eq!(*l, limit);
+                assert_eq!(span.outcome, Outcome::ExceededWallTime);
+                assert_eq!(span.name, "half.done");
+            }
+            (Wire::ThreeCalls, CallError::Thrown(thrown)) => {
+                let says = "deadline of 150ms passed without an answer";
+                assert_eq!(thrown.message, says);
+                assert_eq!(span.outcome, Outcome::Exception);
+            }
+            _ => panic!("{error:?}"),
+        }
+        let callee = world.callee.ended(2).await;
+        let outcomes = [callee[0].outcome, callee[1].outcome];
+        assert_eq!(outcomes, [Outcome::Canceled, Outcome::ExceededWallTime]);
+    }
 }
 
 #[tokio::test(flavor = "local")]
@@ -297,24 +432,34 @@ async fn a_proxy_says_that_its_callee_is_gone_and_finds_it_when_it_is_back() {
     let proxy = Proxy::new(at.clone(), BINDING, ConnectOptions::default());
     let front = Server::new().proxy(BINDING, proxy);
     let front = common::serve(front, &unix(&dir, "front")).await;
-    let connection = Connection::connect(&front, ConnectOptions::default())
-        .await
-        .unwrap();
-    let quick = || connection.binding(BINDING).call("quick", ()).into_future();
-
-    let error = soon(quick()).await.unwrap_err();
-    assert!(matches!(error, CallError::Disconnected(_)), "{error:?}");
-    assert!(
-        error.to_string().contains("is the callee running?"),
-        "{error}"
-    );
-    for _ in 0..2 {
-        let (stop, stopped) = start().await;
-        soon(quick()).await.unwrap();
-        stop.send(()).unwrap();
-        assert_eq!(soon(stopped).await.unwrap(), 0);
+    for wire in common::WIRES {
+        let options = ConnectOptions {
+            limits: wire.limits(),
+            ..ConnectOptions::default()
+        };
+        let connection = Connection::connect(&front, options).await.unwrap();
+        let quick = || connection.binding(BINDING).call("quick", ()).into_future();
+        let gone = |error: CallError| match wire {
+            Wire::OneMessage => {
+                assert!(matches!(error, CallError::Unavailable(_)), "{error:?}");
+                assert!(error.did_not_run());
+                let says = error.to_string();
+                assert!(says.starts_with("cannot connect to unix:"), "{says}");
+            }
+            // What workerd has for it.
+            Wire::ThreeCalls => assert!(matches!(error, CallError::Disconnected(_)), "{error:?}"),
+        };
         let error = soon(quick()).await.unwrap_err();
-        assert!(matches!(error, CallError::Disconnected(_)), "{error:?}");
+        let says = error.to_string();
+        assert!(says.contains("is the callee running?"), "{says}");
+        gone(error);
+        for _ in 0..2 {
+            let (stop, stopped) = start().await;
+            soon(quick()).await.unwrap();
+            stop.send(()).unwrap();
+            assert_eq!(soon(stopped).await.unwrap(), 0);
+            gone(soon(quick()).await.unwrap_err());
+        }
     }
 }
 

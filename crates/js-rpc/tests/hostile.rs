@@ -2,12 +2,17 @@
 
 mod common;
 
-use std::time::Instant;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use binding_span::{AttributeValue::Int64, DropReason::*, Outcome};
+use binding_span_schema::call_capnp::failure::{self, Kind};
+use binding_span_schema::call_capnp::{call_target, named_bindings};
+use binding_span_schema::js_rpc_capnp::workerd_debug_port;
+use capnp::Error;
 use common::words::{Attribute, RESULT, Words, answer_with};
-use common::{BINDING, Spans, said, socket_dir, unix};
-use js_rpc::{ConnectOptions, Connection, Proxy, Server, Value};
+use common::{BINDING, Spans, WIRES, Wire, raw, said, socket_dir, unix};
+use js_rpc::{CallError, ConnectOptions, Connection, Proxy, Server, Value};
 use tail::FinishedSpan;
 
 /// The tags of a value's union in the schema.
@@ -15,11 +20,20 @@ const STRING: u64 = 0;
 const INT64: u64 = 2;
 const UNKNOWN: u64 = 9;
 
-/// Calls a callee that answers with these words, directly and through a proxy; the caller's span, and
-/// the proxy's. The result is there each time.
-async fn spans_of(reply: &Words) -> [FinishedSpan; 2] {
+/// Calls a callee that answers with these words, in three calls and in one message, directly and through a proxy;
+/// each time the caller's span, and the proxy's. The result is there each time.
+async fn spans_of(reply: &Words) -> Vec<FinishedSpan> {
+    let mut spans = Vec::new();
+    for wire in WIRES {
+        println!("{wire:?}");
+        spans.extend(spans_over(wire, reply).await);
+    }
+    spans
+}
+
+async fn spans_over(wire: Wire, reply: &Words) -> [FinishedSpan; 2] {
     let dir = socket_dir();
-    let address = answer_with(reply.clone(), &dir);
+    let address = answer_with(reply.clone(), wire, &dir);
     let [caller, beyond, proxy] = std::array::from_fn(|_| Spans::new());
     let front = Proxy::new(address.clone(), BINDING, ConnectOptions::default());
     let front = Server::new().proxy(BINDING, front).sinks(proxy.sinks());
@@ -198,7 +212,11 @@ async fn a_thousand_attributes_are_256() {
 
 #[tokio::test(flavor = "local")]
 async fn a_callee_that_claims_drops_is_believed_up_to_what_a_count_holds() {
-    for (claimed, counted) in [(3, 3), (u64::MAX, 0), (i64::MAX as u64, u32::MAX)] {
+    let claims = [(3, 3), (u64::MAX, 0), (i64::MAX as u64, u32::MAX)];
+    for ((claimed, counted), wire) in claims
+        .into_iter()
+        .flat_map(|it| WIRES.map(|wire| (it, wire)))
+    {
         let reply = Words::with_attributes(&[(b"binding_span.dropped", &[(INT64, claimed)])]);
         let dir = socket_dir();
         let spans = Spans::new();
@@ -206,9 +224,141 @@ async fn a_callee_that_claims_drops_is_believed_up_to_what_a_count_holds() {
             sinks: spans.sinks(),
             ..ConnectOptions::default()
         };
-        let address = answer_with(reply, &dir);
+        let address = answer_with(reply, wire, &dir);
         let connection = Connection::connect(&address, options).await.unwrap();
         connection.binding(BINDING).call("run", ()).await.unwrap();
         assert_eq!(spans.last().dropped.count(Callee), counted);
+    }
+}
+
+/// A callee that fails as it is told to.
+#[derive(Clone, Copy)]
+struct Fails(fn(failure::Builder<'_>));
+
+impl workerd_debug_port::Server for Fails {}
+impl named_bindings::Server for Fails {}
+
+impl call_target::Server for Fails {
+    async fn invoke(
+        self: Rc<Self>,
+        _: call_target::InvokeParams,
+        mut results: call_target::InvokeResults,
+    ) -> Result<(), Error> {
+        let mut response = results.get();
+        self.0(response.reborrow().init_failure());
+        // A result as well, which does not count.
+        let mut returned = response.reborrow().init_returned();
+        returned
+            .reborrow()
+            .init_result()
+            .set_v8_serialized(&[0xff, 0x0f, 0x49, 0x06]);
+        let mut said = response.init_enrichment();
+        said.set_name("failed.anyway");
+        let attribute = said.init_attributes(1).get(0);
+        binding_span::wire::write_attribute(attribute, "error.type", &"theirs".into());
+        Ok(())
+    }
+
+    async fn ping(
+        self: Rc<Self>,
+        _: call_target::PingParams,
+        _: call_target::PingResults,
+    ) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// How a callee fails, and what its caller sees: directly, and behind a proxy; whether it is known that the call did
+/// not run.
+type Failure = (fn(failure::Builder<'_>), &'static str, &'static str, bool);
+
+fn kind(mut to: failure::Builder<'_>, kind: Kind) {
+    to.set_kind(kind);
+    to.set_message("why");
+}
+
+const FAILURES: &[Failure] = &[
+    (
+        |to| kind(to, Kind::Overloaded),
+        "overloaded",
+        "overloaded",
+        true,
+    ),
+    (|to| kind(to, Kind::Deadline), "deadline", "deadline", false),
+    (
+        |to| kind(to, Kind::Cancelled),
+        "canceled",
+        "canceled",
+        false,
+    ),
+    (
+        |to| kind(to, Kind::Unavailable),
+        "unavailable",
+        "unavailable",
+        true,
+    ),
+    (
+        |to| kind(to, Kind::Unimplemented),
+        "unimplemented",
+        "unimplemented",
+        true,
+    ),
+    (|to| kind(to, Kind::Refused), "refused", "refused", true),
+    (|to| kind(to, Kind::Protocol), "protocol", "protocol", false),
+    (
+        |to| kind(to, Kind::Disconnected),
+        "disconnected",
+        "disconnected",
+        false,
+    ),
+    // Nothing was thrown, or no error, or no value at all.
+    (
+        |to| kind(to, Kind::Application),
+        "result",
+        "protocol",
+        false,
+    ),
+    (
+        |to| to.init_error().set_v8_serialized(&[0xff, 0x0f, 0x49, 0x06]),
+        "Error",
+        "Error",
+        false,
+    ),
+    (
+        |to| to.init_error().set_v8_serialized(b"what is this?"),
+        "result",
+        "protocol",
+        false,
+    ),
+];
+
+#[tokio::test(flavor = "local")]
+async fn failures_keep_their_kind_over_every_hop_and_are_enriched() {
+    for (fails, near, far, did_not_run) in FAILURES {
+        let dir = socket_dir();
+        let port: named_bindings::Client = capnp_rpc::new_client(Fails(*fails));
+        let address = raw::serve(port, &dir);
+        let proxy = Proxy::new(address.clone(), BINDING, ConnectOptions::default());
+        let front = Server::new().proxy(BINDING, proxy);
+        let front = common::serve(front, &unix(&dir, "front")).await;
+        for (address, kind) in [(address, near), (front, far)] {
+            let spans = Spans::new();
+            let options = ConnectOptions {
+                sinks: spans.sinks(),
+                ..ConnectOptions::default()
+            };
+            let connection = Connection::connect(&address, options).await.unwrap();
+            let limit = Duration::from_secs(20);
+            let call = connection.binding(BINDING).call("run", ());
+            let error = call.deadline(limit).await.unwrap_err();
+            assert_eq!((error.kind(), error.did_not_run()), (*kind, *did_not_run));
+            if let CallError::Deadline(said) = error {
+                assert_eq!(said, limit, "its own, which nobody need tell it");
+            }
+            let span = spans.last();
+            assert_eq!(span.name, "failed.anyway");
+            assert_eq!(span.get("error.type").unwrap().as_str(), Some(*kind));
+            assert_ne!(span.outcome, Outcome::Ok);
+        }
     }
 }

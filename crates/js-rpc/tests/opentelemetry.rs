@@ -8,7 +8,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use binding_span::{AttributeValue, Enrichment, is_enrichment_event};
-use common::{BINDING, Spans, Way, World, serve, service, socket_dir, unix};
+use common::{BINDING, Spans, WIRES, Way, Wire, World, serve, service, socket_dir, unix};
 use js_rpc::{
     Args, Client, ConnectOptions, Connection, Context, JsError, Proxy, Server, Stub, reply,
 };
@@ -206,19 +206,30 @@ async fn a_log_filter_concerns_the_log_alone_and_can_ask_for_enrichment() {
 
 #[tokio::test(flavor = "local")]
 async fn a_failed_call_has_status_and_error_type_on_both_sides() {
-    let telemetry = Telemetry::install("off", Sampler::AlwaysOn);
-    let world = World::of(Way::Unix, callee()).await;
-    call_under_a_span(&world, "throw").await;
-    let client = telemetry.span("jsRpcSession");
-    assert_eq!(client.status, Status::error("no"));
-    assert_eq!(value(&client, "error.type"), Some("TypeError".into()));
-    assert_eq!(value(&client, "rows"), None);
-    // What was said is on the callee's own span, of the same trace.
-    let server = telemetry.span("d1.query");
-    assert_eq!(server.span_kind, SpanKind::Server);
-    assert_eq!(server.status, Status::error("no"));
-    assert_eq!(value(&server, "rows"), Some(Value::I64(3)));
-    assert_eq!(server.parent_span_id, client.span_context.span_id());
+    for wire in WIRES {
+        let telemetry = Telemetry::install("off", Sampler::AlwaysOn);
+        let world = World::over(Way::Unix, wire, callee()).await;
+        call_under_a_span(&world, "throw").await;
+        let of_kind = |kind: SpanKind| {
+            let named = |span: &SpanData| span.span_kind == kind && span.name != "request";
+            telemetry.exported().into_iter().find(named).unwrap()
+        };
+        let [client, server] = [of_kind(SpanKind::Client), of_kind(SpanKind::Server)];
+        for span in [&client, &server] {
+            assert_eq!(span.status, Status::error("no"));
+            assert_eq!(value(span, "error.type"), Some("TypeError".into()));
+        }
+        // What was said is on the caller's span; on the callee's own, of the same trace, where a text is all that
+        // the caller gets.
+        let ((told, name), (untold, own)) = match wire {
+            Wire::OneMessage => ((&client, "d1.query"), (&server, "S.throw")),
+            Wire::ThreeCalls => ((&server, "d1.query"), (&client, "jsRpcSession")),
+        };
+        assert_eq!((&*told.name, &*untold.name), (name, own));
+        assert_eq!(value(told, "rows"), Some(Value::I64(3)));
+        assert_eq!(value(untold, "rows"), None);
+        assert_eq!(server.parent_span_id, client.span_context.span_id());
+    }
 }
 
 #[tokio::test(flavor = "local")]
@@ -275,6 +286,8 @@ async fn a_session_span_ends_with_its_last_stub_for_opentelemetry_too() {
         panic!("one call")
     };
     drop(stub);
+    // Once the callee has said what was left to say.
+    world.caller.ended(2).await;
     let [_, session] = &clients()[..] else {
         panic!("and its session")
     };

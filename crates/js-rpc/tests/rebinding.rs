@@ -6,7 +6,7 @@ mod common;
 use std::cell::Cell;
 use std::rc::Rc;
 
-use common::{service, socket_dir, unix};
+use common::{WIRES, Wire, service, socket_dir, unix};
 use js_rpc::{
     Address, Args, CallError, ConnectOptions, Connection, Context, Reply, Server, Service, Stub,
     reply,
@@ -34,9 +34,10 @@ impl Drop for End {
     }
 }
 
-async fn connect(address: &Address, connect: Option<&str>) -> Connection {
+async fn connect(address: &Address, connect: Option<&str>, wire: Wire) -> Connection {
     let options = ConnectOptions {
         connect: connect.map(str::to_owned),
+        limits: wire.limits(),
         ..ConnectOptions::default()
     };
     Connection::connect(address, options).await.unwrap()
@@ -66,10 +67,12 @@ async fn open_sessions_keep_their_binding_and_new_ones_get_the_new_one() {
     let bindings = server.bindings();
     let address = common::serve(server, &unix(&dir, "callee")).await;
     // One that looks names up for each session, and one that has one name for good.
-    for connection in [
-        connect(&address, None).await,
-        connect(&address, Some("S")).await,
-    ] {
+    let kinds = [None, Some("S")];
+    for (kind, wire) in kinds
+        .into_iter()
+        .flat_map(|kind| WIRES.map(|wire| (kind, wire)))
+    {
+        let connection = connect(&address, kind, wire).await;
         bindings.service("S", named("first", &dropped));
         assert_eq!(name(&connection).await, "first");
         let held: Stub = call(&connection, "keep").await.unwrap().parse().unwrap();
@@ -79,12 +82,17 @@ async fn open_sessions_keep_their_binding_and_new_ones_get_the_new_one() {
         assert_eq!(of(&held).await, "first");
 
         assert!(bindings.remove("S") && !bindings.remove("S"));
-        let gone = call(&connection, "name").await.unwrap_err().to_string();
-        assert_eq!(gone, "Error: there is no binding \"S\" here; there is: ");
+        let gone = call(&connection, "name").await.unwrap_err();
+        let says = "there is no binding \"S\" here; there is: ";
+        assert_eq!(gone.message(), says);
+        match wire {
+            Wire::OneMessage => assert!(matches!(gone, CallError::Refused(_)), "{gone:?}"),
+            Wire::ThreeCalls => assert!(matches!(gone, CallError::Thrown(_)), "{gone:?}"),
+        }
         assert_eq!(of(&held).await, "first");
     }
     assert!(
-        dropped.get() >= 4,
+        dropped.get() >= 8,
         "what is replaced is not kept: {}",
         dropped.get()
     );

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use common::{BINDING, SOON, a_while, all, released, serve, socket_dir, unix};
+use common::{BINDING, SOON, WIRES, Wire, a_while, all, released, serve, socket_dir, unix};
 use js_rpc::{
     Address, Args, Binding, CallError, ConnectOptions, Connection, Context, Listener,
     NetworkLimits, NetworkStats, PendingCall, Proxy, RpcLimits, Server, Service, ServiceResult,
@@ -16,6 +16,10 @@ use js_rpc::{
 const RENEW: usize = 50;
 
 fn limits() -> RpcLimits {
+    limits_of(Wire::OneMessage)
+}
+
+fn limits_of(wire: Wire) -> RpcLimits {
     RpcLimits {
         // So many that the old ones must be closed for the new ones to get in.
         connections: 3,
@@ -25,7 +29,7 @@ fn limits() -> RpcLimits {
             renew: RENEW,
             ..NetworkLimits::default()
         },
-        ..RpcLimits::default()
+        ..wire.limits()
     }
 }
 
@@ -84,26 +88,28 @@ impl World {
 }
 
 async fn connect(address: &Address) -> (Connection, NetworkStats) {
+    connect_over(address, Wire::OneMessage).await
+}
+
+async fn connect_over(address: &Address, wire: Wire) -> (Connection, NetworkStats) {
     let options = ConnectOptions {
-        limits: limits(),
+        limits: limits_of(wire),
         ..ConnectOptions::default()
     };
     let stats = options.limits.network.stats.clone();
     (Connection::connect(address, options).await.unwrap(), stats)
 }
 
-/// Calls that nobody answers in time.
+/// Calls that are dropped before they are answered.
 async fn give_up(connection: &Connection, calls: usize) {
     let binding = connection.binding(BINDING);
+    // So that they are on their way when they are dropped.
+    binding.call("run", ()).await.expect("an answer");
     for _ in 0..calls.div_ceil(10) {
         let soon = Duration::from_millis(5);
-        let calls = (0..10).map(|_| binding.call("wait", ()).deadline(soon).send());
-        for outcome in all(calls).await {
-            assert!(
-                matches!(outcome, Err(CallError::Deadline(_))),
-                "{outcome:?}"
-            );
-        }
+        let calls = (0..10).map(|_| binding.call("wait", ()).send());
+        let answered = tokio::time::timeout(soon, all(calls)).await;
+        answered.expect_err("they are never answered");
     }
 }
 
@@ -131,8 +137,14 @@ async fn until(holds: impl Fn() -> bool) {
 
 #[tokio::test(flavor = "local")]
 async fn new_sessions_move_and_held_stubs_stay() {
+    for wire in WIRES {
+        moves_and_stays(wire).await;
+    }
+}
+
+async fn moves_and_stays(wire: Wire) {
     let world = World::new().await;
-    let (connection, stats) = connect(&world.callee).await;
+    let (connection, stats) = connect_over(&world.callee, wire).await;
     let binding = connection.binding(BINDING);
     let held: Stub = binding.call("make", ()).await.unwrap().parse().unwrap();
     for round in 1..6 {
@@ -183,8 +195,6 @@ async fn a_proxy_moves_as_well() {
     let options = ConnectOptions::default();
     let stats = options.limits.network.stats.clone();
     let proxy = Proxy::new(world.callee.clone(), BINDING, options);
-    // Which every call has that is answered, too.
-    let proxy = proxy.deadline(Duration::from_secs(1));
     let front = Server::new().proxy(BINDING, proxy).limits(limits());
     let front = serve(front, &unix(&world.dir, "proxy")).await;
     let connection = Connection::connect(&front, ConnectOptions::default())
@@ -193,11 +203,41 @@ async fn a_proxy_moves_as_well() {
     let binding = connection.binding(BINDING);
     let held: Stub = binding.call("make", ()).await.unwrap().parse().unwrap();
     for round in 1..5 {
-        for outcome in all((0..2 * RENEW).map(|_| binding.call("wait", ()).send())).await {
-            outcome.unwrap_err();
-        }
+        give_up(&connection, 2 * RENEW).await;
         renewed(&binding, &stats, round).await;
         held.call("run", ()).await.expect("an answer");
+    }
+}
+
+/// Calls whose time was over were answered, between our own peers: nothing of them is left.
+#[tokio::test(flavor = "local")]
+async fn deadlines_wear_nothing_where_the_callee_knows_of_them() {
+    for (wire, worn) in [(Wire::OneMessage, false), (Wire::ThreeCalls, true)] {
+        let world = World::new().await;
+        let (connection, stats) = connect_over(&world.callee, wire).await;
+        let binding = connection.binding(BINDING);
+        binding.call("run", ()).await.expect("an answer");
+        // Not all at the same moment, in which this thread could not be in time for all.
+        let calls = (0..2 * RENEW as u64).map(|n| {
+            let soon = Duration::from_millis(1000 + 10 * n);
+            binding.call("wait", ()).deadline(soon).send()
+        });
+        for outcome in all(calls).await {
+            let error = outcome.unwrap_err();
+            assert!(matches!(error, CallError::Deadline(_)), "{error:?}");
+        }
+        match worn {
+            true => renewed(&binding, &stats, 1).await,
+            false => {
+                for _ in 0..20 {
+                    binding.call("run", ()).await.expect("an answer");
+                }
+                // But for some, where a busy machine was late.
+                let abandoned = stats.abandoned();
+                assert!(abandoned < RENEW as u64 / 2, "{abandoned}");
+                assert_eq!(stats.renewed(), 0);
+            }
+        }
     }
 }
 

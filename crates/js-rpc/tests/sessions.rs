@@ -114,7 +114,7 @@ async fn with_counters(test: impl AsyncFn(&World, &Made)) {
             for object in &handed_out {
                 released(object).await;
             }
-            assert_eq!(world.caller.open(), 0);
+            world.caller.closed().await;
         },
     )
     .await;

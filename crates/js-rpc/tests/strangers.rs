@@ -74,7 +74,7 @@ async fn where_nobody_listens_a_caller_is_told_so() {
     drop(std::os::unix::net::UnixListener::bind(dir.path().join("stale")).unwrap());
     for address in [unix(&dir, "none"), unix(&dir, "stale"), free] {
         let outcome = Connection::connect(&address, ConnectOptions::default()).await;
-        let Err(error @ CallError::Connect { .. }) = outcome else {
+        let Err(error @ CallError::Unavailable(_)) = outcome else {
             panic!("{address}")
         };
         let error = error.to_string();
@@ -257,7 +257,7 @@ async fn a_callee_that_speaks_something_else_is_found_out() {
             assert!(began.elapsed() < SOON);
             if connect.is_some() {
                 assert!(
-                    matches!(error, CallError::Connect { .. }),
+                    matches!(error, CallError::Unavailable(_)),
                     "{address}: {error}"
                 );
             }

@@ -173,8 +173,9 @@ async fn errors_keep_their_class_and_message() {
         ] {
             assert_eq!(thrown[class], error(class, &format!("a {class}: of ours")));
         }
-        // A class that the other side cannot know becomes part of the message.
-        let custom = error("Error", "QuotaError: a QuotaError: of ours");
+        // A class that the other side cannot know: it keeps its name.
+        let custom =
+            json!({"name": "QuotaError", "class": "Error", "message": "a QuotaError: of ours"});
         assert_eq!(thrown["QuotaError"], custom);
         assert_eq!(thrown["empty"], error("TypeError", ""));
         let unknown = "The RPC receiver does not implement the method \"nothing_of_that_name\".";

@@ -7,6 +7,7 @@
 mod called;
 mod calls_rust;
 mod d1;
+mod errors;
 mod example;
 mod harness;
 mod sidecar;

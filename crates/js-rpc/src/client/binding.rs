@@ -1,38 +1,45 @@
 //! A service behind a connection: where calls begin.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use binding_span::Policy;
 
-use crate::client::call::CallBuilder;
-use crate::client::connection::{Connection, Destination};
-use crate::client::method::Method;
-use crate::payload::{Args, IntoArgs};
-use crate::wire::Operation;
+use super::connection::Connection;
+use super::destination::{Destination, Upstream};
+use crate::object::Operation;
+use crate::object::{Args, CallBuilder, ConvertError, IntoArgs, Method};
 
 /// A service behind a connection, and how far its enrichment is trusted. Cheap to clone.
 #[derive(Clone)]
-pub struct Binding(Destination);
+pub struct Binding(Rc<Destination>);
 
 impl Connection {
     /// A binding behind this connection: the service's name, or `service#Entrypoint` for a named
     /// entrypoint of a workerd. Whether it exists shows in the first call.
     pub fn binding(&self, name: &str) -> Binding {
         let name = name.into();
-        Binding(Destination {
-            connection: self.clone(),
-            policy: self.default_policy(&name),
+        Binding::to(Destination {
+            upstream: Upstream::Connection(self.clone()),
+            policy: self.shared().default_policy(&name),
+            deadline: self.shared().limits.call,
+            service: Rc::clone(&name),
             name,
         })
     }
 }
 
 impl Binding {
+    pub(crate) fn to(destination: Destination) -> Self {
+        Self(Rc::new(destination))
+    }
+
     /// The same under a policy. Clones share the names that it has seen.
     #[must_use]
-    pub fn with_policy(mut self, policy: Arc<Policy>) -> Self {
-        self.0.policy = policy;
-        self
+    pub fn with_policy(self, policy: Arc<Policy>) -> Self {
+        let mut destination = Rc::unwrap_or_clone(self.0);
+        destination.policy = policy;
+        Self::to(destination)
     }
 
     /// The name it was asked for by.
@@ -46,13 +53,15 @@ impl Binding {
     /// The session's span is opened as `jsRpcSession` below the current `tracing` span, enriched by
     /// the callee, and closed when the last stub of the result is dropped.
     pub fn call(&self, method: &str, args: impl IntoArgs) -> CallBuilder {
-        let method = Method::of(method, Operation::Call);
-        CallBuilder::on_binding(self.0.clone(), method, args.into_args())
+        self.builder(Method::of(method, Operation::Call), args.into_args())
     }
 
     /// Reads a property; a path of several elements is written with dots.
     pub fn get(&self, property: &str) -> CallBuilder {
-        let method = Method::of(property, Operation::Get);
-        CallBuilder::on_binding(self.0.clone(), method, Ok(Args::none()))
+        self.builder(Method::of(property, Operation::Get), Ok(Args::none()))
+    }
+
+    fn builder(&self, method: Method, args: Result<Args, ConvertError>) -> CallBuilder {
+        CallBuilder::new(Rc::clone(&self.0) as _, method, args)
     }
 }

@@ -1,13 +1,11 @@
 //! A connection to a callee, and the bindings behind it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::future::Future;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 use std::time::Duration;
 
-use binding_span::{Policy, Sinks, no_sinks};
+use binding_span::{Sinks, no_sinks};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::client::line::{Dial, Line};
@@ -60,8 +58,6 @@ struct Inner {
     /// Where new sessions go.
     line: RefCell<Rc<Line>>,
     renewing: Cell<bool>,
-    /// The default policies of the bindings asked for so far, with the names that each has seen.
-    policies: RefCell<HashMap<Rc<str>, Arc<Policy>>>,
     /// Held by each line while it is open.
     open: Weak<DropGuard>,
     ended: CancellationToken,
@@ -70,9 +66,6 @@ struct Inner {
     _drop: DropGuard,
 }
 
-/// Bindings whose default policies a connection remembers.
-const MAX_POLICIES: usize = 256;
-
 /// How long a new line is not tried for after it could not be had.
 const RENEW_AGAIN: Duration = Duration::from_secs(1);
 
@@ -80,7 +73,7 @@ impl Connection {
     /// Connects.
     ///
     /// # Errors
-    /// [`CallError::Connect`] says where to and why not.
+    /// [`CallError::Unavailable`] says where to and why not.
     pub async fn connect(address: &Address, options: ConnectOptions) -> Result<Self, CallError> {
         let ended = CancellationToken::new();
         let open = Rc::new(ended.clone().drop_guard());
@@ -99,22 +92,11 @@ impl Connection {
             address: address.to_string(),
             line: RefCell::new(line),
             renewing: Cell::new(false),
-            policies: RefCell::default(),
             open: weak,
             ended,
             _drop: dropped.clone().drop_guard(),
             dropped,
         })))
-    }
-
-    /// The policy of a binding for which nobody gives one: the same one each time it is asked for, so
-    /// that its distinct names are counted and not forgotten.
-    pub(crate) fn default_policy(&self, name: &Rc<str>) -> Arc<Policy> {
-        let mut policies = self.0.policies.borrow_mut();
-        if policies.len() >= MAX_POLICIES && !policies.contains_key(name) {
-            policies.clear();
-        }
-        Arc::clone(policies.entry(Rc::clone(name)).or_default())
     }
 
     /// Whether the connection was lost. Calls on it fail; connect again.
@@ -132,12 +114,12 @@ impl Connection {
         &self.0.address
     }
 
-    pub(crate) fn shared(&self) -> &Rc<Shared> {
+    pub(super) fn shared(&self) -> &Rc<Shared> {
         &self.0.shared
     }
 
     /// Where a new session goes.
-    pub(crate) fn line(&self) -> Rc<Line> {
+    pub(super) fn line(&self) -> Rc<Line> {
         let line = Rc::clone(&self.0.line.borrow());
         if line.gate().is_worn() {
             self.renew(&line);
@@ -188,12 +170,4 @@ impl Connection {
             }
         }));
     }
-}
-
-/// Where a session goes: a service behind a connection, and how far its enrichment is trusted.
-#[derive(Clone)]
-pub(crate) struct Destination {
-    pub(crate) connection: Connection,
-    pub(crate) name: Rc<str>,
-    pub(crate) policy: Arc<Policy>,
 }

@@ -6,21 +6,23 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use binding_span_schema::call_capnp::call_target;
 use binding_span_schema::js_rpc_capnp::workerd_debug_port::{
     get_entrypoint_params, get_entrypoint_results,
 };
 use binding_span_schema::js_rpc_capnp::{workerd_bootstrap, workerd_debug_port};
-use capnp::capability::Request;
+use capnp::capability::{FromClientHook, Request};
 use capnp_rpc::RpcSystem;
 use capnp_rpc::rpc_twoparty_capnp::Side;
-use futures::StreamExt;
 use futures::channel::mpsc;
-use futures::future::LocalBoxFuture;
+use futures::future::{LocalBoxFuture, WeakShared};
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use tokio_util::sync::DropGuard;
 
-use crate::network::Gate;
+use crate::network::{Gate, OpenSessions};
 use crate::stream::{Stream, Trust};
+use crate::wire::Wire;
 use crate::{Address, CallError, RpcLimits, network, opening};
 
 /// Entrypoints that a line remembers; asking for one again costs a message, no more.
@@ -28,6 +30,11 @@ const MAX_KNOWN: usize = 256;
 
 pub(crate) struct Line {
     bootstrap: Bootstrap,
+    /// The bootstrap as our own peers have it.
+    target: call_target::Client,
+    /// How the peer is called, once that is known.
+    wire: Rc<Cell<Option<Wire>>>,
+    asking: RefCell<Option<WeakShared<Asking>>>,
     /// Futures that the line's task drives besides the RPC system.
     background: mpsc::UnboundedSender<LocalBoxFuture<'static, ()>>,
     lost: Rc<Cell<bool>>,
@@ -44,6 +51,8 @@ enum Bootstrap {
     Fixed(workerd_bootstrap::Client),
 }
 
+type Asking = LocalBoxFuture<'static, Result<Wire, CallError>>;
+
 type Known = Rc<RefCell<HashMap<String, workerd_bootstrap::Client>>>;
 
 /// Where a line goes, and how.
@@ -59,10 +68,7 @@ pub(super) struct Dial {
 impl Dial {
     /// Connects. `open` is held while the line is open.
     pub(super) async fn dial(&self, open: Rc<DropGuard>) -> Result<Rc<Line>, CallError> {
-        let failed = |reason: String| CallError::Connect {
-            address: self.address.to_string(),
-            reason,
-        };
+        let failed = |reason: String| CallError::cannot_connect(&self.address, &reason);
         let limit = self.limits.connect;
         let opened = tokio::time::timeout(limit, async {
             let stream = Stream::connect(&self.address, &self.trust).await?;
@@ -78,14 +84,18 @@ impl Dial {
             .await
             .map_err(|_| failed(format!("no answer within {limit:?}")))?
             .map_err(failed)?;
-        let (mut system, gate) = network::system(read, write, Side::Client, None, &self.limits);
+        let sessions = OpenSessions::default();
+        let (mut system, gate) =
+            network::system(read, write, Side::Client, None, sessions, &self.limits);
+        let target: call_target::Client = system.bootstrap(Side::Server);
         let bootstrap = match self.connect {
-            Some(_) => Bootstrap::Fixed(system.bootstrap(Side::Server)),
+            Some(_) => Bootstrap::Fixed(target.clone().cast_to()),
             None => Bootstrap::ByName {
-                port: system.bootstrap(Side::Server),
+                port: target.clone().cast_to(),
                 known: Known::default(),
             },
         };
+        let wire = (!self.limits.one_message).then_some(Wire::ThreeCalls);
         gate.keep(1);
         let (background, futures) = mpsc::unbounded();
         let lost = Rc::new(Cell::new(false));
@@ -97,6 +107,9 @@ impl Dial {
         tokio::task::spawn_local(drive(system, futures, end));
         Ok(Rc::new(Line {
             bootstrap,
+            target,
+            wire: Rc::new(Cell::new(wire)),
+            asking: RefCell::default(),
             background,
             lost,
             gate,
@@ -118,24 +131,74 @@ impl Line {
         let _ = self.background.unbounded_send(future);
     }
 
+    /// How the peer is called, if that is known.
+    pub(super) fn wire(&self) -> Option<Wire> {
+        self.wire.get()
+    }
+
+    /// Asks the peer how it is called, unless that is known. It is asked once, whoever waits for the answer, and
+    /// with a call that does nothing, so that no call of anybody's runs twice.
+    pub(super) async fn ask_wire(&self) -> Result<Wire, CallError> {
+        if let Some(wire) = self.wire.get() {
+            return Ok(wire);
+        }
+        let running = self.asking.borrow().as_ref().and_then(WeakShared::upgrade);
+        let asking = running.filter(|asking| asking.peek().is_none());
+        let asking = asking.unwrap_or_else(|| {
+            let answered = self.target.ping_request().send().promise;
+            let known = Rc::clone(&self.wire);
+            let ask = async move {
+                let wire = match answered.await.map_err(CallError::from) {
+                    Ok(_) => Wire::OneMessage,
+                    Err(
+                        error @ (CallError::Disconnected(_)
+                        | CallError::Protocol(_)
+                        | CallError::Overloaded(_)),
+                    ) => return Err(error),
+                    // It does not know the interface, in whatever words.
+                    Err(_) => Wire::ThreeCalls,
+                };
+                known.set(Some(wire));
+                Ok(wire)
+            };
+            let asking = ask.boxed_local().shared();
+            self.asking.replace(asking.downgrade());
+            asking
+        });
+        asking.await
+    }
+
+    /// The bootstrap as our own peers have it.
+    pub(super) fn call_target(&self) -> call_target::Client {
+        self.target.clone()
+    }
+
+    /// Whether the bootstrap stands for several services, each with a name.
+    pub(super) const fn is_by_name(&self) -> bool {
+        matches!(self.bootstrap, Bootstrap::ByName { .. })
+    }
+
     /// Forgets an entrypoint, when called: one that could not be had stays broken, and what refused it
     /// may have passed. It does not hold the line.
-    pub(crate) fn forget_entrypoint(&self, name: &Rc<str>) -> impl FnOnce() + use<> {
+    pub(crate) fn forget_entrypoint(&self, name: &str) -> impl FnOnce() + use<> {
         let known = match &self.bootstrap {
             Bootstrap::ByName { known, .. } => Rc::downgrade(known),
             Bootstrap::Fixed(_) => Weak::new(),
         };
-        let name = Rc::clone(name);
+        let name = name.to_owned();
         move || {
             let known = known.upgrade();
             // Dropped outside of the borrow.
-            drop(known.and_then(|known| known.borrow_mut().remove(&*name)));
+            drop(known.and_then(|known| known.borrow_mut().remove(&name)));
         }
     }
 
     /// Whether the callee answers here what it was asked elsewhere. Who has too many connections closes one
     /// only after it was made.
     pub(super) async fn takes_over(&self, from: &Self) -> Result<(), CallError> {
+        if self.ask_wire().await? == Wire::OneMessage {
+            return Ok(());
+        }
         let (Bootstrap::ByName { port, .. }, Bootstrap::ByName { known, .. }) =
             (&self.bootstrap, &from.bootstrap)
         else {

@@ -1,28 +1,28 @@
-//! The caller: connections, bindings, calls, and the sessions that they open.
+//! The caller: connections, bindings, and the path of the calls that leave.
 
 mod binding;
-mod call;
 mod connection;
+mod destination;
 mod line;
 mod link;
-mod method;
-mod pending;
+mod observer;
+mod outgoing;
+mod permit;
 mod redial;
-mod reply;
-mod room;
+mod remote;
 mod route;
 mod session;
 mod tail;
+mod traced;
 
 pub use binding::Binding;
-pub use call::CallBuilder;
-pub(crate) use connection::Destination;
 pub use connection::{ConnectOptions, Connection};
+pub(crate) use destination::{Destination, Dialer, Upstream};
 pub use link::{Link, LinkState};
-pub(crate) use method::Method;
-pub use pending::PendingCall;
+pub(crate) use outgoing::{Content, Outgoing};
 pub(crate) use redial::Redial;
-pub use reply::Reply;
-pub(crate) use room::Room;
+pub(crate) use remote::{Ahead, Target, Via, import};
+pub(crate) use route::Route;
 pub(crate) use session::ClientSession;
 pub use tail::TailStream;
+pub(crate) use traced::Onward;

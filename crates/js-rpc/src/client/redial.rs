@@ -20,14 +20,19 @@ pub(crate) struct Redial {
 type Attempt = LocalBoxFuture<'static, Result<Connection, CallError>>;
 
 impl Redial {
+    /// The connection, if it is up.
+    pub(crate) fn up(&self) -> Option<Connection> {
+        let connection = self.connection.borrow();
+        connection.as_ref().filter(|it| !it.is_lost()).cloned()
+    }
+
     /// A connection that is up.
     pub(crate) async fn get(
         &self,
         address: &Address,
         options: impl FnOnce() -> ConnectOptions,
     ) -> Result<Connection, CallError> {
-        let up = self.connection.borrow().clone();
-        if let Some(connection) = up.filter(|connection| !connection.is_lost()) {
+        if let Some(connection) = self.up() {
             return Ok(connection);
         }
         let running = self.attempt.borrow().as_ref().and_then(WeakShared::upgrade);

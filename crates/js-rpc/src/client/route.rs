@@ -1,103 +1,90 @@
 //! Where a call goes, and whose span it is.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
-use binding_span::binding_span_capnp::binding_span_enrichment;
-use binding_span::{Policy, SpanContext};
+use binding_span_schema::call_capnp::call_target;
 use binding_span_schema::js_rpc_capnp::js_rpc_target;
-use capnp::capability::{FromClientHook, RemotePromise};
+use capnp::capability::FromClientHook;
 
+use super::destination::Destination;
+use super::permit::Permit;
+use super::remote::{Target, Via};
+use super::session::ClientSession;
+use super::traced::{Onward, Traced};
 use crate::CallError;
-use crate::client::connection::{Connection, Destination};
-use crate::client::method::Method;
-use crate::client::room::Room;
-use crate::client::session::ClientSession;
-use crate::payload::Args;
-use crate::server::target::Home;
+use crate::serve::Home;
 use crate::shared::Shared;
-use crate::stub::{Stub, Target, Via};
-use crate::telemetry::{CallSpan, Parent, Place};
-use crate::wire::{self, Operation};
+use crate::telemetry::CallSpan;
+use crate::wire::Wire;
 
-/// Where a call goes, and who owns its span.
-pub(crate) struct Route {
-    way: Way,
-    pub(crate) owner: Owner,
+/// Where a call goes, and its span, which closes with this unless it is a session's.
+pub(crate) enum Route {
+    /// To the top level of a new session; the span is the session's.
+    Session {
+        to: Destination,
+        session: Rc<ClientSession>,
+    },
+    /// To something that is there.
+    Target {
+        target: Target,
+        via: Via,
+        call: Later,
+    },
 }
 
-enum Way {
-    /// To the top level of a new session, over this.
-    Session(Connection),
-    Target(Target),
+/// A call of something that is there: its span closes when it is over.
+pub(crate) struct Later(Rc<Traced>);
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
-/// Who owns the span of a call.
-pub(crate) enum Owner {
-    /// The call opens the session; its span is the session's.
-    Session(Rc<ClientSession>),
-    /// A later call, with a span of its own.
-    Call { span: CallSpan, via: Via },
+/// What a call is sent to, by how it travels.
+pub(super) enum Way<'a> {
+    ThreeCalls(js_rpc_target::Client),
+    /// With the name that it has there, where there are several.
+    OneMessage(call_target::Client, Option<&'a str>),
 }
 
 impl Route {
-    pub(crate) fn open(to: Destination, method: &Method, remote: Option<Place>) -> Self {
-        let parent = remote.map_or(Parent::Current, Parent::Given);
-        let info = method.info(&to.name);
-        let span = CallSpan::client(parent, &info, to.connection.shared().sinks());
-        let session = ClientSession::new(&to, span);
-        Self {
-            way: Way::Session(to.connection),
-            owner: Owner::Session(session),
+    /// To a destination.
+    pub(crate) fn to_session(to: Destination, span: CallSpan, onward: Onward) -> Self {
+        let call = Traced::new(span, &to.policy, onward);
+        let session = ClientSession::new(to.shared(), &to.name, call);
+        Self::Session { to, session }
+    }
+
+    /// To an object that came `via` something.
+    pub(crate) fn to_target(target: Target, via: Via, span: CallSpan) -> Self {
+        Self::onward(target, via, span, Onward::default())
+    }
+
+    /// The same for a call that is passed on.
+    pub(crate) fn onward(target: Target, via: Via, span: CallSpan, onward: Onward) -> Self {
+        let call = Later(Traced::new(span, via.policy(), onward));
+        Self::Target { target, via, call }
+    }
+
+    /// A permit, if there is one now.
+    pub(super) fn permit(&self, bytes: usize) -> Option<Permit> {
+        match (self, self.session()) {
+            (Self::Session { to, .. }, _) => Permit::for_session(&to.upstream.up()?, bytes),
+            (_, Some(session)) => Permit::for_call(session.gate()?, bytes),
+            (_, None) => Some(Permit::default()),
         }
     }
 
-    pub(crate) fn through(
-        target: Target,
-        via: Via,
-        method: &Method,
-        remote: Option<Place>,
-    ) -> Self {
-        let span = match (&via, remote) {
-            (via, Some(place)) => {
-                let info = method.info(via.binding());
-                CallSpan::client(Parent::Called(place), &info, via.shared().sinks())
+    /// A permit, when there is one; for a session also the connection, if it has to be made.
+    pub(super) async fn wait(&self, bytes: usize) -> Result<Permit, CallError> {
+        let (target, session) = match (self, self.session()) {
+            (Self::Session { to, .. }, _) => {
+                let connection = to.upstream.connection().await?;
+                return Permit::wait_for_session(&connection, bytes).await;
             }
-            (Via::Result(session), None) => {
-                let info = method.info(&session.binding);
-                CallSpan::client(
-                    Parent::Session(&session.span()),
-                    &info,
-                    via.shared().sinks(),
-                )
-            }
-            (Via::Argument(argument), None) => {
-                let info = method.info(&argument.binding);
-                let parent = Parent::CalledBack(argument.root.get());
-                CallSpan::client(parent, &info, argument.shared.sinks())
-            }
-        };
-        Self {
-            way: Way::Target(target),
-            owner: Owner::Call { span, via },
-        }
-    }
-
-    /// Room for the call, if there is now.
-    pub(crate) fn room(&self) -> Option<Room> {
-        match (&self.way, self.owner.session()) {
-            (Way::Session(connection), _) => Room::for_session(connection),
-            (Way::Target(_), Some(session)) => Room::for_call(session.gate()?),
-            (Way::Target(_), None) => Some(Room::default()),
-        }
-    }
-
-    /// Room for the call, when there is.
-    pub(crate) async fn wait(&self) -> Result<Room, CallError> {
-        let (target, session) = match (&self.way, self.owner.session()) {
-            (Way::Session(connection), _) => return Room::wait_for_session(connection).await,
-            (Way::Target(target), Some(session)) => (target, session),
-            (Way::Target(_), None) => return Ok(Room::default()),
+            (Self::Target { target, .. }, Some(session)) => (target, session),
+            (Self::Target { .. }, None) => return Ok(Permit::default()),
         };
         if session.gate().is_none()
             && let Some(target) = target.get()
@@ -107,153 +94,107 @@ impl Route {
             let _ = sent.await;
         }
         match session.gate() {
-            Some(gate) => Room::wait_for_call(gate).await,
-            None => Ok(Room::default()),
+            Some(gate) => Permit::wait_for_call(gate, bytes).await,
+            None => Ok(Permit::default()),
         }
     }
 
-    pub(crate) fn send(
-        &self,
-        room: Room,
-        method: &Method,
-        args: &Args,
-    ) -> Result<RemotePromise<js_rpc_target::call_results::Owned>, CallError> {
-        let mut room = room;
-        let target = match (&self.way, &self.owner) {
-            (Way::Target(target), _) => target.get(),
-            (_, Owner::Session(session)) => room.line.take().map(|line| session.open(line)),
-            (Way::Session(_), Owner::Call { .. }) => None,
-        };
-        let mut request = target.ok_or(CallError::Canceled)?.call_request();
-        let mut params = request.get();
-        wire::write_path(&method.path(), params.reborrow());
-        match method.operation {
-            Operation::Call => {
-                wire::write_args(args, params.reborrow(), |stub| self.owner.export(stub))
-                    .map_err(CallError::Arguments)?;
+    /// What the call is sent to. Opens the session.
+    pub(super) fn way(&self, permit: &mut Permit) -> Option<Way<'_>> {
+        match self {
+            Self::Session { to, session } => {
+                let (line, wire) = permit.line.take()?;
+                Some(match wire {
+                    Wire::ThreeCalls => Way::ThreeCalls(session.open_top_level(line, &to.service)),
+                    Wire::OneMessage => {
+                        let target = line.call_target();
+                        let name = line.is_by_name().then_some(&*to.service);
+                        session.open(line);
+                        Way::OneMessage(target, name)
+                    }
+                })
             }
-            Operation::Get => params.reborrow().init_operation().set_get_property(()),
-        }
-        if let Some(context) = self.owner.span_context() {
-            binding_span::wire::write_span_context(&context, params.init_caller_span());
-        }
-        Ok(request.send())
-    }
-}
-
-impl Via {
-    fn shared(&self) -> &Rc<Shared> {
-        match self {
-            Self::Result(session) => session.shared(),
-            Self::Argument(argument) => &argument.shared,
+            Self::Target { target, via, .. } => {
+                let target = target.get()?;
+                Some(match via.wire() {
+                    Wire::ThreeCalls => Way::ThreeCalls(target),
+                    Wire::OneMessage => Way::OneMessage(target.cast_to(), None),
+                })
+            }
         }
     }
 
-    fn binding(&self) -> &Rc<str> {
-        match self {
-            Self::Result(session) => &session.binding,
-            Self::Argument(argument) => &argument.binding,
-        }
-    }
-
-    fn policy(&self) -> &Arc<Policy> {
-        match self {
-            Self::Result(session) => &session.policy,
-            Self::Argument(argument) => &argument.policy,
-        }
-    }
-
-    /// A home for objects of ours that go out this way: they keep the session alive.
-    fn home(&self, root: &CallSpan) -> Home {
-        Home::new(
-            Rc::clone(self.shared()),
-            Rc::clone(self.binding()),
-            match self {
-                Self::Result(session) => Rc::clone(session) as _,
-                Self::Argument(argument) => Rc::clone(&argument.session),
-            },
-            Some(root.reference()),
-        )
-    }
-}
-
-impl Owner {
     /// The session of ours that the call is part of. There is none for what came in an argument, whose calls
-    /// do not wait for room: they are part of one that the peer waits for.
-    fn session(&self) -> Option<&Rc<ClientSession>> {
+    /// do not wait for permits: they are part of one that the peer waits for.
+    pub(super) fn session(&self) -> Option<&Rc<ClientSession>> {
         match self {
-            Self::Session(session)
-            | Self::Call {
+            Self::Session { session, .. }
+            | Self::Target {
                 via: Via::Result(session),
                 ..
             } => Some(session),
-            Self::Call { .. } => None,
+            Self::Target { .. } => None,
         }
     }
 
+    /// The session that the call opens.
+    pub(super) fn opens(&self) -> Option<&Rc<ClientSession>> {
+        match self {
+            Self::Session { session, .. } => Some(session),
+            Self::Target { .. } => None,
+        }
+    }
+
+    /// How what comes with the result came.
     pub(crate) fn via(&self) -> Via {
         match self {
-            Self::Session(session) => Via::Result(Rc::clone(session)),
-            Self::Call { via, .. } => via.clone(),
+            Self::Session { session, .. } => Via::Result(Rc::clone(session)),
+            Self::Target { via, .. } => via.clone(),
         }
     }
 
     pub(crate) fn shared(&self) -> &Rc<Shared> {
         match self {
-            Self::Session(session) => session.shared(),
-            Self::Call { via, .. } => via.shared(),
+            Self::Session { session, .. } => session.shared(),
+            Self::Target { via, .. } => via.shared(),
         }
     }
 
-    fn span_context(&self) -> Option<SpanContext> {
+    /// How long a call may take for which nobody says.
+    pub(super) fn deadline(&self) -> std::time::Duration {
         match self {
-            Self::Session(session) => session.span().context(),
-            Self::Call { span, .. } => span.context(),
+            Self::Session { to, .. } => to.deadline,
+            Self::Target { via, .. } => via.shared().limits.call,
         }
     }
 
-    fn export(&self, stub: &Stub) -> js_rpc_target::Client {
-        let home = match self {
-            Self::Session(session) => self.via().home(&session.span()),
-            Self::Call { span, via } => via.home(span),
-        };
-        stub.export(&home)
-    }
-
-    fn with_span<R>(&mut self, change: impl FnOnce(&mut CallSpan) -> R) -> R {
+    /// The call's span.
+    pub(super) fn call(&self) -> &Rc<Traced> {
         match self {
-            Self::Session(session) => session.with_span(change),
-            Self::Call { span, .. } => change(span),
+            Self::Session { session, .. } => &session.call,
+            Self::Target { call, .. } => &call.0,
         }
     }
 
-    /// Renames and tags the span. A sink may do what it likes meanwhile, also call on this session: the
-    /// span is only read here.
-    pub(crate) fn enrich_from(
-        &self,
-        said: capnp::Result<binding_span_enrichment::Reader<'_>>,
-        returned: bool,
-    ) {
-        let enrich = |span: &CallSpan, policy: &Policy| {
-            if span.is_watched() {
-                span.enrich_from(said, policy, returned);
-            }
-        };
-        match self {
-            Self::Session(session) => enrich(&session.span(), &session.policy),
-            Self::Call { span, via } => enrich(span, via.policy()),
+    /// A home for objects of ours that go along.
+    pub(super) fn home(&self) -> Home {
+        let root = self.call().span().reference();
+        self.via().home(root)
+    }
+
+    /// Nobody waits for an attempt to connect any longer.
+    pub(super) fn given_up(&self, error: &CallError) {
+        if let Self::Session { to, .. } = self {
+            to.upstream.given_up(error);
         }
     }
 
     /// Settles the span with how the call ended.
-    pub(crate) fn settle(&mut self, error: Option<&CallError>) {
-        self.with_span(|span| match error {
-            None => span.succeeded(),
-            Some(error) => span.failed(error),
-        });
+    pub(super) fn settle(&self, error: Option<&CallError>) {
+        self.call().settle(error);
         // A call that we gave up on is cancelled by dropping its session at once.
         let given_up = matches!(error, Some(CallError::Deadline(_)));
-        if let Self::Session(session) = self
+        if let Some(session) = self.opens()
             && !given_up
         {
             session.answered();

@@ -1,36 +1,53 @@
-//! A session that we opened: three pipelined calls, one result, and a capability that tells its end.
+//! A session that we opened, and its span: a call, and all that came with its result.
 //!
-//! Discipline, measured against a real workerd: drop the top level as soon as the call is sent, release
-//! everything promptly, then wait for the session to resolve before dropping it. Dropped too early it
-//! cancels the call; dropped with everything else at once, workerd counts it as an exception.
+//! With workerd it is three pipelined calls and a capability that tells its end. Discipline, measured against a
+//! real one: drop the top level as soon as the call is sent, release everything promptly, then wait for the
+//! session to resolve before dropping it. Dropped too early it cancels the call; dropped with everything else at
+//! once, workerd counts it as an exception.
+//!
+//! Between our own peers it is the call alone, and a capability only if objects came with its result: dropped with
+//! the last of them, it lets the callee say what is left to say.
 
-use std::cell::{Cell, OnceCell, Ref, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
 
-use binding_span::Policy;
+use binding_span_schema::call_capnp::call_session;
 use binding_span_schema::js_rpc_capnp::js_rpc_target;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 use tokio::time::Instant;
 
-use crate::client::connection::Destination;
-use crate::client::line::Line;
+use super::line::Line;
+use super::observer;
+use super::traced::Traced;
 use crate::deadlines::Deadlines;
-use crate::network::Gate;
+use crate::network::{Gate, OpenSession};
 use crate::shared::Shared;
-use crate::telemetry::CallSpan;
+use crate::wire::Wire;
 
-/// The wire's part of a session: what keeps it alive until it is over.
-pub(crate) struct Upstream {
+/// A session that we opened. Held by everything that came through it.
+pub(crate) struct ClientSession {
+    pub(crate) call: Rc<Traced>,
+    pub(crate) binding: Rc<str>,
     shared: Rc<Shared>,
-    /// Set when the session is opened.
-    line: OnceCell<Rc<Line>>,
-    end: Cell<Option<oneshot::Sender<Ending>>>,
+    opened: OnceCell<Opened>,
+    /// The callee's side of it, if something of its result is held.
+    held: RefCell<Option<call_session::Client>>,
+    /// Completes when the callee has said everything of a result that was held.
+    observed: Cell<Option<oneshot::Receiver<()>>>,
+    answered: Cell<bool>,
 }
 
-/// How a session ends on our side.
+/// Where a session is, and what ends it there.
+struct Opened {
+    line: Rc<Line>,
+    wire: Wire,
+    end: Cell<Option<oneshot::Sender<Ending>>>,
+    #[allow(dead_code, reason = "counted as open until it is dropped")]
+    counted: Option<OpenSession>,
+}
+
+/// How a session with workerd ends on our side.
 enum Ending {
     /// Its call is done and nothing of it is held: wait for the callee to say so.
     Done,
@@ -38,19 +55,34 @@ enum Ending {
     Cancel,
 }
 
-impl Upstream {
+impl ClientSession {
     /// A session that is not open yet.
-    fn new(shared: Rc<Shared>) -> Self {
-        Self {
-            shared,
-            line: OnceCell::new(),
-            end: Cell::new(None),
-        }
+    pub(crate) fn new(shared: &Rc<Shared>, binding: &Rc<str>, call: Rc<Traced>) -> Rc<Self> {
+        Rc::new(Self {
+            call,
+            binding: Rc::clone(binding),
+            shared: Rc::clone(shared),
+            opened: OnceCell::new(),
+            held: RefCell::default(),
+            observed: Cell::default(),
+            answered: Cell::new(false),
+        })
     }
 
-    /// Opens the session. The top level takes one call; send it and drop the target.
-    fn open(&self, line: Rc<Line>, name: &Rc<str>) -> js_rpc_target::Client {
-        let entrypoint = line.entrypoint(name);
+    /// The call is about to be sent over this line, as one message.
+    pub(super) fn open(&self, line: Rc<Line>) {
+        let counted = Some(line.gate().session());
+        let _ = self.opened.set(Opened {
+            line,
+            wire: Wire::OneMessage,
+            end: Cell::new(None),
+            counted,
+        });
+    }
+
+    /// Opens a session as workerd does. The top level takes one call; send it and drop the target.
+    pub(super) fn open_top_level(&self, line: Rc<Line>, service: &str) -> js_rpc_target::Client {
+        let entrypoint = line.entrypoint(service);
         let start = entrypoint.start_event_request().send();
         let opened = start
             .pipeline
@@ -60,9 +92,9 @@ impl Upstream {
         let top_level = opened.pipeline.get_top_level();
         let (end, ending) = oneshot::channel();
         let limits = &self.shared.limits;
-        let (linger, counted) = (limits.linger, limits.network.stats.session());
+        let (linger, counted) = (limits.linger, line.gate().session());
         let deadlines = Rc::clone(&self.shared.deadlines);
-        let forget = line.forget_entrypoint(name);
+        let forget = line.forget_entrypoint(service);
         line.background(Box::pin(async move {
             let over = async move {
                 // The question stays open until it returns: to finish it earlier would cancel it.
@@ -78,15 +110,96 @@ impl Upstream {
             keep(over, ending, &deadlines, linger).await;
             drop(counted);
         }));
-        self.end.set(Some(end));
-        let _ = self.line.set(line);
+        let _ = self.opened.set(Opened {
+            line,
+            wire: Wire::ThreeCalls,
+            end: Cell::new(Some(end)),
+            counted: None,
+        });
         top_level
     }
 
-    fn end(&self, ending: Ending) {
-        if let Some(end) = self.end.take() {
-            let _ = end.send(ending);
+    /// Where calls of the session go, once it is open.
+    pub(super) fn gate(&self) -> Option<&Rc<Gate>> {
+        Some(self.opened.get()?.line.gate())
+    }
+
+    /// How they travel.
+    pub(super) fn wire(&self) -> Wire {
+        self.opened.get().map_or(Wire::ThreeCalls, |it| it.wire)
+    }
+
+    pub(crate) fn shared(&self) -> &Rc<Shared> {
+        &self.shared
+    }
+
+    /// Objects came with the result. Unless it has an observer already, the callee gets one, if somebody wants to
+    /// know what else it says.
+    pub(super) fn hold(&self, session: call_session::Client, observed: bool) {
+        if !observed && self.call.is_wanted() {
+            let (observer, over) = observer::observe(&self.call);
+            let mut request = session.observe_request();
+            request.get().set_observer(observer);
+            let asked = request.send().promise;
+            self.observed.set(Some(over));
+            if let Some(opened) = self.opened.get() {
+                // Whatever it answers: it has let go of the observer if it did not want it. One that never answers
+                // must not keep the connection.
+                let limit = self.shared.limits.linger;
+                let asked = async move { drop(tokio::time::timeout(limit, asked).await) };
+                opened.line.background(Box::pin(asked));
+            }
         }
+        self.held.replace(Some(session));
+    }
+
+    /// The observer that the call had from the start goes on.
+    pub(super) fn observed(&self, over: oneshot::Receiver<()>) {
+        self.observed.set(Some(over));
+    }
+
+    /// The call returned or failed: what is left of the session ends by itself.
+    pub(super) fn answered(&self) {
+        self.answered.set(true);
+    }
+}
+
+impl Drop for ClientSession {
+    fn drop(&mut self) {
+        let held = self.held.take();
+        let Some(opened) = self.opened.get() else {
+            return self.call.close();
+        };
+        if let Some(end) = opened.end.take() {
+            let _ = end.send(match self.answered.get() {
+                true => Ending::Done,
+                false => Ending::Cancel,
+            });
+        }
+        let Some(over) = self.observed.take().filter(|_| held.is_some()) else {
+            return self.call.close();
+        };
+        // The callee may have something left to say.
+        drop(held);
+        let (call, shared) = (Rc::clone(&self.call), Rc::clone(&self.shared));
+        let until = Instant::now().checked_add(shared.limits.linger);
+        opened.line.background(Box::pin(async move {
+            let closes = Closes(call);
+            match until {
+                Some(until) => drop(shared.deadlines.hold(until, over).await),
+                None => drop(over.await),
+            }
+            drop(closes);
+        }));
+    }
+}
+
+/// Closes the span of a call, also if nobody is left to wait for the callee.
+struct Closes(Rc<Traced>);
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
@@ -95,7 +208,7 @@ async fn keep(
     over: impl Future<Output = Option<()>>,
     ending: oneshot::Receiver<Ending>,
     deadlines: &Deadlines,
-    linger: Duration,
+    linger: std::time::Duration,
 ) {
     let over = std::pin::pin!(over);
     if let Either::Right((Ok(Ending::Done), over)) = select(over, ending).await {
@@ -103,64 +216,5 @@ async fn keep(
             Some(until) => drop(deadlines.hold(until, over).await),
             None => drop(over.await),
         }
-    }
-}
-
-/// A session that we opened, and its span. Held by everything that came through it.
-pub(crate) struct ClientSession {
-    upstream: Upstream,
-    pub(crate) binding: Rc<str>,
-    pub(crate) policy: Arc<Policy>,
-    span: RefCell<CallSpan>,
-    answered: Cell<bool>,
-}
-
-impl ClientSession {
-    /// A session that is not open yet.
-    pub(crate) fn new(to: &Destination, span: CallSpan) -> Rc<Self> {
-        Rc::new(Self {
-            upstream: Upstream::new(Rc::clone(to.connection.shared())),
-            binding: Rc::clone(&to.name),
-            policy: Arc::clone(&to.policy),
-            span: RefCell::new(span),
-            answered: Cell::new(false),
-        })
-    }
-
-    /// Opens it. The top level takes one call; send it and drop the target.
-    pub(crate) fn open(&self, line: Rc<Line>) -> js_rpc_target::Client {
-        self.upstream.open(line, &self.binding)
-    }
-
-    /// Where calls of the session go, once it is open.
-    pub(crate) fn gate(&self) -> Option<&Rc<Gate>> {
-        Some(self.upstream.line.get()?.gate())
-    }
-
-    pub(crate) fn shared(&self) -> &Rc<Shared> {
-        &self.upstream.shared
-    }
-
-    pub(crate) fn span(&self) -> Ref<'_, CallSpan> {
-        self.span.borrow()
-    }
-
-    /// Changes the span, which is closed with the session.
-    pub(crate) fn with_span<R>(&self, change: impl FnOnce(&mut CallSpan) -> R) -> R {
-        change(&mut self.span.borrow_mut())
-    }
-
-    /// The top-level call returned or failed: what is left of the session ends by itself.
-    pub(crate) fn answered(&self) {
-        self.answered.set(true);
-    }
-}
-
-impl Drop for ClientSession {
-    fn drop(&mut self) {
-        self.upstream.end(match self.answered.get() {
-            true => Ending::Done,
-            false => Ending::Cancel,
-        });
     }
 }

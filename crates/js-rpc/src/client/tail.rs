@@ -35,7 +35,7 @@ impl Connection {
         let dispatcher = start.pipeline.get_dispatcher();
         let opened = dispatcher.tail_stream_session_request().send();
         let target = opened.pipeline.get_top_level();
-        let forget = line.forget_entrypoint(&name.into());
+        let forget = line.forget_entrypoint(name);
         let (end, ended) = oneshot::channel::<()>();
         let limits = &self.shared().limits;
         let (limit, linger) = (limits.call, limits.linger);

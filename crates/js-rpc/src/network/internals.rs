@@ -8,7 +8,7 @@ use tokio::net::UnixStream;
 
 use super::frame;
 use super::guard::{self, Guard, Verdict};
-use super::{Network, split};
+use super::{Network, OpenSessions, split};
 use crate::NetworkLimits;
 use crate::opening;
 use crate::stream::Stream;
@@ -21,7 +21,7 @@ pub fn system(
     limits: &NetworkLimits,
 ) -> RpcSystem<Side> {
     let (read, write) = split(Stream::Unix(stream));
-    let (network, _) = Network::new(read, write, side, limits);
+    let (network, _) = Network::new(read, write, side, OpenSessions::default(), limits);
     RpcSystem::new(Box::new(network), bootstrap)
 }
 
@@ -34,7 +34,7 @@ pub struct Judge {
 impl Judge {
     /// A judge that has seen nothing.
     pub fn new(limits: NetworkLimits) -> Self {
-        let guard = Guard::new(Rc::new(limits.clone()));
+        let guard = Guard::new(Rc::new(limits.clone()), OpenSessions::default());
         Self { guard, limits }
     }
 
@@ -66,7 +66,11 @@ impl Judge {
 
     /// Takes note of a message of ours.
     pub fn send(&mut self, message: &capnp::message::Builder<capnp::message::HeapAllocator>) {
-        self.guard.send(message);
+        let usual = match &*message.get_segments_for_output() {
+            [first, ..] => guard::glance(first),
+            [] => None,
+        };
+        self.guard.send(usual, message);
     }
 }
 

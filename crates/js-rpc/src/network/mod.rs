@@ -10,12 +10,14 @@
 //! hold or wait for is bounded: [`NetworkLimits`](crate::NetworkLimits) names all of it.
 
 mod buffered;
+mod details;
 mod frame;
 mod gate;
 mod guard;
 #[doc(hidden)]
 pub mod internals;
 mod outbox;
+mod sessions;
 mod stats;
 
 use std::cell::{Cell, RefCell};
@@ -33,9 +35,10 @@ use crate::stream::{ReadHalf, Stream, WriteHalf};
 use crate::{NetworkLimits, RpcLimits};
 pub(crate) use buffered::Buffered;
 use frame::{Broken, Frame, within};
-pub(crate) use gate::{Gate, Turn};
+pub(crate) use gate::{Gate, Need, Turn};
 use guard::{Glance, Sent, Unwind, Verdict, Violation};
 use outbox::Outbox;
+pub(crate) use sessions::{OpenHere, OpenSessions};
 pub(crate) use stats::OpenSession;
 pub use stats::{NetworkStats, Reason};
 
@@ -52,16 +55,17 @@ pub(crate) fn split(stream: Stream) -> (Buffered<ReadHalf>, WriteHalf) {
     (Buffered::new(read), write)
 }
 
-/// The RPC system of an opened connection, and the gate for our own calls on it. It does nothing until it
-/// is polled.
+/// The RPC system of an opened connection on which `sessions` are open, and the gate for our own calls on it.
+/// It does nothing until it is polled.
 pub(crate) fn system(
     read: Buffered<ReadHalf>,
     write: WriteHalf,
     side: Side,
     bootstrap: Option<capnp::capability::Client>,
+    sessions: OpenSessions,
     limits: &RpcLimits,
 ) -> (RpcSystem<Side>, Rc<Gate>) {
-    let (network, gate) = Network::new(read, write, side, &limits.network);
+    let (network, gate) = Network::new(read, write, side, sessions, &limits.network);
     (RpcSystem::new(Box::new(network), bootstrap), gate)
 }
 
@@ -115,13 +119,14 @@ impl Network {
         read: Buffered<ReadHalf>,
         write: WriteHalf,
         side: Side,
+        sessions: OpenSessions,
         limits: &NetworkLimits,
     ) -> (Self, Rc<Gate>) {
         let (over, is_over) = oneshot::channel();
         // Each connection holds them once: there are many.
         let limits = Rc::new(limits.clone());
         let outbox = Outbox::new(Rc::clone(&limits));
-        let gate = Gate::new(Rc::clone(&limits));
+        let gate = Gate::new(Rc::clone(&limits), sessions);
         let reader: Reader = Rc::new(RefCell::new(Some(read)));
         let closing = Rc::new(Cell::new(false));
         let inner = Rc::new(Inner {
@@ -478,10 +483,17 @@ impl capnp_rpc::OutgoingMessage for Outgoing {
     }
 
     fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<Message>) {
-        let message = self.message;
+        let mut message = self.message;
+        let usual = match &*message.get_segments_for_output() {
+            [first, ..] => guard::glance(first),
+            [] => None,
+        };
+        if usual.is_none() {
+            message = details::outgoing(message);
+        }
         let (sent, gather) = {
             let mut guard = self.gate.guard.borrow_mut();
-            (guard.send(&message), guard.gather())
+            (guard.send(usual, &message), guard.gather())
         };
         self.outbox.push(&message, sent, gather);
         self.gate.moved();

@@ -168,6 +168,8 @@ reasons! {
     Refused = "refused",
     /// Cut: the text of an exception.
     ReasonCut = "reason_cut",
+    /// Left behind: the error beside the text of an exception, which is too large. Its class and message remain.
+    ErrorDropped = "error_dropped",
     /// Turned into an exception: a call of ours that the peer says was cancelled, which it was not.
     Canceled = "canceled",
     /// Closed: the peer said that it ends the connection.

@@ -3,21 +3,27 @@
 //! A name is looked up when a session begins: a session that is open keeps what it began with, the next
 //! one on the same connection finds what is there by then.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use capnp::Error;
-
 use super::TailReceiver;
-use crate::client::Link;
+use crate::client::{Binding, Link};
+use crate::object::Service;
 use crate::proxy::Proxy;
-use crate::service::Service;
+use crate::shared::Shared;
 
 /// The bindings of a [`Server`](crate::Server): a handle, whose clones are the same bindings. It belongs
 /// to the thread that serves.
 #[derive(Clone, Default)]
-pub struct Bindings(Rc<RefCell<HashMap<String, Entry>>>);
+pub struct Bindings(Rc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    entries: RefCell<HashMap<Rc<str>, Entry>>,
+    /// Set when the server runs.
+    shared: OnceCell<Rc<Shared>>,
+}
 
 /// What stands behind a binding's name.
 #[derive(Clone)]
@@ -45,25 +51,26 @@ impl Bindings {
 
     /// No session of the binding `name` begins any more. Whether there was one.
     pub fn remove(&self, name: &str) -> bool {
-        let removed = self.0.borrow_mut().remove(name);
+        let removed = self.0.entries.borrow_mut().remove(name);
         // Dropped when nothing is borrowed: what it drops is not ours to know.
         removed.is_some()
     }
 
     /// The names that can be asked for, sorted.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.0.borrow().keys().cloned().collect();
+        let entries = self.0.entries.borrow();
+        let mut names: Vec<String> = entries.keys().map(|name| name.to_string()).collect();
         names.sort_unstable();
         names
     }
 
     /// The connections of those bindings that are passed on, sorted by the bindings' names.
     pub fn links(&self) -> Vec<(String, Link)> {
-        let entries = self.0.borrow();
+        let entries = self.0.entries.borrow();
         let mut links: Vec<(String, Link)> = entries
             .iter()
             .filter_map(|(name, entry)| match entry {
-                Entry::Proxy(proxy) => Some((name.clone(), proxy.link())),
+                Entry::Proxy(proxy) => Some((name.to_string(), proxy.link())),
                 Entry::Service(_) | Entry::Tail(_) => None,
             })
             .collect();
@@ -72,23 +79,40 @@ impl Bindings {
     }
 
     fn put(&self, name: &str, entry: Entry) {
-        let before = self.0.borrow_mut().insert(name.to_owned(), entry);
+        let before = self.0.entries.borrow_mut().insert(name.into(), entry);
         drop(before);
+    }
+
+    /// The server runs, with this.
+    pub(super) fn run(&self, shared: &Rc<Shared>) {
+        let _ = self.0.shared.set(Rc::clone(shared));
+    }
+
+    /// The binding `name` for calls from within this process, which are passed on like any other: to its callee,
+    /// under its policy and deadline, with a span. `None` where there is no such binding, where its calls are not
+    /// passed on, and before the server runs.
+    pub fn proxied(&self, name: &str) -> Option<Binding> {
+        let entries = self.0.entries.borrow();
+        let (name, entry) = entries.get_key_value(name)?;
+        match entry {
+            Entry::Proxy(proxy) => Some(proxy.binding(self.0.shared.get()?, name)),
+            Entry::Service(_) | Entry::Tail(_) => None,
+        }
     }
 
     /// The binding of that name.
     ///
     /// # Errors
     /// What there is instead.
-    pub(super) fn find(&self, name: &str) -> Result<Entry, Error> {
-        if let Some(entry) = self.0.borrow().get(name) {
-            return Ok(entry.clone());
+    pub(super) fn find(&self, name: &str) -> Result<(Rc<str>, Entry), String> {
+        if let Some((name, entry)) = self.0.entries.borrow().get_key_value(name) {
+            return Ok((Rc::clone(name), entry.clone()));
         }
         let shown: String = name.escape_debug().take(80).collect();
-        Err(Error::failed(format!(
-            "jsg.Error: there is no binding \"{shown}\" here; there is: {}",
+        Err(format!(
+            "there is no binding \"{shown}\" here; there is: {}",
             self.names().join(", ")
-        )))
+        ))
     }
 }
 

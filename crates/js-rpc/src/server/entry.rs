@@ -1,23 +1,85 @@
-//! From a connection's bootstrap to the top level of a session.
+//! From a connection's bootstrap to a call: in one message, or by the calls that workerd makes.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
+use binding_span::Enrichment;
+use binding_span_schema::call_capnp::{call_target, named_bindings, one_binding};
 use binding_span_schema::js_rpc_capnp::{
     event_dispatcher, js_rpc_session, js_rpc_target, workerd_bootstrap, workerd_debug_port,
 };
 use binding_span_schema::tail_stream_capnp::outcome;
 use capnp::Error;
 
-use crate::server::target::{Home, ServiceTarget};
+use crate::CallError;
+use crate::client::import;
+use crate::error::overloaded;
+use crate::network::OpenSessions;
+use crate::observers::Observers;
+use crate::serve::{self, Answer, Arrival, Home, Keep, Params, ServiceTarget};
 use crate::server::{Entry, Running, tail};
-use crate::session;
 use crate::wire;
 
-/// Every binding by name: the bootstrap of a connection that names none.
-pub(crate) struct DebugPort(pub(crate) Rc<Running>);
+/// The server, as one connection has it.
+#[derive(Clone)]
+pub(super) struct Port {
+    pub(super) running: Rc<Running>,
+    pub(super) sessions: OpenSessions,
+    pub(super) observers: Observers,
+}
 
-impl workerd_debug_port::Server for DebugPort {
+impl Port {
+    /// Serves a call that came as one message.
+    async fn invoke(
+        &self,
+        found: Result<(Rc<str>, Entry), String>,
+        params: call_target::InvokeParams,
+        results: call_target::InvokeResults,
+    ) -> Result<(), Error> {
+        self.check_offered()?;
+        let answer = Answer::one_message(results);
+        let shared = &self.running.shared;
+        let refuse = |answer: Answer, error| answer.failed(&error, &Enrichment::new());
+        if shared.is_draining() {
+            // Not as if the connection were lost: this says that nothing of it ran.
+            return refuse(answer, CallError::Overloaded(DRAINING.into()));
+        }
+        let (binding, entry) = match found {
+            Ok(found) => found,
+            Err(why) => return refuse(answer, CallError::Refused(why)),
+        };
+        let arrival = Arrival {
+            shared: Rc::clone(shared),
+            binding,
+            keep: Keep::Open(self.sessions.open(&shared.limits.network.stats)),
+            observers: self.observers.clone(),
+        };
+        let params = Params::OneMessage(params);
+        match entry {
+            Entry::Service(service) => {
+                let home = Home::new(arrival, import);
+                serve::serve(&*service, &home, params, answer, true).await
+            }
+            Entry::Proxy(proxy) => proxy.pass(arrival, params, answer).await,
+            Entry::Tail(_) => refuse(answer, CallError::Refused(TAKES_TAIL.into())),
+        }
+    }
+
+    fn check_offered(&self) -> Result<(), Error> {
+        match self.running.shared.limits.one_message {
+            true => Ok(()),
+            false => Err(Error::unimplemented("not offered".into())),
+        }
+    }
+}
+
+const DRAINING: &str = "it is shutting down";
+const TAKES_TAIL: &str = "there is nothing to call: this takes tail events";
+
+/// Every binding by name: the bootstrap of a connection that names none.
+pub(super) struct NamedBindings(pub(super) Port);
+
+impl workerd_debug_port::Server for NamedBindings {
     async fn get_entrypoint(
         self: Rc<Self>,
         params: workerd_debug_port::GetEntrypointParams,
@@ -30,15 +92,39 @@ impl workerd_debug_port::Server for DebugPort {
             "" | "default" => service.to_owned(),
             _ => format!("{service}#{entrypoint}"),
         };
-        let entrypoint = Entrypoint::named(&self.0, &name);
-        results.get().set_entrypoint(entrypoint);
+        results
+            .get()
+            .set_entrypoint(Entrypoint::named(&self.0, &name));
         Ok(())
     }
 }
 
-/// A name, and whatever binding has it when a session begins.
-pub(crate) struct Entrypoint {
-    running: Rc<Running>,
+impl call_target::Server for NamedBindings {
+    async fn invoke(
+        self: Rc<Self>,
+        params: call_target::InvokeParams,
+        results: call_target::InvokeResults,
+    ) -> Result<(), Error> {
+        let name = params.get()?.get_binding()?.to_str()?;
+        let found = self.0.running.bindings.find(name);
+        self.0.invoke(found, params, results).await
+    }
+
+    async fn ping(
+        self: Rc<Self>,
+        _params: call_target::PingParams,
+        _results: call_target::PingResults,
+    ) -> Result<(), Error> {
+        self.0.check_offered()
+    }
+}
+
+impl named_bindings::Server for NamedBindings {}
+
+/// A name, and whatever binding has it when a session begins: the bootstrap of a connection that names it, or
+/// what [`NamedBindings`] gives workerd for it.
+pub(super) struct Entrypoint {
+    port: Port,
     name: Rc<str>,
 }
 
@@ -46,16 +132,25 @@ pub(crate) struct Entrypoint {
 const LONGEST_NAME: usize = 1024;
 
 impl Entrypoint {
-    pub(crate) fn named(running: &Rc<Running>, name: &str) -> workerd_bootstrap::Client {
-        if let (true, Err(error)) = (name.len() > LONGEST_NAME, running.bindings.find(name)) {
-            let broken = capnp_rpc::new_broken_cap(error).hook;
+    fn named(port: &Port, name: &str) -> workerd_bootstrap::Client {
+        capnp::capability::FromClientHook::cast_to(Self::bootstrap(port, name))
+    }
+
+    pub(super) fn bootstrap(port: &Port, name: &str) -> one_binding::Client {
+        if let (true, Err(why)) = (name.len() > LONGEST_NAME, port.running.bindings.find(name)) {
+            let broken = capnp_rpc::new_broken_cap(no_binding(&why)).hook;
             return capnp::capability::FromClientHook::new(broken);
         }
         capnp_rpc::new_client(Self {
-            running: Rc::clone(running),
+            port: port.clone(),
             name: name.into(),
         })
     }
+}
+
+/// There is no such binding, as workerd is told.
+fn no_binding(why: &str) -> Error {
+    Error::failed(format!("jsg.Error: {why}"))
 }
 
 impl workerd_bootstrap::Server for Entrypoint {
@@ -64,13 +159,16 @@ impl workerd_bootstrap::Server for Entrypoint {
         _params: workerd_bootstrap::StartEventParams,
         mut results: workerd_bootstrap::StartEventResults,
     ) -> Result<(), Error> {
-        if self.running.shared.is_draining() {
+        let running = &self.port.running;
+        if running.shared.is_draining() {
             // Not as if the connection were lost: this says that nothing of it ran.
-            return Err(Error::overloaded("it is shutting down".into()));
+            return Err(overloaded(DRAINING));
         }
-        let entry = self.running.bindings.find(&self.name)?;
+        let found = running.bindings.find(&self.name);
+        let (name, entry) = found.map_err(|why| no_binding(&why))?;
         let dispatcher = Dispatcher {
-            entrypoint: self,
+            port: self.port.clone(),
+            name,
             entry,
             used: Cell::new(false),
         };
@@ -81,9 +179,31 @@ impl workerd_bootstrap::Server for Entrypoint {
     }
 }
 
+impl call_target::Server for Entrypoint {
+    async fn invoke(
+        self: Rc<Self>,
+        params: call_target::InvokeParams,
+        results: call_target::InvokeResults,
+    ) -> Result<(), Error> {
+        let found = self.port.running.bindings.find(&self.name);
+        self.port.invoke(found, params, results).await
+    }
+
+    async fn ping(
+        self: Rc<Self>,
+        _params: call_target::PingParams,
+        _results: call_target::PingResults,
+    ) -> Result<(), Error> {
+        self.port.check_offered()
+    }
+}
+
+impl one_binding::Server for Entrypoint {}
+
 /// One event of a binding.
 struct Dispatcher {
-    entrypoint: Rc<Entrypoint>,
+    port: Port,
+    name: Rc<str>,
     entry: Entry,
     used: Cell<bool>,
 }
@@ -127,20 +247,20 @@ impl event_dispatcher::Server for Dispatcher {
 
 impl Dispatcher {
     fn open_session(&self) -> Result<(js_rpc_target::Client, js_rpc_session::Client), Error> {
-        let Entrypoint { running, name } = &*self.entrypoint;
-        let (guard, session) = session::open(&running.shared.limits.network.stats);
-        let (shared, name) = (Rc::clone(&running.shared), Rc::clone(name));
+        let shared = &self.port.running.shared;
+        let (keep, session) = serve::open_promise(&shared.limits.network.stats);
+        let arrival = Arrival {
+            shared: Rc::clone(shared),
+            binding: Rc::clone(&self.name),
+            keep,
+            observers: self.port.observers.clone(),
+        };
         let top_level = match &self.entry {
             Entry::Service(service) => {
-                let home = Home::new(shared, name, Rc::new(guard), None);
-                ServiceTarget::top_level(Rc::clone(service), home)
+                ServiceTarget::top_level(Rc::clone(service), Home::new(arrival, import))
             }
-            Entry::Proxy(proxy) => proxy.open_session(shared, name, guard),
-            Entry::Tail(_) => {
-                return Err(wire::refused(
-                    "there is nothing to call: this takes tail events",
-                ));
-            }
+            Entry::Proxy(proxy) => proxy.top_level(arrival),
+            Entry::Tail(_) => return Err(wire::refused(TAKES_TAIL)),
         };
         Ok((top_level, session))
     }

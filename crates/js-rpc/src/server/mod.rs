@@ -2,27 +2,27 @@
 
 mod bindings;
 mod entry;
-mod pipeline;
 mod tail;
-pub(crate) mod target;
 
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
 
 use binding_span::Sinks;
-use binding_span_schema::js_rpc_capnp::{workerd_bootstrap, workerd_debug_port};
+use binding_span_schema::call_capnp::named_bindings;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::{AcceptStats, Acceptor, Admitted, Quota, RefusedBy};
+use crate::object::Service;
+use crate::observers::Observers;
 use crate::opening::{self, Opening};
 use crate::proxy::Proxy;
-use crate::service::Service;
 use crate::shared::Shared;
 use crate::stream::Listener;
 use crate::{RpcLimits, network};
+use entry::{Entrypoint, NamedBindings, Port};
 
 /// Connections that are let in before those that are open have their turn.
 const TURN: usize = 8;
@@ -143,6 +143,7 @@ impl Server {
             shared: Shared::new(self.sinks, self.limits),
             close: close.clone(),
         });
+        running.bindings.run(&running.shared);
         let tasks = TaskTracker::new();
         let own = || Quota::new(&running.shared.limits);
         let quota = self.quota.unwrap_or_else(own);
@@ -223,19 +224,24 @@ async fn connection(
     };
     let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let (read, write, opening) = opened.inspect_err(|_| slot.stats().refuse(RefusedBy::Opening))?;
+    let sessions = network::OpenSessions::default();
+    let port = Port {
+        running: Rc::clone(&running),
+        sessions: sessions.clone(),
+        observers: Observers::default(),
+    };
     let bootstrap = match opening {
         Opening::Connect(name) => {
             let name = fixed.unwrap_or(name);
-            let entry = entry::Entrypoint::named(&running, &name);
-            network::untyped::<workerd_bootstrap::Client>(entry)
+            network::untyped(Entrypoint::bootstrap(&port, &name))
         }
         Opening::Bare => {
-            let port = entry::DebugPort(Rc::clone(&running));
-            network::untyped::<workerd_debug_port::Client>(capnp_rpc::new_client(port))
+            let named: named_bindings::Client = capnp_rpc::new_client(NamedBindings(port));
+            network::untyped(named)
         }
     };
     let limits = &running.shared.limits;
-    let (system, _) = network::system(read, write, Side::Server, Some(bootstrap), limits);
+    let (system, _) = network::system(read, write, Side::Server, Some(bootstrap), sessions, limits);
     let disconnector = system.get_disconnector();
     let mut system = std::pin::pin!(system);
     tokio::select! {

@@ -8,8 +8,8 @@ pub mod relay;
 pub mod words;
 
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use binding_span::{
@@ -21,6 +21,7 @@ use js_rpc::{
 };
 use tail::{FinishedSpan, Recorder};
 use tokio::sync::Notify;
+pub use words::{WIRES, Wire};
 
 /// How long a test waits for what must happen, on a machine that has other things to do as well.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -36,7 +37,11 @@ pub use js_rpc::service_fn as service;
 pub struct Spans {
     recorder: Recorder,
     count: AtomicUsize,
-    closed: Notify,
+    /// Whether somebody looks at spans as they change.
+    live: AtomicBool,
+    /// Each change that was reported, in order.
+    told: Mutex<Vec<String>>,
+    changed: Notify,
 }
 
 impl Spans {
@@ -46,6 +51,27 @@ impl Spans {
 
     pub fn sinks(self: &Arc<Self>) -> Sinks {
         Arc::new([Arc::clone(self) as Arc<dyn SpanSink>])
+    }
+
+    /// From now on somebody looks at spans as they change, or nobody does any more.
+    pub fn look(&self, live: bool) {
+        self.live.store(live, Relaxed);
+    }
+
+    /// Each name, attribute and count of drops that was reported, of whatever span, in order.
+    pub fn told(&self) -> Vec<String> {
+        self.told.lock().unwrap().clone()
+    }
+
+    /// Waits until something was reported.
+    pub async fn hears(&self, what: &str) {
+        self.wait(|| self.told().iter().any(|told| told == what))
+            .await;
+    }
+
+    fn tell(&self, what: String) {
+        self.told.lock().unwrap().push(what);
+        self.changed.notify_waiters();
     }
 
     /// Those that have ended, in that order.
@@ -70,43 +96,58 @@ impl Spans {
         self.now()
     }
 
+    /// Waits until none is open: a session's span closes when its callee has said all.
+    pub async fn closed(&self) {
+        self.wait(|| self.open() == 0).await;
+    }
+
     async fn wait(&self, ready: impl Fn() -> bool) {
         let wait = async {
             loop {
-                let closed = self.closed.notified();
+                let changed = self.changed.notified();
                 if ready() {
                     return;
                 }
-                closed.await;
+                changed.await;
             }
         };
         if tokio::time::timeout(SOON, wait).await.is_err() {
-            panic!("{} are open; ended: {:#?}", self.open(), self.now());
+            let (open, told) = (self.open(), self.told());
+            panic!("{open} are open; told: {told:#?}; ended: {:#?}", self.now());
         }
     }
 }
 
 impl SpanSink for Spans {
+    fn live(&self) -> bool {
+        self.live.load(Relaxed)
+    }
+
     fn open(&self, open: &SpanOpen<'_>) {
         self.recorder.open(open);
     }
 
     fn rename(&self, span: SpanRef, name: &str) {
         self.recorder.rename(span, name);
+        self.tell(format!("name {name}"));
     }
 
     fn attributes(&self, span: SpanRef, attributes: &[Attribute]) {
         self.recorder.attributes(span, attributes);
+        for attribute in attributes {
+            self.tell(format!("{} {}", attribute.key, attribute.value));
+        }
     }
 
     fn dropped(&self, span: SpanRef, dropped: &Dropped) {
         self.recorder.dropped(span, dropped);
+        self.tell(format!("dropped {dropped}"));
     }
 
     fn close(&self, close: &SpanClose<'_>) {
         self.recorder.close(close);
         self.count.fetch_add(1, Relaxed);
-        self.closed.notify_waiters();
+        self.changed.notify_waiters();
     }
 }
 
@@ -130,9 +171,20 @@ pub enum Way {
 
 pub const WAYS: [Way; 3] = [Way::Unix, Way::Tcp, Way::Proxied];
 
+impl Wire {
+    /// Default limits under which calls travel like that, whichever side has them.
+    pub fn limits(self) -> RpcLimits {
+        RpcLimits {
+            one_message: self == Self::OneMessage,
+            ..RpcLimits::default()
+        }
+    }
+}
+
 /// A callee that serves [`BINDING`], and a connection to it.
 pub struct World {
     pub way: Way,
+    pub wire: Wire,
     /// Where the caller connects to.
     pub address: Address,
     pub connection: Connection,
@@ -164,8 +216,12 @@ pub async fn serve(server: Server, address: &Address) -> Address {
 
 impl World {
     pub async fn of(way: Way, service: impl Service) -> Self {
+        Self::over(way, Wire::OneMessage, service).await
+    }
+
+    pub async fn over(way: Way, wire: Wire, service: impl Service) -> Self {
         let server = Server::new().service(BINDING, service);
-        Self::with(way, server, |proxy| proxy, RpcLimits::default()).await
+        Self::with(way, server, |proxy| proxy, wire.limits()).await
     }
 
     pub async fn with(
@@ -175,6 +231,10 @@ impl World {
         limits: RpcLimits,
     ) -> Self {
         let [caller, proxy, callee] = std::array::from_fn(|_| Spans::new());
+        let wire = match limits.one_message {
+            true => Wire::OneMessage,
+            false => Wire::ThreeCalls,
+        };
         let dir = socket_dir();
         let at = match way {
             Way::Tcp => "127.0.0.1:0".parse().unwrap(),
@@ -194,6 +254,7 @@ impl World {
         let connection = Connection::connect(&address, options).await.unwrap();
         Self {
             way,
+            wire,
             address,
             connection,
             caller,
@@ -242,11 +303,14 @@ impl World {
     }
 }
 
-/// Runs a test of a service each way.
+/// Runs a test of a service each way, in one message and in three calls.
 pub async fn every_way<S: Service>(service: impl Fn() -> S, test: impl AsyncFn(&World)) {
-    for way in WAYS {
-        println!("way: {way:?}"); // shown when the test fails
-        let world = World::of(way, service()).await;
+    for (way, wire) in WAYS
+        .into_iter()
+        .flat_map(|way| WIRES.map(|wire| (way, wire)))
+    {
+        println!("way: {way:?}, {wire:?}"); // shown when the test fails
+        let world = World::over(way, wire, service()).await;
         tokio::time::timeout(SOON * 3, test(&world))
             .await
             .expect("the test hangs");

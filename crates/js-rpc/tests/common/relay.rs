@@ -4,13 +4,15 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use capnp::message::ReaderOptions;
-use capnp_rpc::rpc_capnp::{message, return_};
+use capnp_rpc::rpc_capnp::message;
 use js_rpc::Address;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream, unix};
 
 /// `JsRpcTarget`.
 const TARGET: u64 = 0xa1a9_6525_142a_9d98;
+/// `CallTarget`.
+pub const ONE_MESSAGE: u64 = 0xea6e_fdc3_bf78_d135;
 
 type Bytes = Rc<RefCell<Vec<u8>>>;
 
@@ -60,15 +62,37 @@ impl Relay {
 
     /// The bytes, framing included, of each reply to a call of a target, in order.
     pub fn replies(&self) -> Vec<Vec<u8>> {
-        let calls = frames(&self.there.borrow());
-        let asked = calls.iter().filter_map(|frame| question(frame));
-        let replies = frames(&self.back.borrow());
-        asked
-            .map(|id| {
-                let found = replies.iter().find(|frame| answers(frame, id));
-                found.expect("the call was answered").clone()
-            })
+        let asked = frames(&self.there.borrow());
+        let answers = frames(&self.back.borrow());
+        let calls = asked.iter().enumerate();
+        let calls = calls.filter_map(|(n, frame)| Some((n, question(frame)?)));
+        let reply = |(n, id): (usize, u32)| {
+            // An id is used again when its question is over.
+            let earlier = asked[..n]
+                .iter()
+                .filter(|frame| with(frame, any_id) == Some(id));
+            let mut of_id = answers
+                .iter()
+                .filter(|frame| with(frame, answer_id) == Some(id));
+            let found = of_id.nth(earlier.count());
+            found.expect("the call was answered").clone()
+        };
+        calls.map(reply).collect()
+    }
+
+    /// The interface and the method of every call, of whatever, in order.
+    pub fn asked(&self) -> Vec<(u64, u16)> {
+        let frames = frames(&self.there.borrow());
+        frames
+            .iter()
+            .filter_map(|frame| with(frame, method_of))
             .collect()
+    }
+
+    /// How often the callee was asked whether it takes calls in one message.
+    pub fn pings(&self) -> usize {
+        let asked = self.asked();
+        asked.iter().filter(|&&it| it == (ONE_MESSAGE, 1)).count()
     }
 
     /// Each call of a target, in order.
@@ -93,6 +117,11 @@ async fn pass(mut from: unix::OwnedReadHalf, mut to: unix::OwnedWriteHalf, copy:
 fn frames(mut stream: &[u8]) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     loop {
+        // An opening and its answer are text.
+        if stream.starts_with(b"CONNECT ") || stream.starts_with(b"HTTP/") {
+            let end = stream.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+            stream = end.map_or(&[], |end| &stream[end + 4..]);
+        }
         let before = stream;
         if capnp::serialize::read_message(&mut stream, ReaderOptions::new()).is_err() {
             return found;
@@ -107,23 +136,46 @@ pub fn with<R>(frame: &[u8], read: impl FnOnce(message::Reader<'_>) -> R) -> R {
     read(message.get_root().unwrap())
 }
 
-/// The id under which a call of a target expects its answer.
+/// The interface and the method of a call.
+pub fn method_of(message: message::Reader<'_>) -> Option<(u64, u16)> {
+    match message.which() {
+        Ok(message::Call(Ok(call))) => Some((call.get_interface_id(), call.get_method_id())),
+        _ => None,
+    }
+}
+
+/// The id of a question that is a call.
+pub fn call_id(message: message::Reader<'_>) -> Option<u32> {
+    match message.which() {
+        Ok(message::Call(Ok(call))) => Some(call.get_question_id()),
+        _ => None,
+    }
+}
+
+/// The id under which a call of a target expects its answer, however it travels.
 pub fn question_of(message: message::Reader<'_>) -> Option<u32> {
-    let Ok(message::Call(Ok(call))) = message.which() else {
-        return None;
-    };
-    (call.get_interface_id() == TARGET).then(|| call.get_question_id())
+    match method_of(message)? {
+        (TARGET, 0) | (ONE_MESSAGE, 0) => call_id(message),
+        _ => None,
+    }
 }
 
 fn question(frame: &[u8]) -> Option<u32> {
     with(frame, question_of)
 }
 
-fn answers(frame: &[u8], id: u32) -> bool {
-    with(frame, |message| match message.which() {
-        Ok(message::Return(Ok(answer))) => {
-            answer.get_answer_id() == id && matches!(answer.which(), Ok(return_::Results(_)))
-        }
-        _ => false,
-    })
+/// The id of a question of any kind.
+fn any_id(message: message::Reader<'_>) -> Option<u32> {
+    match message.which() {
+        Ok(message::Bootstrap(Ok(bootstrap))) => Some(bootstrap.get_question_id()),
+        _ => call_id(message),
+    }
+}
+
+/// The id of an answer of any kind.
+fn answer_id(message: message::Reader<'_>) -> Option<u32> {
+    match message.which() {
+        Ok(message::Return(Ok(answer))) => Some(answer.get_answer_id()),
+        _ => None,
+    }
 }

@@ -4,12 +4,26 @@
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use capnp::message::ReaderOptions;
+use capnp::message::{Builder, HeapAllocator, ReaderOptions};
+use capnp_rpc::rpc_capnp::{exception, message};
 use js_rpc::Address;
+
+use super::relay::{ONE_MESSAGE, call_id, method_of, question_of};
 
 /// The kinds of list pointers that are needed here.
 const BYTES: u64 = 2;
 const STRUCTS: u64 = 7;
+
+/// How calls travel to a callee.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// As between our own peers.
+    OneMessage,
+    /// As with workerd.
+    ThreeCalls,
+}
+
+pub const WIRES: [Wire; 2] = [Wire::OneMessage, Wire::ThreeCalls];
 
 /// The words of one segment: a `Return` message whose results are a `CallResults`. Objects are
 /// appended; pointers may name any of them, any number of times.
@@ -25,8 +39,9 @@ pub const RESULT: &str = match std::str::from_utf8(&[b'r'; 16 * 1024]) {
     Err(_) => unreachable!(),
 };
 
-/// Where the results struct's pointers begin.
+/// Where the results struct's pointers begin, and where the pointer to it is.
 const RESULTS: usize = 9;
+const CONTENT: usize = 6;
 
 impl Words {
     /// Results with `pointers` pointers (4 in our schema, 3 in the one before), all null but the
@@ -136,6 +151,27 @@ impl Words {
         words
     }
 
+    /// The same as the results of a call in one message: a `Response` of four pointers, of which these results
+    /// are the first, and their enrichment the third.
+    fn in_one_message(&self) -> Self {
+        let mut words = self.clone();
+        let response = words.push(&[0; 4]);
+        let pointers = self.0[CONTENT] >> 48;
+        words.point_struct(response, RESULTS - 1, 1, pointers);
+        if pointers > 3 {
+            // Whatever it is, and wherever it leads to.
+            let enrichment = self.0[Self::ENRICHMENT];
+            let leads = ((enrichment as u32 as i32) >> 2) as i64 + Self::ENRICHMENT as i64 + 1;
+            if enrichment != 0 {
+                let moved = ((leads - response as i64 - 3) as u64 & 0x3fff_ffff) << 2;
+                words.0[response + 2] = enrichment & !0xffff_fffc | moved;
+                words.0[Self::ENRICHMENT] = 0;
+            }
+        }
+        words.point_struct(CONTENT, response, 0, 4);
+        words
+    }
+
     fn frame(&self, answer: u32) -> Vec<u8> {
         let mut words = self.0.clone();
         words[3] |= u64::from(answer);
@@ -149,27 +185,58 @@ fn offset(from: usize, to: usize) -> u64 {
     ((to as i64 - from as i64 - 1) as u64 & 0x3fff_ffff) << 2
 }
 
-/// Answers each call of a target with `reply`, and nothing else, on threads of their own.
-pub fn answer_with(reply: Words, dir: &tempfile::TempDir) -> Address {
+/// Answers each call with `reply`, says whether it takes calls in one message, and does nothing else, on threads
+/// of its own.
+pub fn answer_with(reply: Words, wire: Wire, dir: &tempfile::TempDir) -> Address {
     let path = dir.path().join("words");
     let listener = UnixListener::bind(&path).unwrap();
+    let reply = match wire {
+        Wire::ThreeCalls => reply,
+        Wire::OneMessage => reply.in_one_message(),
+    };
     std::thread::spawn(move || {
         while let Ok((stream, _)) = listener.accept() {
             let reply = reply.clone();
-            std::thread::spawn(move || answer(&stream, &reply));
+            std::thread::spawn(move || answer(&stream, &reply, wire));
         }
     });
     Address::Unix(path)
 }
 
-fn answer(stream: &UnixStream, reply: &Words) {
+fn answer(stream: &UnixStream, reply: &Words, wire: Wire) {
     let (mut from, mut to) = (stream, stream);
     while let Ok(message) = capnp::serialize::read_message(&mut from, ReaderOptions::new()) {
-        let question = super::relay::question_of(message.get_root().unwrap());
-        if let Some(question) = question
-            && to.write_all(&reply.frame(question)).is_err()
-        {
+        let root: message::Reader<'_> = message.get_root().unwrap();
+        let Some((called, id)) = method_of(root).zip(call_id(root)) else {
+            continue;
+        };
+        let answer = match called {
+            (ONE_MESSAGE, 1) => pong(id, wire),
+            (ONE_MESSAGE, _) => {
+                assert_eq!(wire, Wire::OneMessage, "it said that it takes none");
+                reply.frame(id)
+            }
+            _ if question_of(root).is_some() => reply.frame(id),
+            _ => continue,
+        };
+        if to.write_all(&answer).is_err() {
             return;
         }
     }
+}
+
+/// The answer to `ping`: of one who knows it, and of one who does not.
+pub fn pong(question: u32, wire: Wire) -> Vec<u8> {
+    let mut message = Builder::new(HeapAllocator::new());
+    let mut answer = message.init_root::<message::Builder<'_>>().init_return();
+    answer.set_answer_id(question);
+    match wire {
+        Wire::OneMessage => _ = answer.init_results(),
+        Wire::ThreeCalls => {
+            let mut exception = answer.init_exception();
+            exception.set_type(exception::Type::Unimplemented);
+            exception.set_reason("what is that?");
+        }
+    }
+    capnp::serialize::write_message_to_words(&message)
 }

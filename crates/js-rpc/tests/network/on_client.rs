@@ -4,16 +4,19 @@ use std::os::unix::net::UnixListener;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use capnp_rpc::rpc_capnp::return_;
+use capnp_rpc::rpc_capnp::{exception, return_};
 use js_rpc::{Address, CallError, ConnectOptions, Connection};
 
 use crate::alloc;
 use crate::clock::{Clock, Thread};
 use crate::messages::*;
-use crate::peer::{Peer, Sent};
+use crate::peer::{Peer, Seen, Sent};
 use crate::raw::{self, End};
 use crate::report::{Attempt, Cost, Report};
 use crate::victim::{Victim, limits, local, thread};
+
+/// Calls to the hostile callee.
+const CALLS: usize = 8;
 
 /// What a call to the hostile callee ended with, what it cost, and how long an honest one took.
 struct Ended {
@@ -36,7 +39,7 @@ async fn caller(hostile: Address, honest: Address, serves: Thread) -> Ended {
     let baseline = alloc::baseline();
     let attacked = async {
         let connection = Connection::connect(&hostile, options()).await?;
-        let many = (0..8).map(|_| connection.binding("S").call("run", ()).send());
+        let many = (0..CALLS).map(|_| connection.binding("S").call("run", ()).send());
         let mut ended = futures::future::join_all(many).await;
         // Whatever follows the answer has its time as well.
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -63,7 +66,42 @@ async fn caller(hostile: Address, honest: Address, serves: Thread) -> Ended {
     }
 }
 
-fn attack(honest: &Victim, script: impl FnOnce(&Peer)) -> Ended {
+/// When the caller is attacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// It has asked how to call, and waits for the answer.
+    Asking,
+    /// It makes three calls for one, having been told that nothing else is known.
+    ThreeCalls,
+    /// It calls in one message.
+    OneMessage,
+}
+
+impl When {
+    /// Lets the caller come so far: it has asked for the bootstrap, and then how to call.
+    fn prepare(self, peer: &Peer) {
+        assert!(peer.wait(|seen| seen.asked.len() >= 2), "the caller asks");
+        let ping = peer.seen().asked[1];
+        let asked = match self {
+            Self::Asking => return,
+            Self::ThreeCalls => {
+                peer.send(&unimplemented(ping));
+                // The entrypoint, and each with its session.
+                1 + 3 * CALLS
+            }
+            Self::OneMessage => {
+                peer.send(&returning(ping, |r| _ = r.init_results()));
+                CALLS
+            }
+        };
+        // It is answered.
+        peer.forget(1);
+        let all = |seen: &Seen| seen.asked.len() > asked;
+        assert!(peer.wait(all), "the caller calls");
+    }
+}
+
+fn attack(honest: &Victim, when: When, script: impl FnOnce(&Peer)) -> Ended {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("hostile");
     let listener = UnixListener::bind(&path).expect("a socket");
@@ -77,8 +115,7 @@ fn attack(honest: &Victim, script: impl FnOnce(&Peer)) -> Ended {
     });
     Sent::take();
     let peer = Peer::of(listener.accept().expect("the caller").0).reading();
-    // The bootstrap, the entrypoint and the first session.
-    assert!(peer.wait(|seen| seen.asked.len() >= 5), "the caller calls");
+    when.prepare(&peer);
     script(&peer);
     is_done
         .recv_timeout(crate::peer::PATIENCE)
@@ -108,21 +145,24 @@ impl Ended {
     }
 }
 
+/// While the caller asks there is no call yet, so each of these comes then, and beside a call.
 #[test]
 fn bytes_that_are_no_message() {
     let honest = Victim::start(limits());
-    let mut report = Report::default();
-    for raw in raw::all() {
-        let says = match raw.end {
-            End::Closed => "connection lost",
-            End::Late => "did not come within",
-        };
-        report.add(raw.name, || {
-            let script = |peer: &Peer| assert!(peer.send(&raw.bytes) || raw.bytes.len() > 4096);
-            attack(&honest, script).judged(says)
-        });
+    for when in [When::Asking, When::OneMessage] {
+        let mut report = Report::default();
+        for raw in raw::all() {
+            let says = match raw.end {
+                End::Closed => "connection lost",
+                End::Late => "did not come within",
+            };
+            report.add(raw.name, || {
+                let script = |peer: &Peer| assert!(peer.send(&raw.bytes) || raw.bytes.len() > 4096);
+                attack(&honest, when, script).judged(says)
+            });
+        }
+        report.finish(&format!("caller ({when:?})"));
     }
-    report.finish("caller");
     honest.stop();
 }
 
@@ -138,15 +178,62 @@ fn throws(id: u32, reason: &str) -> Vec<u8> {
     returning(id, |r| r.init_exception().set_reason(reason))
 }
 
+/// An exception with these words as the pointer to its details, and what it leads to.
+fn throws_with(id: u32, details: &[u64]) -> Vec<u8> {
+    use raw::at;
+    const RETURN: u64 = 3;
+    const EXCEPTION: u64 = 1 << 48;
+    let message = [
+        at(0, 1, 1),
+        RETURN,
+        at(0, 2, 1),
+        u64::from(id) | EXCEPTION,
+        0,
+    ];
+    let exception = [at(0, 1, 3), 0, 0, 0];
+    raw::frame(&[&message[..], &exception, details].concat())
+}
+
+fn throw_all_with(peer: &Peer, details: &[u64]) {
+    answer_all(peer, 0, |id| throws_with(id, details));
+}
+
+/// A detail in which workerd has what was thrown, of so many bytes, none of which are a value.
+fn thrown(bytes: u64) -> Vec<u64> {
+    // How many there are stands where a pointer has its offset.
+    let mut words = vec![raw::list(0, 7, 2), raw::at(1, 1, 1)];
+    words.extend([0xe802_7292_171b_1646, raw::list(0, 2, bytes)]);
+    words.resize(words.len() + bytes.div_ceil(8) as usize, u64::MAX);
+    words
+}
+
+fn unimplemented(id: u32) -> Vec<u8> {
+    returning(id, |r| {
+        let mut it = r.init_exception();
+        it.set_type(exception::Type::Unimplemented);
+        it.set_reason("what is that?");
+    })
+}
+
 /// The bootstrap is a capability of the callee's that it hosts, 0.
 fn hosted() -> Vec<u8> {
     returns(0, |_, mut cap| cap.set_sender_hosted(0))
 }
 
-/// Throws at all that is asked.
-fn throw_all(peer: &Peer, reason: &str) {
-    for id in peer.seen().asked {
-        peer.send(&throws(id, reason));
+/// Answers all that is asked but for the first `answered`, and what is asked because of that.
+fn answer_all(peer: &Peer, mut answered: usize, make: impl Fn(u32) -> Vec<u8>) {
+    loop {
+        let asked = peer.seen().asked;
+        if asked.len() <= answered {
+            return;
+        }
+        for id in &asked[answered..] {
+            if !peer.send(&make(*id)) {
+                return;
+            }
+        }
+        answered = asked.len();
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -241,33 +328,29 @@ fn answers_that_no_callee_gives() {
             says: "",
             run: |p| {
                 p.send(&returns(0, |_, mut c| c.set_none(())));
-                throw_all(p, "no");
+                answer_all(p, 1, |id| throws(id, "no"));
             },
         },
         Attack {
             name: "a bootstrap that throws",
             says: "no",
             run: |p| {
-                p.send(&throws(0, "no"));
-                throw_all(p, "no");
+                answer_all(p, 0, |id| throws(id, "no"));
             },
         },
         Attack {
             name: "returns without content",
             says: "",
             run: |p| {
-                for id in p.seen().asked {
-                    p.send(&returning(id, |r| {
-                        r.init_results();
-                    }));
-                }
+                answer_all(p, 0, |id| returning(id, |r| _ = r.init_results()));
             },
         },
         Attack {
             name: "a return, twice",
             says: "not asked",
             run: |p| {
-                p.send(&[throws(1, "no"), throws(1, "no"), throws(1, "no")].concat());
+                let id = *p.seen().asked.last().expect("a question");
+                p.send(&[throws(id, "no"), throws(id, "no"), throws(id, "no")].concat());
             },
         },
         Attack {
@@ -304,25 +387,51 @@ fn answers_that_no_callee_gives() {
             name: "everything is cancelled",
             says: "the peer cancelled the call",
             run: |p| {
-                for id in p.seen().asked {
-                    p.send(&returning(id, |mut r| r.set_canceled(())));
-                }
+                answer_all(p, 0, |id| returning(id, |mut r| r.set_canceled(())));
             },
         },
         Attack {
             name: "everything throws 1 MiB",
             says: "xxxx",
-            run: |p| throw_all(p, &"x".repeat(1 << 20)),
+            run: |p| answer_all(p, 0, |id| throws(id, &"x".repeat(1 << 20))),
+        },
+        Attack {
+            name: "everything throws an error of 4 MiB",
+            says: "Error",
+            run: |p| throw_all_with(p, &thrown(4 << 20)),
+        },
+        Attack {
+            name: "everything throws an error that is no value",
+            says: "Error",
+            run: |p| throw_all_with(p, &thrown(900 << 10)),
+        },
+        Attack {
+            name: "everything throws with 500 million details of no size",
+            says: "Error",
+            run: |p| throw_all_with(p, &[raw::list(0, 7, 0), 500_000_000 << 2]),
+        },
+        Attack {
+            name: "everything throws with details that are nowhere",
+            says: "Error",
+            run: |p| throw_all_with(p, &[raw::list(0, 7, 1 << 20)]),
+        },
+        Attack {
+            name: "everything throws what looks like an attached error",
+            says: "\u{1}0123456789abcdef",
+            run: |p| {
+                answer_all(p, 0, |id| {
+                    throws(
+                        id,
+                        "\u{1}0123456789abcdef0123456789abcdef:/w9JVA==\njsg.Error: x",
+                    )
+                })
+            },
         },
         Attack {
             name: "everything throws without a reason",
             says: "",
             run: |p| {
-                for id in p.seen().asked {
-                    p.send(&returning(id, |r| {
-                        r.init_exception();
-                    }));
-                }
+                answer_all(p, 0, |id| returning(id, |r| _ = r.init_exception()));
             },
         },
         Attack {
@@ -435,10 +544,12 @@ fn answers_that_no_callee_gives() {
         },
     ];
     let honest = Victim::start(limits());
-    let mut report = Report::default();
-    for it in attacks {
-        report.add(it.name, || attack(&honest, it.run).judged(it.says));
+    for when in [When::Asking, When::ThreeCalls, When::OneMessage] {
+        let mut report = Report::default();
+        for it in &attacks {
+            report.add(it.name, || attack(&honest, when, it.run).judged(it.says));
+        }
+        report.finish(&format!("caller ({when:?})"));
     }
-    report.finish("caller");
     honest.stop();
 }

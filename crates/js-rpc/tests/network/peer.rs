@@ -118,6 +118,11 @@ impl Peer {
         self.seen.0.lock().expect("a reader").clone()
     }
 
+    /// Of what was asked, this need not be looked at any more.
+    pub fn forget(&self, asked: usize) {
+        self.seen.0.lock().expect("a reader").asked.remove(asked);
+    }
+
     /// Waits until this holds of what came; false if it never does.
     pub fn wait(&self, until: impl Fn(&Seen) -> bool) -> bool {
         let began = Instant::now();

@@ -29,11 +29,11 @@ fn head(segments: u32, first: u32) -> Vec<u8> {
 }
 
 /// A struct pointer to what comes next.
-const fn at(offset: u64, data: u64, pointers: u64) -> u64 {
+pub const fn at(offset: u64, data: u64, pointers: u64) -> u64 {
     offset << 2 | data << 32 | pointers << 48
 }
 
-const fn list(offset: u64, kind: u64, count: u64) -> u64 {
+pub const fn list(offset: u64, kind: u64, count: u64) -> u64 {
     1 | offset << 2 | kind << 32 | count << 35
 }
 

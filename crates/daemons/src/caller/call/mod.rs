@@ -5,8 +5,9 @@ mod args;
 mod arguments;
 mod output;
 
+use std::future::IntoFuture;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use js_rpc::{ConnectOptions, Connection, PendingCall, Reply, RpcLimits};
 use tail::{Recorder, Tree};
@@ -14,6 +15,7 @@ use tail::{Recorder, Tree};
 use self::output::Output;
 use crate::exit::Failure;
 use crate::otel::Plan;
+use crate::signals::Signals;
 use crate::telemetry::Telemetry;
 
 pub use args::{CallArgs, Target};
@@ -29,13 +31,26 @@ pub(super) async fn from_command_line(args: CallArgs) -> Result<(), Failure> {
     } else {
         telemetry.record(&recorder)
     };
-    let connection = connect(&args, &telemetry).await?;
-    let outcome = send(&connection, &args, arguments).await;
-    let outcome = outcome
-        .map_err(Failure::from)
-        .and_then(|reply| output.result(&reply));
-    close(connection).await;
-    telemetry.finish().await;
+    let mut signals = Signals::install()?;
+    let began = Instant::now();
+    let connection = tokio::select! {
+        connection = connect(&args, &telemetry) => connection?,
+        number = signals.next() => return Err(Failure::Signal(number)),
+    };
+    // Interrupted, the call is cancelled, and its span ends as any other does.
+    let outcome = tokio::select! {
+        outcome = call(&connection, &args, arguments, began) => outcome.map_err(Failure::from),
+        number = signals.next() => Err(Failure::Signal(number)),
+    };
+    let outcome = outcome.and_then(|reply| output.result(&reply));
+    let end = async {
+        close(connection).await;
+        telemetry.finish().await;
+    };
+    tokio::select! {
+        () = end => {}
+        number = signals.next() => return Err(Failure::Signal(number)),
+    }
     output::tree(&spans(&recorder, args.verbose), args.verbose);
     outcome
 }
@@ -66,16 +81,22 @@ async fn connect(args: &CallArgs, telemetry: &Telemetry) -> Result<Connection, F
     Ok(Connection::connect(&args.connect, options).await?)
 }
 
-fn send(connection: &Connection, args: &CallArgs, arguments: js_rpc::Args) -> PendingCall {
+fn call(
+    connection: &Connection,
+    args: &CallArgs,
+    arguments: js_rpc::Args,
+    began: Instant,
+) -> PendingCall {
     let binding = connection.binding(&args.target.binding);
     let call = match args.get {
         true => binding.get(&args.target.method),
         false => binding.call(&args.target.method, arguments),
     };
-    let call = call.deadline(args.deadline);
+    // The deadline is for all of it.
+    let call = call.deadline(args.deadline).since(began);
     match args.parent() {
-        Some(parent) => call.parent(parent).send(),
-        None => call.send(),
+        Some(parent) => call.parent(parent).into_future(),
+        None => call.into_future(),
     }
 }
 

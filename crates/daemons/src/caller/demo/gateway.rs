@@ -1,10 +1,11 @@
 //! The demo's AI gateway: it names the span when a call begins and adds the token counts when they are
-//! known. No model runs; it turns words around and counts them.
+//! known, those of a whole chat as long as that is held. No model runs; it turns words around and counts them.
 
 use std::cell::Cell;
 
 use js_rpc::{
-    Args, Context, Enrichment, Service, ServiceResult, Stub, async_trait, reply, unknown_method,
+    Args, CallScope, Context, Enrichment, Service, ServiceResult, Stub, async_trait, reply,
+    unknown_method,
 };
 
 /// The binding `AI`: `open(model)` gives out a chat.
@@ -25,6 +26,8 @@ impl Service for Gateway {
                 reply(&Stub::new(Chat {
                     model,
                     turns: Cell::new(0),
+                    tokens: Cell::new(0),
+                    opened: cx.scope().clone(),
                 }))
             }
             _ => unknown_method(method),
@@ -36,6 +39,10 @@ impl Service for Gateway {
 struct Chat {
     model: String,
     turns: Cell<u32>,
+    /// Those of all answers.
+    tokens: Cell<usize>,
+    /// The call that opened the chat, of which more can be said as long as the chat is held.
+    opened: CallScope,
 }
 
 #[async_trait(?Send)]
@@ -60,6 +67,12 @@ impl Service for Chat {
             Enrichment::new()
                 .attribute("gen_ai.usage.input_tokens", tokens(&prompt))
                 .attribute("gen_ai.usage.output_tokens", tokens(&answer)),
+        );
+        self.tokens.set(self.tokens.get() + tokens(&answer));
+        self.opened.enrich(
+            Enrichment::new()
+                .attribute("chat.turns", self.turns.get())
+                .attribute("gen_ai.usage.output_tokens", self.tokens.get()),
         );
         reply(&answer)
     }

@@ -206,7 +206,7 @@ pub async fn run(
     config: Config,
     telemetry: Telemetry,
     admin: Admin,
-    mut listeners: Vec<Listener>,
+    listeners: Vec<Listener>,
     front: Option<Front>,
     reloads: Reloads,
     shutdown: impl Future<Output = ()>,
@@ -234,9 +234,9 @@ pub async fn run(
         }
         None => server,
     };
+    let bindings = server.bindings();
     let serving = reload::Serving {
-        bindings: server.bindings(),
-        deadlines: front.as_ref().map(Front::deadlines),
+        bindings: bindings.clone(),
         links: admin.links(),
         config,
     };
@@ -244,9 +244,9 @@ pub async fn run(
     let watching = crate::reload::watch(reloads, Rc::clone(&telemetry), serving);
     let watching = tokio::task::spawn_local(watching);
     let (stop, stopped) = watch::channel(false);
-    let front = front.map(|mut front| {
-        listeners.extend(front.inner_door());
-        tokio::task::spawn_local(front.serve(quota, admin.doors().http, stopped))
+    let front = front.map(|front| {
+        let serving = front.serve(bindings, quota, admin.doors().http, stopped);
+        tokio::task::spawn_local(serving)
     });
     let shutdown = async {
         admin.until(shutdown).await;

@@ -1,10 +1,6 @@
 //! What of `caller serve` can change while it serves: its bindings, and what it logs.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ffi::OsString;
-use std::rc::Rc;
-use std::time::Duration;
 
 use js_rpc::{Bindings, Tls};
 
@@ -16,13 +12,9 @@ use crate::exit::Failure;
 use crate::metrics::Links;
 use crate::reload::{Reload, named};
 
-/// How long a call of each binding may take, for those who have to know it ahead.
-pub(super) type Deadlines = Rc<RefCell<HashMap<String, Duration>>>;
-
 /// A caller that serves.
 pub(super) struct Serving {
     pub(super) bindings: Bindings,
-    pub(super) deadlines: Option<Deadlines>,
     /// Where the admin port finds how they are doing.
     pub(super) links: Links,
     /// As it started, but for what has changed since.
@@ -97,10 +89,6 @@ impl Serving {
             self.bindings.remove(name);
         }
         self.show();
-        if let Some(deadlines) = &self.deadlines {
-            let all = now.iter().map(|bound| (bound.name.clone(), bound.deadline));
-            deadlines.replace(all.collect());
-        }
         self.config.bindings = now;
         let changed = [
             named("added", &added),

@@ -19,10 +19,12 @@ use std::rc::Rc;
 use capnp::message::Reader;
 use capnp_rpc::rpc_capnp::{disembargo, exception, message, resolve, return_};
 
-use super::Message;
 use super::frame::Frame;
+use super::sessions::OpenSessions;
 use super::stats::Reason;
+use super::{Message, details};
 use crate::NetworkLimits;
+use crate::error::attach;
 pub(super) use glance::glance;
 pub(super) use shape::Shape as Glance;
 use shape::{Cap, Outcome, Resolution, Shape, Target};
@@ -52,6 +54,7 @@ pub(super) enum Verdict {
 /// The guard of one connection.
 pub(super) struct Guard {
     limits: Rc<NetworkLimits>,
+    sessions: OpenSessions,
     tables: Tables,
     /// The capabilities of the message that is being judged.
     caps: Vec<Cap>,
@@ -60,9 +63,10 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn new(limits: Rc<NetworkLimits>) -> Self {
+    pub(super) fn new(limits: Rc<NetworkLimits>, sessions: OpenSessions) -> Self {
         Self {
             limits,
+            sessions,
             tables: Tables::new(),
             caps: Vec::new(),
             frames: 0,
@@ -79,10 +83,11 @@ impl Guard {
         1 + self.caps.len() / 8
     }
 
-    /// Whether nothing is in flight in either direction and no session is open: each has a promise that
-    /// tells its end.
-    pub(super) const fn is_quiet(&self) -> bool {
-        self.tables.running == 0
+    /// Whether nothing is in flight in either direction and no session is open. One that workerd's calls
+    /// opened has a promise that tells its end.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.sessions.none()
+            && self.tables.running == 0
             && self.tables.waiting == 0
             && self.tables.open_exports == 0
             && self.tables.open_imports == 0
@@ -112,6 +117,11 @@ impl Guard {
         }
         let in_flight = self.tables.in_flight + self.questions();
         (in_flight / 4).clamp(GATHER_LEAST, GATHER_MOST)
+    }
+
+    /// Bytes of questions of ours that have not returned, which count for the peer's mark.
+    pub(super) const fn asked_bytes(&self) -> usize {
+        self.tables.asked_bytes
     }
 
     /// Questions of ours that count for the peer's mark.
@@ -161,7 +171,7 @@ impl Guard {
                 answer,
                 no_finish,
                 outcome,
-            } => self.returned(answer, no_finish, &outcome),
+            } => self.returned(answer, no_finish, bytes, &outcome),
             Shape::Finish { question, release } => self.finished(question, release),
             Shape::Resolve { promise, to } => self.resolved(promise, &to),
             Shape::Release { id, count } => match self.tables.release_export(id, count) {
@@ -235,7 +245,7 @@ impl Guard {
         };
         if tables.in_flight >= limits.in_flight {
             Some(Reason::InFlight)
-        } else if tables.bytes > 0 && tables.bytes + bytes > limits.in_flight_bytes {
+        } else if !limits.has_room_for(tables.bytes, bytes) {
             Some(Reason::InFlightBytes)
         } else if queued > limits.queued {
             Some(Reason::Queued)
@@ -323,9 +333,10 @@ impl Guard {
         &mut self,
         answer: u32,
         no_finish: bool,
+        bytes: usize,
         outcome: &Outcome<'_>,
     ) -> Result<Verdict, Violation> {
-        let Some(before) = self.tables.returned(answer, no_finish) else {
+        let Some(before) = self.tables.returned(answer, no_finish, bytes) else {
             return Err(unknown("a return for a question that was not asked"));
         };
         if before == Asked::Abandoned {
@@ -343,9 +354,12 @@ impl Guard {
                 }
                 Ok(Verdict::Pass)
             }
-            Outcome::Exception(exception) => Ok(self.shorten(*exception, |kind, text| {
-                reply::failed(answer, no_finish, kind, text)
-            })),
+            Outcome::Exception(exception) => {
+                let most = crate::error::MOST_BYTES;
+                Ok(self.excepted(*exception, most, |kind, text| {
+                    reply::failed(answer, no_finish, kind, text)
+                }))
+            }
             Outcome::Canceled => {
                 self.limits.stats.add(Reason::Canceled);
                 let text = "the peer cancelled the call";
@@ -356,18 +370,31 @@ impl Guard {
         }
     }
 
-    fn shorten(
+    /// An exception with its text cut if need be, and with what was thrown [attached](crate::error::attach) to
+    /// it. What is larger than `most` is left behind, but known to have been thrown.
+    fn excepted(
         &self,
         exception: exception::Reader<'_>,
+        most: usize,
         replace: impl FnOnce(exception::Type, &str) -> Frame,
     ) -> Verdict {
-        match reply::cut(exception, self.limits.reason_bytes) {
-            None => Verdict::Pass,
-            Some(text) => {
-                self.limits.stats.add(Reason::ReasonCut);
-                Verdict::Replace(replace(reply::kind(exception), &text))
-            }
+        let cut = reply::cut(exception, self.limits.reason_bytes);
+        let thrown = details::thrown(exception);
+        if cut.is_none() && thrown.is_none() {
+            return Verdict::Pass;
         }
+        if cut.is_some() {
+            self.limits.stats.add(Reason::ReasonCut);
+        }
+        let mut text = cut.unwrap_or_else(|| reply::text(exception, self.limits.reason_bytes));
+        if let Some(thrown) = thrown {
+            let kept = (thrown.len() <= most).then_some(thrown);
+            if kept.is_none() {
+                self.limits.stats.add(Reason::ErrorDropped);
+            }
+            text = attach(kept.unwrap_or_default(), &text);
+        }
+        Verdict::Replace(replace(reply::kind(exception), &text))
     }
 
     fn finished(&mut self, question: u32, release: bool) -> Result<Verdict, Violation> {
@@ -396,7 +423,9 @@ impl Guard {
         match *to {
             Resolution::Exception(exception) => {
                 self.tables.resolve_import(promise, Kind::Settled);
-                Ok(self.shorten(exception, |kind, text| {
+                // For as long as the promise is held, and there may be many.
+                let most = self.limits.reason_bytes;
+                Ok(self.excepted(exception, most, |kind, text| {
                     reply::unresolved(promise, kind, text)
                 }))
             }
@@ -433,21 +462,17 @@ impl Guard {
         Ok(())
     }
 
-    /// Takes note of a message that goes out. Ours are as they should be: what cannot be read is passed
-    /// over.
-    pub(super) fn send(&mut self, message: &Message) -> Sent {
+    /// Takes note of a message that goes out, of which a [`glance`] was had. Ours are as they should be: what
+    /// cannot be read is passed over.
+    pub(super) fn send(&mut self, usual: Option<Glance<'static>>, message: &Message) -> Sent {
         let bytes = message.size_in_words() * 8;
         self.limits.stats.queued(bytes);
         if !self.limits.judge {
             return Sent::Return;
         }
-        let usual = match &*message.get_segments_for_output() {
-            [first, ..] => glance(first),
-            [] => None,
-        };
         match usual {
             Some(Shape::Call { question, .. }) => {
-                self.tables.ask(question);
+                self.tables.ask(question, bytes);
                 Sent::Call
             }
             Some(Shape::Return {
@@ -481,12 +506,12 @@ impl Guard {
     fn note(&mut self, which: message::WhichReader<'_>, bytes: usize) -> capnp::Result<Sent> {
         match which {
             message::Bootstrap(it) => {
-                self.tables.ask(it?.get_question_id());
+                self.tables.ask(it?.get_question_id(), bytes);
                 return Ok(Sent::Call);
             }
             message::Call(it) => {
                 let it = it?;
-                self.tables.ask(it.get_question_id());
+                self.tables.ask(it.get_question_id(), bytes);
                 for descriptor in it.get_params()?.get_cap_table()? {
                     self.export(descriptor);
                 }

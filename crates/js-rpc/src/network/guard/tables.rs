@@ -68,9 +68,15 @@ pub(super) enum Kind {
     Resolved,
 }
 
+/// A question of ours, and how many bytes the peer holds for it: its parameters until it returns, then its results.
+pub(super) struct Question {
+    state: Asked,
+    bytes: u32,
+}
+
 /// All of them, with the sums that are bounded.
 pub(super) struct Tables {
-    pub(super) asked: Slots<Asked>,
+    pub(super) asked: Slots<Question>,
     pub(super) answers: Slots<Answer>,
     pub(super) exports: Slots<Export>,
     pub(super) imports: Slots<Import>,
@@ -84,6 +90,8 @@ pub(super) struct Tables {
     pub(super) running: usize,
     /// Questions of the peer that it cancelled.
     pub(super) cancelled: usize,
+    /// What the peer holds for questions of ours.
+    pub(super) asked_bytes: usize,
     /// Questions of ours that have not returned, and those that we gave up on.
     pub(super) waiting: usize,
     pub(super) abandoned: usize,
@@ -104,6 +112,7 @@ impl Tables {
             bytes: 0,
             running: 0,
             cancelled: 0,
+            asked_bytes: 0,
             waiting: 0,
             abandoned: 0,
             open_exports: 0,
@@ -113,38 +122,56 @@ impl Tables {
 
     // Questions of ours.
 
-    pub(super) fn ask(&mut self, question: u32) {
-        self.asked.insert(question, Asked::Waiting);
+    pub(super) fn ask(&mut self, question: u32, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let state = Asked::Waiting;
+        self.asked.insert(question, Question { state, bytes });
         self.waiting += 1;
+        self.asked_bytes += bytes as usize;
     }
 
     /// We finish a question. True: before it returned.
     pub(super) fn finish_asked(&mut self, question: u32) -> bool {
-        match self.asked.get_mut(question) {
-            Some(state @ Asked::Waiting) => {
-                *state = Asked::Abandoned;
+        let Some(asked) = self.asked.get_mut(question) else {
+            return false;
+        };
+        match asked.state {
+            Asked::Waiting => {
+                asked.state = Asked::Abandoned;
                 self.waiting -= 1;
                 self.abandoned += 1;
+                self.asked_bytes -= asked.bytes as usize;
                 true
             }
-            Some(Asked::Returned) => {
+            Asked::Returned => {
+                self.asked_bytes -= asked.bytes as usize;
                 self.asked.remove(question);
                 false
             }
-            _ => false,
+            Asked::Abandoned => false,
         }
     }
 
-    /// A question of ours returned; what it was before. `None`: there is no such question.
-    pub(super) fn returned(&mut self, question: u32, no_finish: bool) -> Option<Asked> {
-        let state = self.asked.get_mut(question)?;
-        let before = *state;
+    /// A question of ours returned, with so many bytes; what it was before. `None`: there is no such question.
+    pub(super) fn returned(
+        &mut self,
+        question: u32,
+        no_finish: bool,
+        bytes: usize,
+    ) -> Option<Asked> {
+        let asked = self.asked.get_mut(question)?;
+        let before = asked.state;
         match before {
             Asked::Waiting => {
                 self.waiting -= 1;
-                *state = Asked::Returned;
+                self.asked_bytes -= asked.bytes as usize;
+                asked.state = Asked::Returned;
                 if no_finish {
                     self.asked.remove(question);
+                } else {
+                    // It keeps them for pipelined calls.
+                    asked.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+                    self.asked_bytes += asked.bytes as usize;
                 }
             }
             Asked::Abandoned => {

@@ -3,8 +3,8 @@
 use http::StatusCode;
 use http::header::{ALLOW, HeaderValue};
 use hyper::body::Bytes;
-use js_rpc::CallError;
-use serde_json::json;
+use js_rpc::{CallError, JsError, Value};
+use serde_json::{Map, Value as Json, json};
 
 use crate::http::{self as server, Answer};
 
@@ -15,6 +15,8 @@ pub(super) struct Refusal {
     /// JavaScript's class of what was thrown, or a word of ours.
     name: String,
     message: String,
+    /// What else was thrown: `cause`, `properties`, or `thrown` where that was no error.
+    more: Option<Box<Map<String, Json>>>,
 }
 
 impl Refusal {
@@ -27,35 +29,54 @@ impl Refusal {
             status,
             name: name.into(),
             message: message.into(),
+            more: None,
         }
     }
 
     /// The status that a failed call has. What the callee threw is its own; the rest is about the way
     /// there.
     pub(super) fn failed(error: &CallError) -> Self {
+        if let CallError::Thrown(error) = error {
+            return Self::thrown(error);
+        }
+        let unknown = || format!("{error}; whether the call ran is not known");
         let (status, message) = match error {
-            CallError::Thrown(_) => (StatusCode::INTERNAL_SERVER_ERROR, error.message()),
-            CallError::Arguments(_) => (StatusCode::BAD_REQUEST, error.message()),
+            CallError::Arguments(_) | CallError::Refused(_) => {
+                (StatusCode::BAD_REQUEST, error.message())
+            }
             CallError::Deadline(_) => (StatusCode::GATEWAY_TIMEOUT, error.message()),
-            CallError::Connect { .. } | CallError::Overloaded(_) => {
+            CallError::Unavailable(_) | CallError::Overloaded(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, error.message())
             }
-            // In these words the proxy passes on why it could not begin.
-            CallError::Disconnected(why) if why.starts_with("cannot connect to ") => {
-                return Self::new(StatusCode::SERVICE_UNAVAILABLE, "connect", why);
-            }
-            CallError::Disconnected(why) => {
-                let why = why.trim_start_matches("connection lost: ");
-                let message = format!("connection lost: {why}; whether the call ran is not known");
-                (StatusCode::BAD_GATEWAY, message)
-            }
-            CallError::Protocol(_) => {
-                let message = format!("{error}; whether the call ran is not known");
-                (StatusCode::BAD_GATEWAY, message)
+            CallError::Disconnected(_) | CallError::Protocol(_) | CallError::Canceled => {
+                (StatusCode::BAD_GATEWAY, unknown())
             }
             _ => (StatusCode::BAD_GATEWAY, error.message()),
         };
         Self::new(status, error.kind(), message)
+    }
+
+    /// All of what was thrown, but for its stack, which is the callee's own affair.
+    fn thrown(error: &JsError) -> Self {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        let mut refusal = Self::new(status, &*error.name, &*error.message);
+        // What JSON cannot express must not cost the rest.
+        match Value::from(error.clone()).to_json() {
+            Ok(Json::Object(mut whole)) if whole.contains_key("$error") => {
+                if let Some(Json::Object(mut whole)) = whole.remove("$error") {
+                    let kept = ["cause", "properties"].into_iter();
+                    let kept = kept.filter_map(|key| whole.remove_entry(key));
+                    refusal.more = Some(Box::new(kept.collect()));
+                }
+            }
+            Ok(value) if error.thrown.is_some() => {
+                refusal.message = error.to_string();
+                let thrown = Map::from_iter([("thrown".to_owned(), value)]);
+                refusal.more = Some(Box::new(thrown));
+            }
+            _ => {}
+        }
+        refusal
     }
 
     pub(super) fn answer(self) -> Answer {
@@ -63,8 +84,13 @@ impl Refusal {
             status,
             name,
             message,
+            more,
         } = self;
-        let body = json!({"error": {"name": name, "message": message}});
+        let mut error = Map::new();
+        error.insert("name".to_owned(), name.into());
+        error.insert("message".to_owned(), message.into());
+        error.extend(more.into_iter().flat_map(|more| *more));
+        let body = json!({ "error": error });
         let mut answer = answer(status, body.to_string().into());
         if status == StatusCode::METHOD_NOT_ALLOWED {
             let headers = answer.headers_mut();

@@ -1,25 +1,20 @@
 //! From a request to a call, and from its outcome to an answer.
 
 use std::error::Error;
-use std::time::{Duration, Instant};
 
 use http::header::HeaderName;
 use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
-use js_rpc::{Args, CallError, Value};
+use js_rpc::{Args, Value};
 use serde_json::Value as Json;
 
 use super::Calls;
 use super::answer::{self, Refusal};
 use super::body::{self, bad};
-use super::door::DoorCall;
 use super::gate::{self, Wanted};
 use crate::http::gate::single;
 use crate::http::{Answer, Handler};
 use binding_span::SpanContext;
-
-/// How much later than where the call arrives its deadline passes here, so that its span says why.
-const GRACE: Duration = Duration::from_secs(2);
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -36,37 +31,22 @@ impl Calls {
     async fn call(&self, request: Request<Incoming>) -> Result<Vec<u8>, Refusal> {
         let (head, body) = request.into_parts();
         let Wanted { binding, method } = gate::pass(&head, &self.hosts)?;
-        let Some(deadline) = self.deadline(&binding) else {
+        let Some(binding) = self.bindings.proxied(&binding) else {
             return Err(self.unknown(&binding));
         };
         let args = arguments(&self.bodies.receive(body).await?)?;
-        let begun = Instant::now();
-        let call = DoorCall {
-            binding: &binding,
-            method: &method,
-            args,
-            parent: parent(&head.headers),
-            deadline: deadline.saturating_add(GRACE),
-        };
-        let outcome = self.door.call(call).await.map_err(|error| {
-            match begun.elapsed() >= deadline && is_deadline(&error, deadline) {
-                true => CallError::Deadline(deadline),
-                false => error,
-            }
-        });
-        let reply = outcome.map_err(|error| Refusal::failed(&error))?;
+        let mut call = binding.call(&method, args);
+        if let Some(parent) = parent(&head.headers) {
+            call = call.parent(parent);
+        }
+        let reply = call.await.map_err(|error| Refusal::failed(&error))?;
         let json = reply.to_json().map_err(|error| unwritable(&error))?;
         serde_json::to_vec(&json).map_err(|error| unwritable(&error))
     }
 
-    fn deadline(&self, binding: &str) -> Option<Duration> {
-        self.deadlines.borrow().get(binding).copied()
-    }
-
     fn unknown(&self, binding: &str) -> Refusal {
-        let deadlines = self.deadlines.borrow();
-        let mut known: Vec<&str> = deadlines.keys().map(String::as_str).collect();
-        known.sort_unstable();
+        let links = self.bindings.links();
+        let known: Vec<&str> = links.iter().map(|(name, _)| name.as_str()).collect();
         let shown: String = binding.chars().take(80).collect();
         let message = format!(
             "there is no binding {shown:?} here; there is: {}",
@@ -74,13 +54,6 @@ impl Calls {
         );
         Refusal::new(StatusCode::NOT_FOUND, "binding", message)
     }
-}
-
-/// Whether this is how the proxy passes on that its deadline passed: an exception has no place for more
-/// than a text.
-fn is_deadline(error: &CallError, deadline: Duration) -> bool {
-    let text = CallError::Deadline(deadline).to_string();
-    matches!(error, CallError::Thrown(error) if error.name == "Error" && error.message == text)
 }
 
 fn unwritable(error: &dyn Error) -> Refusal {

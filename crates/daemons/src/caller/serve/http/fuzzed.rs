@@ -1,4 +1,4 @@
-//! What comes by HTTP, up to the door: for fuzzing what a stranger may send.
+//! What comes by HTTP, up to the call: for fuzzing what a stranger may send.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use crate::http::gate::Hosts;
 use crate::http::{Answer, Handler, HttpLimits, talk};
 
 /// Reads a request as a call, and answers with what would be called.
-struct UpToTheDoor(Bodies);
+struct UpToTheCall(Bodies);
 
-impl UpToTheDoor {
+impl UpToTheCall {
     async fn read(&self, request: Request<Incoming>) -> Result<Vec<u8>, Refusal> {
         let (head, body) = request.into_parts();
         let Wanted { binding, method } = gate::pass(&head, &Hosts::default())?;
@@ -32,7 +32,7 @@ impl UpToTheDoor {
     }
 }
 
-impl Handler for UpToTheDoor {
+impl Handler for UpToTheCall {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         match self.read(request).await {
             Ok(read) => answer::result(read),
@@ -51,7 +51,7 @@ pub(crate) async fn answers(bytes: &[u8]) -> Vec<u8> {
     };
     let (near, far) = tokio::io::duplex(64 * 1024);
     let (_running, stopped) = watch::channel(false);
-    let handler = Rc::new(UpToTheDoor(Bodies::default()));
+    let handler = Rc::new(UpToTheCall(Bodies::default()));
     let (mut answers, mut write) = tokio::io::split(near);
     let mut said = Vec::new();
     let answer = async { drop(talk(far, handler, limits, stopped).await) };

@@ -11,7 +11,7 @@ use js_value::Value;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::Stub;
+use super::stub::Stub;
 
 /// One JavaScript value and the stubs that it refers to: `Value::Stub(n)` is `stubs[n]`.
 #[derive(Debug, Clone, Default)]

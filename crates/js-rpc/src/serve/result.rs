@@ -6,11 +6,9 @@ use async_trait::async_trait;
 use binding_span_schema::js_rpc_capnp::js_rpc_target;
 use js_value::{JsError, Value};
 
-use crate::Stub;
-use crate::payload::{Args, Payload};
-use crate::server::target::{Home, ServiceTarget};
-use crate::service::{Context, Service, ServiceResult};
-use crate::wire::Operation;
+use super::{Home, ServiceTarget, export};
+use crate::object::Operation;
+use crate::object::{Args, Context, Payload, Service, ServiceResult, Stub};
 
 /// A value whose properties can be read and whose stubs can be called by path.
 pub(crate) struct ResultTarget(Rc<Payload>);
@@ -24,7 +22,7 @@ impl ResultTarget {
             _ => None,
         };
         match stub {
-            Some(stub) => stub.export(home),
+            Some(stub) => export(stub, home),
             None => ServiceTarget::stub(Rc::new(Self(Rc::clone(payload))), home.clone()),
         }
     }

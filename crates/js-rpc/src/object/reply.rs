@@ -3,8 +3,9 @@
 use js_value::Value;
 use serde::de::DeserializeOwned;
 
-use crate::payload::{ConvertError, Payload};
-use crate::{CallError, Stub};
+use super::payload::{ConvertError, Payload};
+use super::stub::Stub;
+use crate::CallError;
 
 /// The result of a call.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use binding_span::{CallScope, ChildSpan, Enrichment, SpanContext};
 use js_value::{JsError, Value};
 use serde::Serialize;
 
-use crate::payload::{Args, ConvertError, Payload};
+use super::payload::{Args, ConvertError, Payload};
 
 /// What a method returns: a value, or the error that it throws.
 pub type ServiceResult = Result<Payload, JsError>;

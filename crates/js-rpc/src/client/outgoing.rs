@@ -1,0 +1,403 @@
+//! The path of every call that leaves this process, whoever makes it: a permit, the message, the answer, its
+//! enrichment, and how the call ended. One deadline for all of it.
+//!
+//! What travels in it differs: values for services of this process, bytes for calls that are passed on.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use binding_span_schema::call_capnp::call_target;
+use binding_span_schema::js_rpc_capnp::js_rpc_target::{self, call_params, call_results};
+use capnp::capability::{Promise, Response};
+use futures::channel::oneshot;
+use futures::future::{Either, select};
+use tokio::time::Instant;
+
+use super::observer;
+use super::permit::Permit;
+use super::remote::{Ahead, Remote, Target, Via};
+use super::route::{Route, Way};
+use crate::CallError;
+use crate::deadlines::Deadline;
+use crate::error::{read_failure, reason};
+use crate::object::Operation;
+use crate::object::{Call, Method, Payload, PendingCall, Pipeline, Reply, Stub};
+use crate::shared::InFlight;
+use crate::wire::{self, EncodedValue};
+
+/// What a call carries there, and what is made of what comes back.
+pub(crate) trait Content {
+    /// What the call returns.
+    type Output;
+
+    /// Bytes that it takes in a message, but for what is small.
+    fn size(&self) -> usize;
+
+    /// Writes what is called and with what.
+    fn write(&self, params: call_params::Builder<'_>, route: &Route) -> Result<(), CallError>;
+
+    /// Reads the result.
+    fn read(
+        &mut self,
+        results: call_results::Reader<'_>,
+        route: &Route,
+    ) -> Result<Self::Output, CallError>;
+}
+
+/// A call that leaves.
+pub(crate) struct Outgoing<C> {
+    route: Route,
+    pub(crate) content: C,
+    deadline: Deadline,
+    /// Whether its result will be called before it is there.
+    pipeline: bool,
+    _in_flight: Option<InFlight>,
+}
+
+/// A call that was sent.
+pub(crate) struct Sent {
+    answer: Answer,
+    /// What its result will be.
+    pub(crate) pipeline: Option<js_rpc_target::Client>,
+    /// Completes when the observer that the callee was given is not needed any more.
+    observed: Option<oneshot::Receiver<()>>,
+}
+
+enum Answer {
+    ThreeCalls(Promise<Response<call_results::Owned>, capnp::Error>),
+    OneMessage(Promise<Response<call_target::response::Owned>, capnp::Error>),
+}
+
+impl<C: Content> Outgoing<C> {
+    pub(crate) fn new(route: Route, content: C, deadline: Deadline, pipeline: bool) -> Self {
+        // What came in an argument is called as part of a call that counts already.
+        let in_flight = route.session().map(|session| session.shared().enter());
+        Self {
+            route,
+            content,
+            deadline,
+            pipeline,
+            _in_flight: in_flight,
+        }
+    }
+
+    /// Sends the call, if it need not wait.
+    pub(crate) fn try_send(&self) -> Option<Result<Sent, CallError>> {
+        if self.route.shared().is_draining() && self.route.opens().is_some() {
+            let why = "it is shutting down".into();
+            return Some(Err(CallError::Overloaded(why)));
+        }
+        let permit = self.route.permit(self.content.size())?;
+        Some(self.send_with(permit))
+    }
+
+    /// Sends the call, when it is its turn.
+    pub(crate) async fn send(&self) -> Result<Sent, CallError> {
+        let deadlines = &self.route.shared().deadlines;
+        let waited = self.route.wait(self.content.size());
+        let permit = match self.deadline.hold(deadlines, waited).await {
+            Ok(permit) => permit?,
+            Err(error) => {
+                self.route.given_up(&error);
+                return Err(error);
+            }
+        };
+        self.send_with(permit)
+    }
+
+    fn send_with(&self, mut permit: Permit) -> Result<Sent, CallError> {
+        match self.route.way(&mut permit).ok_or(CallError::Canceled)? {
+            Way::ThreeCalls(target) => {
+                let mut request = target.call_request();
+                self.fill(request.get())?;
+                let sent = request.send();
+                let pipeline = self.pipeline.then(|| sent.pipeline.get_call_pipeline());
+                Ok(Sent {
+                    answer: Answer::ThreeCalls(sent.promise),
+                    pipeline,
+                    observed: None,
+                })
+            }
+            Way::OneMessage(target, name) => {
+                let mut request = target.invoke_request();
+                let mut message = request.get();
+                if let Some(name) = name {
+                    message.set_binding(name);
+                }
+                self.fill(message.reborrow().init_params())?;
+                message.set_time_left(self.deadline.millis_left());
+                message.set_wants_pipeline(self.pipeline);
+                let call = self.route.call();
+                let observed = call.is_live().then(|| {
+                    let (observer, over) = observer::observe(call);
+                    message.set_observer(observer);
+                    over
+                });
+                let sent = request.send();
+                let pipeline = self
+                    .pipeline
+                    .then(|| sent.pipeline.get_returned().get_call_pipeline());
+                Ok(Sent {
+                    answer: Answer::OneMessage(sent.promise),
+                    pipeline,
+                    observed,
+                })
+            }
+        }
+    }
+
+    fn fill(&self, mut params: call_params::Builder<'_>) -> Result<(), CallError> {
+        self.content.write(params.reborrow(), &self.route)?;
+        if let Some(context) = self.route.call().span().context() {
+            binding_span::wire::write_span_context(&context, params.init_caller_span());
+        }
+        Ok(())
+    }
+
+    /// Waits for the answer, and settles the call with it.
+    pub(crate) async fn receive(&mut self, sent: Sent) -> Result<C::Output, CallError> {
+        let deadlines = Rc::clone(&self.route.shared().deadlines);
+        let outcome = match sent.answer {
+            Answer::ThreeCalls(promise) => match self.deadline.hold(&deadlines, promise).await {
+                Ok(answer) => self.read_three_calls(answer),
+                Err(error) => Err(error),
+            },
+            Answer::OneMessage(promise) => match self.deadline.hold(&deadlines, promise).await {
+                Ok(answer) => self.read_one_message(answer, sent.observed),
+                Err(error) => Err(error),
+            },
+        };
+        self.route.settle(outcome.as_ref().err());
+        outcome
+    }
+
+    /// What it carried.
+    pub(crate) fn into_content(self) -> C {
+        self.content
+    }
+
+    /// The call failed before it was sent.
+    pub(crate) fn fail(&self, error: CallError) -> CallError {
+        self.route.settle(Some(&error));
+        error
+    }
+
+    fn read_three_calls(
+        &mut self,
+        answer: capnp::Result<Response<call_results::Owned>>,
+    ) -> Result<C::Output, CallError> {
+        let answer = answer?;
+        let results = answer.get()?;
+        let output = self.content.read(results, &self.route);
+        if results.has_binding_span_enrichment() {
+            let said = results.get_binding_span_enrichment();
+            self.route.call().hear_answer(said, output.is_ok());
+        }
+        output
+    }
+
+    fn read_one_message(
+        &mut self,
+        answer: capnp::Result<Response<call_target::response::Owned>>,
+        observed: Option<oneshot::Receiver<()>>,
+    ) -> Result<C::Output, CallError> {
+        let answer = answer?;
+        let response = answer.get()?;
+        let output = match response.has_failure() {
+            true => Err(self.read_failure(response)),
+            false => {
+                let results = response.get_returned();
+                results
+                    .map_err(unreadable)
+                    .and_then(|results| self.content.read(results, &self.route))
+            }
+        };
+        let held = response.has_session() && self.route.opens().is_some();
+        if held && self.route.call().is_wanted() {
+            // More may follow, within the caps of the whole.
+            self.route.call().expect_parts();
+        }
+        if response.has_enrichment() {
+            let said = response.get_enrichment();
+            self.route.call().hear_answer(said, output.is_ok());
+        }
+        if let Some(session) = self.route.opens()
+            && response.has_session()
+            && let Ok(held) = response.get_session()
+        {
+            session.hold(held, observed.is_some());
+            if let Some(over) = observed {
+                session.observed(over);
+            }
+        }
+        output
+    }
+
+    fn read_failure(&self, response: call_target::response::Reader<'_>) -> CallError {
+        let limits = &self.route.shared().limits.decode;
+        match response.get_failure() {
+            Ok(failure) => read_failure(failure, self.deadline.limit(), limits),
+            Err(error) => unreadable(error),
+        }
+    }
+}
+
+fn unreadable(error: capnp::Error) -> CallError {
+    CallError::Result(reason(&error))
+}
+
+/// A call of values.
+struct Values {
+    method: Method,
+    args: Option<EncodedValue>,
+}
+
+impl Content for Values {
+    type Output = Reply;
+
+    fn size(&self) -> usize {
+        self.args.as_ref().map_or(0, EncodedValue::size)
+    }
+
+    fn write(&self, mut params: call_params::Builder<'_>, route: &Route) -> Result<(), CallError> {
+        wire::write_method(&self.method.name, params.reborrow());
+        let mut operation = params.init_operation();
+        match (&self.method.operation, &self.args) {
+            (Operation::Get, _) => operation.set_get_property(()),
+            (Operation::Call, None) => {}
+            (Operation::Call, Some(args)) => {
+                let home = OnceCell::new();
+                let home = || home.get_or_init(|| route.home());
+                let export = |stub: &Stub| crate::serve::export(stub, home());
+                args.write(operation.init_call_with_args(), export);
+            }
+        }
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        results: call_results::Reader<'_>,
+        route: &Route,
+    ) -> Result<Reply, CallError> {
+        let result = results.get_result().map_err(unreadable)?;
+        let limits = &route.shared().limits.decode;
+        let (value, targets) = wire::read_value(result, limits).map_err(unreadable)?;
+        let disposer = match results.get_has_disposer() {
+            true => results.get_call_pipeline().ok(),
+            false => None,
+        };
+        let disposer =
+            disposer.map(|target| Remote::stub(Target::There(target), route.via(), None));
+        // Whoever keeps a stub of a result keeps what the result's disposer would end.
+        let import = |target| Remote::stub(Target::There(target), route.via(), disposer.clone());
+        Ok(Reply {
+            payload: Payload {
+                value,
+                stubs: targets.into_iter().map(import).collect(),
+            },
+            disposer,
+        })
+    }
+}
+
+/// Makes a call of values.
+pub(super) fn start(route: Route, call: Call, pipeline: bool) -> PendingCall {
+    let Call {
+        method,
+        args,
+        deadline,
+        since,
+        ..
+    } = call;
+    let began = since.map_or_else(Instant::now, Instant::from_std);
+    let deadline = Deadline::since(began, deadline.unwrap_or_else(|| route.deadline()));
+    let args = args.map_err(|error| error.to_string());
+    let (args, unsent) = match args.and_then(wire::encode_args) {
+        Ok(args) => (args, None),
+        Err(error) => (None, Some(CallError::Arguments(error))),
+    };
+    let content = Values { method, args };
+    let mut outgoing = Outgoing::new(route, content, deadline, pipeline);
+    let sent = match unsent {
+        Some(error) => Some(Err(error)),
+        None => outgoing.try_send(),
+    };
+    match sent {
+        Some(Ok(mut sent)) => {
+            let via = || outgoing.route.via();
+            let pipeline = sent.pipeline.take().map(|target| Early::of(target, via()));
+            PendingCall::new(async move { outgoing.receive(sent).await }, pipeline)
+        }
+        Some(Err(error)) => {
+            let error = outgoing.fail(error);
+            PendingCall::new(async { Err(error) }, None)
+        }
+        None => wait(outgoing),
+    }
+}
+
+/// A call that waits for its turn, and is sent then, also if nobody looks at it.
+fn wait(outgoing: Outgoing<Values>) -> PendingCall {
+    let via = outgoing.route.via();
+    let (target, is_sent) = oneshot::channel();
+    let pipeline = outgoing.pipeline.then(|| {
+        let unsent = |_| capnp::Error::failed("jsg.Error: the call was not sent".into());
+        let ahead = capnp_rpc::new_future_client(async move { is_sent.await.map_err(unsent) });
+        Early::of(ahead, via)
+    });
+    let (mut tell, told) = oneshot::channel();
+    tokio::task::spawn_local(async move {
+        let mut sent = {
+            let sent = std::pin::pin!(outgoing.send());
+            // In this order: one that was dropped does not leave because its turn has come as well.
+            match select(tell.cancellation(), sent).await {
+                Either::Left(_) => return,
+                Either::Right((sent, _)) => sent,
+            }
+        };
+        if let Some(pipeline) = sent.as_mut().ok().and_then(|sent| sent.pipeline.take()) {
+            // Nobody may want it. Who does need not look at the call itself.
+            let _ = target.send(pipeline);
+        }
+        // Whoever gave up meanwhile drops what was sent, which cancels it.
+        let _ = tell.send((outgoing, sent));
+    });
+    let future = async move {
+        match told.await {
+            Ok((mut outgoing, Ok(sent))) => outgoing.receive(sent).await,
+            Ok((outgoing, Err(error))) => Err(outgoing.fail(error)),
+            // Its task ends without a word when the runtime does.
+            Err(_) => Err(CallError::Canceled),
+        }
+    };
+    PendingCall::new(future, pipeline)
+}
+
+/// The result of a call that is not there.
+struct Early {
+    target: js_rpc_target::Client,
+    via: Via,
+    /// What was given out of it, if anything.
+    ahead: OnceCell<Ahead>,
+}
+
+impl Early {
+    fn of(target: js_rpc_target::Client, via: Via) -> Box<dyn Pipeline> {
+        let ahead = OnceCell::new();
+        Box::new(Self { target, via, ahead })
+    }
+}
+
+impl Pipeline for Early {
+    fn stub(&self) -> Stub {
+        let ahead = self.ahead.get_or_init(|| Ahead::of(self.target.clone()));
+        Remote::stub(Target::Ahead(ahead.clone()), self.via.clone(), None)
+    }
+
+    fn end(&self) {
+        if let Some(ahead) = self.ahead.get() {
+            ahead.end();
+        }
+    }
+}

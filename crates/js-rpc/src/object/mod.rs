@@ -1,0 +1,23 @@
+//! What can be called, and what a call is: the layer that callers and callees share. It knows of values,
+//! services and calls, and of no connection.
+
+mod call;
+mod local;
+mod method;
+mod payload;
+mod pending;
+mod reply;
+mod service;
+mod stub;
+
+pub(crate) use call::Call;
+pub use call::CallBuilder;
+pub(crate) use method::Method;
+pub use method::Operation;
+pub use payload::{Args, Arguments, ConvertError, IntoArgs, Payload, scalar};
+pub use pending::PendingCall;
+pub(crate) use pending::Pipeline;
+pub use reply::Reply;
+pub use service::{Context, Service, ServiceResult, nothing, reply, service_fn, unknown_method};
+pub use stub::Stub;
+pub(crate) use stub::{Callable, Object};

@@ -1,0 +1,74 @@
+//! Serving calls: objects of this process behind capabilities, however a call of them travels.
+//!
+//! A server serves bindings with it, and a caller the objects that it passes along. What comes in as an
+//! argument is a caller's to call, so how it is imported is given by the layers above.
+
+mod answer;
+mod exported;
+mod failed;
+mod incoming;
+mod result;
+mod run;
+mod session;
+mod target;
+
+use std::rc::Rc;
+
+use binding_span_schema::js_rpc_capnp::js_rpc_target;
+
+use crate::object::Stub;
+use crate::observers::Observers;
+use crate::shared::Shared;
+use crate::wire::Wire;
+
+pub(crate) use answer::Answer;
+pub(crate) use exported::{Answers, exported};
+pub(crate) use incoming::{Incoming, Params};
+pub(crate) use run::serve;
+pub(crate) use session::{Held, Keep, Served, open_promise};
+pub(crate) use target::ServiceTarget;
+
+/// Makes a stub of a capability that came in an argument, whose calls travel like the one that brought it.
+pub(crate) type Import = fn(&Home, Wire, js_rpc_target::Client) -> Stub;
+
+/// Where a call that opens a session came in.
+pub(crate) struct Arrival {
+    pub(crate) shared: Rc<Shared>,
+    pub(crate) binding: Rc<str>,
+    /// What lives as long as the session.
+    pub(crate) keep: Keep,
+    pub(crate) observers: Observers,
+}
+
+/// Where a target stands: the server, the binding, the session that it keeps open.
+#[derive(Clone)]
+pub(crate) struct Home {
+    pub(crate) shared: Rc<Shared>,
+    pub(crate) binding: Rc<str>,
+    pub(crate) session: Rc<Served>,
+    pub(crate) observers: Observers,
+    pub(crate) import: Import,
+}
+
+impl Home {
+    /// That of a session that begins.
+    pub(crate) fn new(arrival: Arrival, import: Import) -> Self {
+        Self {
+            shared: arrival.shared,
+            binding: arrival.binding,
+            session: Served::new(arrival.keep, None),
+            observers: arrival.observers,
+            import,
+        }
+    }
+
+    /// A capability for an object in a session.
+    fn export(&self, stub: &Stub) -> js_rpc_target::Client {
+        ServiceTarget::stub(stub.service(), self.clone())
+    }
+}
+
+/// A capability for a stub in a session of `home`.
+pub(crate) fn export(stub: &Stub, home: &Home) -> js_rpc_target::Client {
+    home.export(stub)
+}
