@@ -55,8 +55,9 @@ pub use limits::{NetworkLimits, RpcLimits};
 pub use network::internals;
 pub use network::{NetworkStats, Reason};
 pub use object::{
-    Args, Arguments, CallBuilder, Context, ConvertError, IntoArgs, Operation, Payload, PendingCall,
-    Reply, Service, ServiceResult, Stub, nothing, reply, scalar, service_fn, unknown_method,
+    Args, Arguments, ByteService, CallBuilder, ClientId, Context, ConvertError, IntoArgs,
+    Operation, Payload, PendingCall, Reply, Service, ServiceResult, Stub, nothing, reply, scalar,
+    service_fn, unknown_method,
 };
 pub use proxy::{Forward, Proxy};
 pub use server::{Bindings, Server, TailReceiver};

@@ -75,6 +75,18 @@ pub(crate) fn read_operation(params: call_params::Reader<'_>) -> Result<Operatio
     })
 }
 
+/// The arguments as they travel: empty if there are none. What their stubs refer to is left out.
+pub(crate) fn copy_args(params: call_params::Reader<'_>) -> Result<Vec<u8>, Error> {
+    let operation = params.get_operation();
+    if !operation.has_call_with_args() {
+        return Ok(Vec::new());
+    }
+    match operation.which()? {
+        call_params::operation::CallWithArgs(value) => Ok(value?.get_v8_serialized()?.to_vec()),
+        call_params::operation::GetProperty(()) => Ok(Vec::new()),
+    }
+}
+
 /// Reads the arguments, with the capabilities of their stubs. None given: none.
 pub(crate) fn read_args(
     params: call_params::Reader<'_>,

@@ -13,7 +13,8 @@ use super::route::Route;
 use super::session::ClientSession;
 use crate::object::Operation;
 use crate::object::{
-    Args, Call, Callable, Context, Method, Object, PendingCall, Service, ServiceResult, Stub,
+    Args, Call, Callable, ClientId, Context, Method, Object, PendingCall, Service, ServiceResult,
+    Stub,
 };
 use crate::serve::{Home, Keep, Served};
 use crate::shared::Shared;
@@ -220,6 +221,8 @@ impl Via {
             session: Served::new(Keep::Other(keep), Some(root)),
             observers: self.shared().observers.clone(),
             import,
+            // Each session for itself: a callee calls back what it was given, and little else.
+            client: ClientId::next(),
         }
     }
 }

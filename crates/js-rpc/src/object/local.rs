@@ -5,6 +5,7 @@ use std::rc::Rc;
 use binding_span::CallScope;
 
 use super::call::Call;
+use super::client_id::ClientId;
 use super::method::Operation;
 use super::pending::PendingCall;
 use super::reply::Reply;
@@ -52,6 +53,7 @@ async fn run(service: Rc<dyn Service>, call: Call) -> Result<Reply, CallError> {
         scope: CallScope::outside(),
         binding: "".into(),
         caller: None,
+        client: ClientId::LOCAL,
     };
     let outcome = match call.method.operation {
         Operation::Call => service.call(&call.method.name, args, &cx).await,

@@ -2,6 +2,7 @@
 //! services and calls, and of no connection.
 
 mod call;
+mod client_id;
 mod local;
 mod method;
 mod payload;
@@ -12,12 +13,15 @@ mod stub;
 
 pub(crate) use call::Call;
 pub use call::CallBuilder;
+pub use client_id::ClientId;
 pub(crate) use method::Method;
 pub use method::Operation;
 pub use payload::{Args, Arguments, ConvertError, IntoArgs, Payload, scalar};
 pub use pending::PendingCall;
 pub(crate) use pending::Pipeline;
 pub use reply::Reply;
-pub use service::{Context, Service, ServiceResult, nothing, reply, service_fn, unknown_method};
+pub use service::{
+    ByteService, Context, Service, ServiceResult, nothing, reply, service_fn, unknown_method,
+};
 pub use stub::Stub;
 pub(crate) use stub::{Callable, Object};

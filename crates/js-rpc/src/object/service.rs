@@ -7,6 +7,7 @@ use binding_span::{CallScope, ChildSpan, Enrichment, SpanContext};
 use js_value::{JsError, Value};
 use serde::Serialize;
 
+use super::client_id::ClientId;
 use super::payload::{Args, ConvertError, Payload};
 
 /// What a method returns: a value, or the error that it throws.
@@ -51,6 +52,25 @@ pub trait Service: 'static {
             "The RPC receiver does not implement the property {property:?}."
         )))
     }
+
+    /// The service as one that takes and gives bytes, if it is one. Calls that came over the network then go
+    /// there, and their values are not read before.
+    fn as_bytes(&self) -> Option<&dyn ByteService> {
+        None
+    }
+}
+
+/// A [`Service`] that takes and gives values as they travel: V8 serializations. For one whose work is done
+/// elsewhere, in another process for instance, where values are read and written as well.
+#[async_trait(?Send)]
+pub trait ByteService: 'static {
+    /// Calls a method, a path as for [`Service::call`]. `args` is what [`js_value::decode_args`] reads, and
+    /// empty where there are no arguments; the result is what [`js_value::encode`] writes. A stub in an
+    /// argument is a number without anything behind it, and a result cannot have any.
+    ///
+    /// # Errors
+    /// What the method throws.
+    async fn call(&self, method: &str, args: Vec<u8>, cx: &Context) -> Result<Vec<u8>, JsError>;
 }
 
 /// A service from a closure, for callbacks and small things.
@@ -88,7 +108,7 @@ pub fn reply<T: Serialize + ?Sized>(value: &T) -> ServiceResult {
 }
 
 /// The error of a method that a service does not have.
-pub fn unknown_method(method: &str) -> ServiceResult {
+pub fn unknown_method<T>(method: &str) -> Result<T, JsError> {
     Err(JsError::type_error(format!(
         "The RPC receiver does not implement the method {method:?}."
     )))
@@ -112,6 +132,7 @@ pub struct Context {
     pub(crate) scope: CallScope,
     pub(crate) binding: Rc<str>,
     pub(crate) caller: Option<SpanContext>,
+    pub(crate) client: ClientId,
 }
 
 impl Context {
@@ -135,6 +156,11 @@ impl Context {
     /// The name of the binding through which the call came.
     pub fn binding(&self) -> &str {
         &self.binding
+    }
+
+    /// Whose call it is.
+    pub fn client(&self) -> ClientId {
+        self.client
     }
 
     /// The caller's span for this call, if it told.

@@ -98,6 +98,7 @@ pub(super) async fn open(
         binding,
         keep,
         observers,
+        ..
     } = arrival;
     let to = proxy.destination(&shared, &binding);
     let parent = Parent::Given(Place::remote(incoming.caller));

@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 use binding_span_schema::js_rpc_capnp::js_rpc_target;
 
-use crate::object::Stub;
+use crate::object::{ClientId, Stub};
 use crate::observers::Observers;
 use crate::shared::Shared;
 use crate::wire::Wire;
@@ -38,6 +38,7 @@ pub(crate) struct Arrival {
     /// What lives as long as the session.
     pub(crate) keep: Keep,
     pub(crate) observers: Observers,
+    pub(crate) client: ClientId,
 }
 
 /// Where a target stands: the server, the binding, the session that it keeps open.
@@ -48,6 +49,8 @@ pub(crate) struct Home {
     pub(crate) session: Rc<Served>,
     pub(crate) observers: Observers,
     pub(crate) import: Import,
+    /// Whose calls come here.
+    pub(crate) client: ClientId,
 }
 
 impl Home {
@@ -59,6 +62,7 @@ impl Home {
             session: Served::new(arrival.keep, None),
             observers: arrival.observers,
             import,
+            client: arrival.client,
         }
     }
 

@@ -17,7 +17,7 @@ use super::{Home, export};
 use crate::CallError;
 use crate::deadlines::Deadline;
 use crate::object::Operation;
-use crate::object::{Args, Context, Payload, Service, ServiceResult};
+use crate::object::{Args, ByteService, Context, Payload, Service, Stub};
 use crate::shared::Shared;
 use crate::telemetry::{CallSpan, Place};
 use crate::wire;
@@ -31,7 +31,8 @@ pub(crate) async fn serve(
     opens: bool,
 ) -> Result<(), Error> {
     let _in_flight = home.shared.enter();
-    let (mut incoming, args) = match read(&params, home) {
+    let bytes = service.as_bytes();
+    let (mut incoming, given) = match read(&params, home, bytes) {
         Ok(read) => read,
         Err(error) => return answer.refused(error),
     };
@@ -43,28 +44,56 @@ pub(crate) async fn serve(
     }
     answer.set_wants_pipeline(incoming.wants_pipeline);
     let limit = time(&incoming, &home.shared, &mut answer);
-    let outcome = running.run(service, incoming, args, home, limit).await;
-    let outcome = outcome.and_then(|payload| {
-        let payload = Rc::new(payload);
-        let written = write(&payload, home, &mut answer);
-        written.map(|()| payload)
+    let outcome = running.run(service, incoming, given, home, limit).await;
+    let outcome = outcome.and_then(|returned| {
+        let written = write(&returned, home, &mut answer);
+        written.map(|()| returned)
     });
     match outcome {
-        Ok(payload) => {
-            running.returned(&payload, home, answer, opens);
+        Ok(returned) => {
+            let holds = returned.has_stubs();
+            running.returned(holds, home, answer, opens);
             Ok(())
         }
         Err(error) => running.failed(&error, answer),
     }
 }
 
+/// The arguments of a call, as its service takes them.
+enum Given<'s> {
+    Values(Args),
+    Bytes(&'s dyn ByteService, Vec<u8>),
+}
+
+/// What a call returned.
+enum Returned {
+    Value(Rc<Payload>),
+    Bytes(Vec<u8>),
+}
+
+impl Returned {
+    fn has_stubs(&self) -> bool {
+        matches!(self, Self::Value(payload) if !payload.stubs.is_empty())
+    }
+}
+
 /// Reads what is asked for, and with what.
-fn read(params: &Params, home: &Home) -> Result<(Incoming, Args), Error> {
+fn read<'s>(
+    params: &Params,
+    home: &Home,
+    bytes: Option<&'s dyn ByteService>,
+) -> Result<(Incoming, Given<'s>), Error> {
     let incoming = Incoming::read(params)?;
+    if let (Some(service), Operation::Call) = (bytes, &incoming.operation) {
+        return Ok((
+            incoming,
+            Given::Bytes(service, wire::copy_args(params.call()?)?),
+        ));
+    }
     let (values, stubs) = wire::read_args(params.call()?, &home.shared.limits.decode)?;
     let import = |target| (home.import)(home, params.wire(), target);
     let stubs = stubs.into_iter().map(import).collect();
-    Ok((incoming, Args { values, stubs }))
+    Ok((incoming, Given::Values(Args { values, stubs })))
 }
 
 /// How long the call may take: its caller's time, less what the answer needs, or a service's own.
@@ -111,20 +140,26 @@ impl Running {
         &self,
         service: &dyn Service,
         incoming: Incoming,
-        args: Args,
+        given: Given<'_>,
         home: &Home,
         limit: Duration,
-    ) -> Result<Payload, CallError> {
+    ) -> Result<Returned, CallError> {
         let cx = Context {
             scope: self.scope.clone(),
             binding: Rc::clone(&home.binding),
             caller: incoming.caller,
+            client: home.client,
         };
         let method = async {
-            match incoming.operation {
-                Operation::Call => service.call(&incoming.method, args, &cx).await,
-                Operation::Get => service.get(&incoming.method, &cx).await,
-            }
+            let method = &incoming.method;
+            let payload = match (given, incoming.operation) {
+                (Given::Bytes(service, args), _) => {
+                    return service.call(method, args, &cx).await.map(Returned::Bytes);
+                }
+                (Given::Values(args), Operation::Call) => service.call(method, args, &cx).await,
+                (Given::Values(_), Operation::Get) => service.get(method, &cx).await,
+            };
+            payload.map(|payload| Returned::Value(Rc::new(payload)))
         };
         // A method that panics costs its own call, not its connection's others.
         let contained = std::panic::AssertUnwindSafe(method).catch_unwind();
@@ -135,8 +170,9 @@ impl Running {
         result.map_err(|error| CallError::Thrown(Box::new(error)))
     }
 
-    fn returned(mut self, payload: &Payload, home: &Home, mut answer: Answer, opens: bool) {
-        let said = if opens && answer.carries_all() && !payload.stubs.is_empty() {
+    /// `holds`: stubs are in the result.
+    fn returned(mut self, holds: bool, home: &Home, mut answer: Answer, opens: bool) {
+        let said = if opens && answer.carries_all() && holds {
             // In this order nothing is lost between the answer and the observer that comes after it.
             answer.set_session(home.session.hold(&self.scope, &home.observers));
             self.scope.said()
@@ -177,12 +213,12 @@ impl Drop for Running {
     }
 }
 
-fn panicked() -> ServiceResult {
+fn panicked() -> Result<Returned, JsError> {
     Err(JsError::error("internal error: the method panicked"))
 }
 
 /// Fills in the value, and what pipelined calls go to.
-fn write(payload: &Rc<Payload>, home: &Home, answer: &mut Answer) -> Result<(), CallError> {
+fn write(returned: &Returned, home: &Home, answer: &mut Answer) -> Result<(), CallError> {
     let unsent = |why: String| {
         let error = JsError::type_error(format!("the result cannot be sent: {why}"));
         CallError::Thrown(Box::new(error))
@@ -191,9 +227,22 @@ fn write(payload: &Rc<Payload>, home: &Home, answer: &mut Answer) -> Result<(), 
     let mut results = answer
         .results()
         .map_err(|error| unsent(error.to_string()))?;
-    wire::write_result(payload, results.reborrow(), |stub| export(stub, home)).map_err(unsent)?;
-    if wants_pipeline {
-        results.set_call_pipeline(ResultTarget::of(payload, home));
+    let export = |stub: &Stub| export(stub, home);
+    let pipeline = match returned {
+        Returned::Value(payload) => {
+            wire::write_result(payload, results.reborrow(), export).map_err(unsent)?;
+            wants_pipeline.then(|| ResultTarget::of(payload, home))
+        }
+        Returned::Bytes(bytes) => {
+            let result = results.reborrow().init_result();
+            result
+                .init_v8_serialized(bytes.len() as u32)
+                .copy_from_slice(bytes);
+            wants_pipeline.then(|| ResultTarget::unread(bytes.clone(), home))
+        }
+    };
+    if let Some(target) = pipeline {
+        results.set_call_pipeline(target);
     }
     Ok(())
 }

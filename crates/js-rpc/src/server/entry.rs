@@ -15,6 +15,7 @@ use crate::CallError;
 use crate::client::import;
 use crate::error::overloaded;
 use crate::network::OpenSessions;
+use crate::object::ClientId;
 use crate::observers::Observers;
 use crate::serve::{self, Answer, Arrival, Home, Keep, Params, ServiceTarget};
 use crate::server::{Entry, Running, tail};
@@ -26,6 +27,7 @@ pub(super) struct Port {
     pub(super) running: Rc<Running>,
     pub(super) sessions: OpenSessions,
     pub(super) observers: Observers,
+    pub(super) client: ClientId,
 }
 
 impl Port {
@@ -53,6 +55,7 @@ impl Port {
             binding,
             keep: Keep::Open(self.sessions.open(&shared.limits.network.stats)),
             observers: self.observers.clone(),
+            client: self.client,
         };
         let params = Params::OneMessage(params);
         match entry {
@@ -254,6 +257,7 @@ impl Dispatcher {
             binding: Rc::clone(&self.name),
             keep,
             observers: self.port.observers.clone(),
+            client: self.port.client,
         };
         let top_level = match &self.entry {
             Entry::Service(service) => {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::{AcceptStats, Acceptor, Admitted, Quota, RefusedBy};
-use crate::object::Service;
+use crate::object::{ClientId, Service};
 use crate::observers::Observers;
 use crate::opening::{self, Opening};
 use crate::proxy::Proxy;
@@ -229,6 +229,7 @@ async fn connection(
         running: Rc::clone(&running),
         sessions: sessions.clone(),
         observers: Observers::default(),
+        client: ClientId::next(),
     };
     let bootstrap = match opening {
         Opening::Connect(name) => {
