@@ -31,6 +31,16 @@ pub const MAX_BOOKMARK_BYTES: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bookmark(u64);
 
+impl Bookmark {
+    pub(super) const fn of(number: u64) -> Self {
+        Self(number)
+    }
+
+    pub(super) const fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// The text is not one of our bookmarks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -66,6 +76,11 @@ fn group(text: &str) -> Result<u32, NotABookmark> {
 pub(super) struct Clock(AtomicU64);
 
 impl Clock {
+    /// Later bookmarks are greater than this one, which another process gave out.
+    pub(super) fn advance(&self, to: Bookmark) {
+        self.0.fetch_max(to.0, Ordering::AcqRel);
+    }
+
     /// A bookmark later than every one before it.
     pub(super) fn tick(&self) -> Bookmark {
         let now = SystemTime::now()

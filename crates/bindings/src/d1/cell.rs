@@ -18,16 +18,14 @@ pub enum Cell {
 /// What each value, row and column counts for besides its content.
 pub(super) const OVERHEAD: usize = 8;
 
-impl Cell {
-    /// What the value counts for in [`DatabaseOptions::max_result_bytes`].
-    ///
-    /// [`DatabaseOptions::max_result_bytes`]: super::DatabaseOptions::max_result_bytes
-    pub(super) fn size(&self) -> usize {
-        let content = match self {
-            Self::Null | Self::Integer(_) | Self::Real(_) => 0,
-            Self::Text(text) => text.len(),
-            Self::Blob(bytes) => bytes.len().saturating_mul(OVERHEAD),
-        };
-        content.saturating_add(OVERHEAD)
-    }
+/// What a text of so many bytes counts for in [`DatabaseOptions::max_result_bytes`].
+///
+/// [`DatabaseOptions::max_result_bytes`]: super::DatabaseOptions::max_result_bytes
+pub(super) const fn text_size(bytes: usize) -> usize {
+    bytes.saturating_add(OVERHEAD)
+}
+
+/// What a blob of so many bytes counts for: it leaves as an array of numbers.
+pub(super) const fn blob_size(bytes: usize) -> usize {
+    bytes.saturating_mul(OVERHEAD).saturating_add(OVERHEAD)
 }

@@ -1,20 +1,19 @@
 //! The handle that a service holds.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::bookmark::{Clock, MAX_BOOKMARK_BYTES};
 use super::error::QueryError;
 use super::open::{self, OpenError, Session};
 use super::options::DatabaseOptions;
 use super::outcome::QueryOutcome;
 use super::request::QueryRequest;
 use super::text;
-use super::threads::{self, Job, Worker};
+use super::threads::{self, Job, Waiting, Worker};
 use super::transaction::Shared;
 
 /// A SQLite file that is served as a D1 database.
@@ -69,12 +68,7 @@ impl Database {
         let readers = (0..options.readers)
             .map(|_| open::reader(path, &options))
             .collect::<Result<Vec<_>, _>>()?;
-        let last_row_id = AtomicI64::new(0);
-        let shared = Arc::new(Shared {
-            options,
-            clock: Clock::default(),
-            last_row_id,
-        });
+        let shared = Arc::new(Shared::new(options));
         let (alive, closed) = mpsc::channel(1);
         let queues =
             start(writer, readers, &shared, &alive).map_err(|error| OpenError::Thread {
@@ -97,20 +91,21 @@ impl Database {
 
     /// Runs the statements of the call, in order, as one transaction.
     ///
-    /// Dropping the future before it is done interrupts a call that has only read so far; a call that has
-    /// begun to write runs to its end and its commit counts.
+    /// Dropping the future before it is done interrupts the call, which is rolled back; a call that is already
+    /// being committed ends, and counts.
     ///
     /// # Errors
     /// The first statement that fails, in which case nothing of the call is in the database, or a limit that
     /// was exceeded.
     pub async fn query(&self, request: QueryRequest) -> Result<QueryOutcome, QueryError> {
-        self.check(&request)?;
+        request.check(&self.0.shared.options)?;
         let (reply, outcome) = oneshot::channel();
         let waiting = CancelOnDrop(Arc::default());
         let job = Job {
             request,
             reply,
-            cancelled: Arc::clone(&waiting.0),
+            deadline: Instant::now().checked_add(self.0.shared.options.timeout),
+            waiting: Arc::clone(&waiting.0),
         };
         threads::submit(&self.queue_for(&job.request)?, job);
         let outcome = outcome.await;
@@ -144,27 +139,14 @@ impl Database {
             _ => queues.write.clone(),
         })
     }
-
-    fn check(&self, request: &QueryRequest) -> Result<(), QueryError> {
-        let (given, cap) = (request.queries.len(), self.0.shared.options.max_statements);
-        if given > cap {
-            return Err(QueryError::TooManyStatements { given, cap });
-        }
-        match &request.bookmark {
-            Some(bookmark) if bookmark.len() > MAX_BOOKMARK_BYTES => {
-                Err(QueryError::BookmarkTooLong(bookmark.len()))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 /// Tells the thread that nobody waits for the reply.
-struct CancelOnDrop(Arc<AtomicBool>);
+struct CancelOnDrop(Arc<Waiting>);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.cancel();
     }
 }
 
@@ -196,7 +178,7 @@ fn start(
     })
 }
 
-fn name_of(path: &Path) -> String {
+pub(super) fn name_of(path: &Path) -> String {
     path.file_stem()
         .unwrap_or_default()
         .to_string_lossy()

@@ -3,6 +3,8 @@
 //! Every variant is an answer for the caller: the service replies `{success: false, error: {message}}`, and
 //! the Worker sees `D1_ERROR: ` and the message. Nothing of the failed call stays in the database.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::codes;
@@ -42,14 +44,48 @@ pub enum QueryError {
         /// What to do instead, where there is something.
         instead: Option<&'static str>,
     },
-    /// The statement ran too long and was interrupted.
+    /// The call ran too long and was interrupted.
     #[error(
-        "The statement ran longer than {} ms and was stopped; its call was rolled back: SQLITE_INTERRUPT", .0.as_millis()
+        "The call ran longer than {} ms and was stopped; it was rolled back: SQLITE_INTERRUPT", .0.as_millis()
     )]
     Timeout(Duration),
-    /// The caller went away, and the call was dropped before it wrote anything.
-    #[error("The call was cancelled: SQLITE_INTERRUPT")]
+    /// The caller went away, and the call was rolled back.
+    #[error("The call was cancelled and rolled back: SQLITE_INTERRUPT")]
     Cancelled,
+    /// The call gave way to others until its time was up.
+    #[error(
+        "The call was stopped each time it had run for long, because other clients waited; it was rolled back. Send it in smaller parts: SQLITE_INTERRUPT"
+    )]
+    GaveWay,
+    /// The call filled what it may fill of the disk.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// The statement needs more memory than the operator allows.
+    #[error(
+        "The statement needs more memory than there is for SQL{}; sort or gather less at once: SQLITE_NOMEM", of_bytes(.0)
+    )]
+    OutOfMemory(Option<u64>),
+    /// The statement compiles to more instructions than D1 allows.
+    #[error(
+        "The statement is too complex: it takes more than {} of SQLite's instructions; split it: SQLITE_TOOBIG",
+        super::open::MAX_INSTRUCTIONS
+    )]
+    TooComplex,
+    /// The statement returns more columns than the operator allows.
+    #[error(
+        "The result has {given} columns, more than {cap} (max_columns); select fewer columns: SQLITE_TOOBIG"
+    )]
+    TooManyColumns {
+        /// How many it returns.
+        given: usize,
+        /// How many are allowed.
+        cap: usize,
+    },
+    /// The file at the database's path is not the one that is open.
+    #[error(
+        "The database file {} was removed or replaced while it was served; nothing of the call was written. Restore it, or restart the service: SQLITE_READONLY_DBMOVED", .0.display()
+    )]
+    Moved(PathBuf),
     /// The call returns more rows than the operator allows.
     #[error(
         "The result has more than {0} rows (max_result_rows); add a LIMIT, or read it in parts"
@@ -77,6 +113,17 @@ pub enum QueryError {
     /// The database was closed before the call was answered.
     #[error("The database is closed")]
     Closed,
+    /// The database cannot be used at present.
+    #[error("The database cannot be used, nothing of the call was run: {0}")]
+    Unavailable(Arc<str>),
+    /// The process that ran the call is gone.
+    #[error("The process that ran the call {how}; {}", .written.text())]
+    WorkerLost {
+        /// How it ended.
+        how: Arc<str>,
+        /// What of the call is in the database.
+        written: Written,
+    },
     /// A bug of ours: the thread that ran the call panicked. The call was rolled back.
     #[error("Internal error while running the call; it was rolled back")]
     Internal,
@@ -86,13 +133,62 @@ fn advice(instead: &Option<&'static str>) -> String {
     instead.map_or_else(String::new, |instead| format!(" ({instead})"))
 }
 
+fn of_bytes(limit: &Option<u64>) -> String {
+    limit.map_or_else(String::new, |bytes| format!(", {bytes} bytes"))
+}
+
+/// Which of a database's files is as large as it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// The write-ahead log.
+    #[error(
+        "The call changes more than the write-ahead log may hold, {0} bytes (max_log_bytes); it was rolled back. Change less at once: SQLITE_FULL"
+    )]
+    Log(u64),
+    /// Temporary files.
+    #[error(
+        "The call needs more than {0} bytes of temporary files (max_temporary_bytes); it was rolled back. Sort or index less at once: SQLITE_FULL"
+    )]
+    Temporary(u64),
+    /// The database itself.
+    #[error(
+        "The database is as large as it may be, {0} bytes (max_database_bytes); the call was rolled back. Delete something: SQLITE_FULL"
+    )]
+    Database(u64),
+}
+
+/// What a call that was not answered wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// Nothing.
+    Nothing,
+    /// All of it, or nothing.
+    Perhaps,
+    /// All of it.
+    All,
+}
+
+impl Written {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing of the call was written",
+            Self::Perhaps => "it was being committed: either all of it was written, or nothing",
+            Self::All => "it was committed: all of it was written",
+        }
+    }
+}
+
 impl QueryError {
     /// One of few words for a span's `error.type`: the name of SQLite's most specific code, or ours.
     pub fn error_type(&self) -> &'static str {
         match self {
             Self::Sqlite(failure) => failure.name(),
             Self::NotAllowed { .. } => "SQLITE_AUTH",
-            Self::Timeout(_) | Self::Cancelled => "SQLITE_INTERRUPT",
+            Self::Timeout(_) | Self::Cancelled | Self::GaveWay => "SQLITE_INTERRUPT",
+            Self::Full(_) => "SQLITE_FULL",
+            Self::OutOfMemory(_) => "SQLITE_NOMEM",
+            Self::TooComplex | Self::TooManyColumns { .. } => "SQLITE_TOOBIG",
+            Self::Moved(_) => "SQLITE_READONLY_DBMOVED",
             Self::NoStatement => "d1.no_statement",
             Self::NulInSql => "d1.invalid_sql",
             Self::ParameterCount { .. } | Self::ParametersBeforeLast => "d1.parameters",
@@ -101,6 +197,8 @@ impl QueryError {
             Self::BookmarkTooLong(_) => "d1.bookmark",
             Self::Overloaded => "d1.overloaded",
             Self::Closed => "d1.closed",
+            Self::Unavailable(_) => "d1.unavailable",
+            Self::WorkerLost { .. } => "d1.worker_lost",
             Self::Internal => "d1.internal",
         }
     }
@@ -110,7 +208,13 @@ impl QueryError {
         match self {
             Self::Sqlite(failure) => Some(failure.code),
             Self::NotAllowed { .. } => Some(rusqlite::ffi::SQLITE_AUTH),
-            Self::Timeout(_) | Self::Cancelled => Some(rusqlite::ffi::SQLITE_INTERRUPT),
+            Self::Timeout(_) | Self::Cancelled | Self::GaveWay => {
+                Some(rusqlite::ffi::SQLITE_INTERRUPT)
+            }
+            Self::Full(_) => Some(rusqlite::ffi::SQLITE_FULL),
+            Self::OutOfMemory(_) => Some(rusqlite::ffi::SQLITE_NOMEM),
+            Self::TooComplex | Self::TooManyColumns { .. } => Some(rusqlite::ffi::SQLITE_TOOBIG),
+            Self::Moved(_) => Some(rusqlite::ffi::SQLITE_READONLY_DBMOVED),
             _ => None,
         }
     }
@@ -132,6 +236,14 @@ impl SqliteFailure {
     /// The name of the most specific code that we know, for instance `SQLITE_CONSTRAINT_UNIQUE`.
     pub fn name(&self) -> &'static str {
         codes::name(self.code)
+    }
+
+    pub(super) fn is_out_of_memory(&self) -> bool {
+        self.code & 0xff == rusqlite::ffi::SQLITE_NOMEM
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.code & 0xff == rusqlite::ffi::SQLITE_FULL
     }
 }
 

@@ -11,6 +11,7 @@ use rusqlite::{Connection, config::DbConfig};
 
 use super::error::QueryError;
 
+const TEMPORARY: &str = "A temporary table, view or trigger";
 const USE_A_BATCH: &str = "the statements of one call are one transaction: send them as a batch";
 
 /// The settings that a call may change, back to what they are for everybody.
@@ -88,6 +89,9 @@ impl Gate {
     }
 
     fn judge(&self, action: &AuthAction<'_>, database: Option<&str>) -> Result<(), QueryError> {
+        if database == Some("temp") && !leaves_temp_alone(action) {
+            return Err(denied(TEMPORARY, None));
+        }
         match *action {
             AuthAction::Transaction { .. } => {
                 Err(denied("BEGIN, COMMIT or ROLLBACK", Some(USE_A_BATCH)))
@@ -104,9 +108,7 @@ impl Gate {
             | AuthAction::DropTempIndex { .. }
             | AuthAction::DropTempTable { .. }
             | AuthAction::DropTempTrigger { .. }
-            | AuthAction::DropTempView { .. } => {
-                Err(denied("A temporary table, view or trigger", None))
-            }
+            | AuthAction::DropTempView { .. } => Err(denied(TEMPORARY, None)),
             AuthAction::CreateVtable { module_name, .. }
             | AuthAction::DropVtable { module_name, .. } => named(&ALLOWED_MODULES, module_name)
                 .then_some(())
@@ -157,6 +159,22 @@ impl Gate {
         allowed
             .then_some(())
             .ok_or_else(|| denied(&format!("PRAGMA {}", short(&name)), None))
+    }
+}
+
+/// Whether nothing is made or changed in `temp`, where it would come before the tables of `main` for all later
+/// calls of the connection. To rename a table, SQLite itself looks for its name in the schema of `temp`.
+fn leaves_temp_alone(action: &AuthAction<'_>) -> bool {
+    match *action {
+        AuthAction::Read { .. }
+        | AuthAction::Select
+        | AuthAction::Function { .. }
+        | AuthAction::Recursive
+        | AuthAction::Pragma { .. } => true,
+        AuthAction::Update { table_name, .. } => {
+            named(&["sqlite_temp_master", "sqlite_temp_schema"], table_name)
+        }
+        _ => false,
     }
 }
 

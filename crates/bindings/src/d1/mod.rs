@@ -38,6 +38,7 @@ mod codes;
 mod database;
 mod error;
 mod gate;
+mod isolated;
 mod meta;
 mod open;
 mod options;
@@ -58,7 +59,11 @@ mod watch;
 pub use bookmark::{Bookmark, MAX_BOOKMARK_BYTES, NotABookmark};
 pub use cell::Cell;
 pub use database::Database;
-pub use error::{QueryError, SqliteFailure};
+pub use error::{Full, QueryError, SqliteFailure, Written};
+pub use isolated::{
+    ARGUMENT as WORKER_ARGUMENT, CannotOpen, DatabaseStatus, IsolatedDatabase, Isolation,
+    WhyReplaced, WorkerProgram, run_if_asked,
+};
 pub use meta::{Meta, RowsRead};
 pub use open::OpenError;
 pub use options::{DatabaseOptions, Numbers};

@@ -2,13 +2,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, ffi};
 
-use super::error::SqliteFailure;
+use super::error::{QueryError, SqliteFailure};
 use super::gate::Gate;
 use super::options::DatabaseOptions;
 use super::watch::Watch;
@@ -18,7 +19,7 @@ use super::watch::Watch;
 pub enum OpenError {
     /// There is no such file, and `create` is off.
     #[error(
-        "no such database file: {path}; create it with `sqlite3 {path} \"VACUUM\"`, or allow its creation (--d1-create)"
+        "no such database file: {path}; create it with `sqlite3 {path} \"VACUUM\"`, or allow its creation (`create`)"
     )]
     Missing {
         /// The path as it was given.
@@ -93,6 +94,57 @@ pub(super) struct Session {
     pub(super) watch: Arc<Watch>,
     /// Whether this connection may write. There is one that does.
     pub(super) writes: bool,
+    place: Place,
+}
+
+impl Session {
+    /// Fails when the path leads to another file than the one that is open, or to none: what is written then is
+    /// lost when the file is closed.
+    pub(super) fn check_in_place(&self) -> Result<(), QueryError> {
+        match self.place.is_unmoved() {
+            true => Ok(()),
+            false => Err(QueryError::Moved(self.place.path.clone())),
+        }
+    }
+}
+
+impl Session {
+    /// Everything into the database's own file: the connection that closes last removes its log, but only if
+    /// it has used it, and the readers cannot. What others are doing is not waited for.
+    pub(super) fn leave_one_file(&self) {
+        let Self {
+            gate, connection, ..
+        } = self;
+        // What could not be put into it stays in the log, where it counts as well.
+        let _ = gate.ours(|| connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)"));
+    }
+}
+
+/// A file, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    path: PathBuf,
+    /// Device and inode.
+    file: (u64, u64),
+}
+
+impl Place {
+    /// The file that is at the path now.
+    pub(super) fn of(path: &Path) -> std::io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            file: Self::file(path)?,
+        })
+    }
+
+    fn file(path: &Path) -> std::io::Result<(u64, u64)> {
+        std::fs::metadata(path).map(|file| (file.dev(), file.ino()))
+    }
+
+    /// Whether it is still there.
+    pub(super) fn is_unmoved(&self) -> bool {
+        Self::file(&self.path).is_ok_and(|file| file == self.file)
+    }
 }
 
 /// The connection that writes. Opened first: it creates the file and sets its journal mode.
@@ -180,16 +232,17 @@ fn connect(
     // An absolute path is never taken for SQLite's `:memory:` or for a `file:` URI with options.
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut connection =
-        Connection::open_with_flags(absolute, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        Connection::open_with_flags(&absolute, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(options.busy_timeout)?;
     set_limits(&connection, options)?;
-    let watch = Watch::install(&mut connection)?;
+    let watch = Watch::install(&mut connection, &absolute, options)?;
     let gate = Gate::install(&mut connection)?;
     let session = Session {
         connection,
         gate,
         watch,
         writes,
+        place: Place::of(&absolute).map_err(|_| cannot_open())?,
     };
     session.gate.ours(|| {
         // Reads the file's first page, so that a file that is no database is refused now.
@@ -205,8 +258,27 @@ fn prepare_file(connection: &Connection, options: &DatabaseOptions) -> rusqlite:
     if options.wal {
         connection.query_row("PRAGMA journal_mode = WAL", (), |_| Ok(()))?;
     }
+    let page_size: u32 = connection.query_row("PRAGMA page_size", (), |row| row.get(0))?;
+    let pages = (options.max_database_bytes / u64::from(page_size.max(1)))
+        .clamp(1, u64::from(u32::MAX - 1));
+    // The answer is what SQLite takes: a file that is larger already stays so.
+    connection.query_row(&format!("PRAGMA max_page_count = {pages}"), (), |_| Ok(()))?;
+    // After a large call the log becomes as small again as SQLite lets it grow by itself.
+    let log = format!("PRAGMA journal_size_limit = {LOG_AT_REST}");
+    connection.query_row(&log, (), |_| Ok(()))?;
     // A commit that was answered survives a power failure.
     connection.execute_batch("PRAGMA synchronous = FULL")
+}
+
+/// Bytes of the write-ahead log that are kept for the next call.
+const LOG_AT_REST: u32 = 16 << 20;
+
+/// D1's limit on a statement's instructions.
+pub(super) const MAX_INSTRUCTIONS: i32 = 25_000;
+
+fn cannot_open() -> rusqlite::Error {
+    let error = ffi::Error::new(ffi::SQLITE_CANTOPEN);
+    rusqlite::Error::SqliteFailure(error, None)
 }
 
 /// D1's published limits and, for the rest, those that workerd sets. The number of columns stays SQLite's
@@ -222,7 +294,7 @@ fn set_limits(connection: &Connection, options: &DatabaseOptions) -> rusqlite::R
         ),
         (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
         (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 5),
-        (Limit::SQLITE_LIMIT_VDBE_OP, 25_000),
+        (Limit::SQLITE_LIMIT_VDBE_OP, MAX_INSTRUCTIONS),
         (Limit::SQLITE_LIMIT_FUNCTION_ARG, 127),
         (Limit::SQLITE_LIMIT_ATTACHED, 0),
         (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50),

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// use bindings::d1::DatabaseOptions;
 /// use std::time::Duration;
 ///
-/// let options = DatabaseOptions { create: true, statement_timeout: Duration::from_secs(5), ..Default::default() };
+/// let options = DatabaseOptions { create: true, timeout: Duration::from_secs(5), ..Default::default() };
 /// assert_eq!(options.max_parameters, 100);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +23,9 @@ pub struct DatabaseOptions {
     /// How many threads answer calls that only read, each with a connection of its own. With 0 the one
     /// thread that writes answers everything, in the order of arrival, as D1 does.
     pub readers: usize,
-    /// The longest that one statement may run (D1: 30 s). It is then interrupted and its call rolled back.
-    pub statement_timeout: Duration,
+    /// The longest that a call may take on the database, all of its statements together (D1: 30 s for each). It is
+    /// then interrupted and rolled back.
+    pub timeout: Duration,
     /// How long to wait for a lock that another process holds, `sqlite3` on the same file for instance.
     pub busy_timeout: Duration,
     /// How many calls may wait for a thread. A further one fails at once: `Too many requests queued.`
@@ -37,6 +38,8 @@ pub struct DatabaseOptions {
     pub max_sql_bytes: usize,
     /// The largest string, blob or row, in bytes (D1: 2,000,000). It applies to what is already stored, too.
     pub max_value_bytes: usize,
+    /// The most columns that a statement returns (D1: 100). Tables may have more, as SQLite allows.
+    pub max_columns: usize,
     /// The most rows that one call returns, over all its statements.
     pub max_result_rows: usize,
     /// The most bytes that one call returns, over all its statements, by a measure that is close to the
@@ -44,6 +47,12 @@ pub struct DatabaseOptions {
     /// an array of numbers, as D1's do, so each of its bytes is such a value. The default keeps a reply
     /// within the 2^20 values that our own callers accept; a blob of 900 KB passes.
     pub max_result_bytes: usize,
+    /// How large the database may grow, in bytes (D1: 10 GB). A file that is larger already does not grow.
+    pub max_database_bytes: u64,
+    /// How large the write-ahead log may grow within a call, in bytes: it holds all that the call changes.
+    pub max_log_bytes: u64,
+    /// How large temporary files may grow, all together, in bytes: a large sort or a new index needs some.
+    pub max_temporary_bytes: u64,
     /// The storage class of a JavaScript number that has no fraction.
     pub numbers: Numbers,
 }
@@ -70,15 +79,19 @@ impl Default for DatabaseOptions {
             name: None,
             wal: true,
             readers: 4,
-            statement_timeout: Duration::from_secs(30),
+            timeout: Duration::from_secs(30),
             busy_timeout: Duration::from_secs(5),
             max_queued: 1024,
             max_statements: 1000,
             max_parameters: 100,
             max_sql_bytes: 100_000,
             max_value_bytes: 2_000_000,
+            max_columns: 100,
             max_result_rows: 100_000,
             max_result_bytes: 8_000_000,
+            max_database_bytes: 10_000_000_000,
+            max_log_bytes: 1 << 30,
+            max_temporary_bytes: 1 << 30,
             numbers: Numbers::default(),
         }
     }

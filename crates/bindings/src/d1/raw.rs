@@ -11,7 +11,7 @@ use std::ptr::{self, NonNull};
 
 use rusqlite::{Connection, ffi};
 
-use super::cell::Cell;
+use super::cell::{self, Cell};
 use super::error::SqliteFailure;
 use super::params::Bound;
 
@@ -61,6 +61,28 @@ pub(super) fn prepare<'c>(
         connection: PhantomData,
     });
     Ok((statement, used))
+}
+
+/// Bounds the memory that SQLite takes in this process, all connections together.
+pub(super) fn limit_memory(bytes: u64) {
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    // SAFETY: it may be called at any time, from any thread.
+    unsafe { ffi::sqlite3_hard_heap_limit64(bytes) };
+}
+
+/// The bound on SQLite's memory, if there is one.
+pub(super) fn memory_limit() -> Option<u64> {
+    // SAFETY: as above; a negative number only asks.
+    let bytes = unsafe { ffi::sqlite3_hard_heap_limit64(-1) };
+    u64::try_from(bytes).ok().filter(|bytes| *bytes > 0)
+}
+
+/// Whether SQLite has come near its bound since this was last asked.
+pub(super) fn is_short_of_memory() -> bool {
+    // SAFETY: as above.
+    let peak = unsafe { ffi::sqlite3_memory_highwater(1) };
+    let peak = u64::try_from(peak).unwrap_or(0);
+    memory_limit().is_some_and(|limit| peak >= limit / 10 * 9)
 }
 
 impl Statement<'_> {
@@ -123,6 +145,29 @@ impl Statement<'_> {
             Ok(())
         } else {
             Err(last_failure(self.db, code))
+        }
+    }
+
+    /// How many columns the result has; 0 when the statement returns no rows.
+    pub(super) fn column_count(&self) -> usize {
+        usize::try_from(unsafe { ffi::sqlite3_column_count(self.ptr()) }).unwrap_or(0)
+    }
+
+    /// What a value of the current row counts for, see
+    /// [`max_result_bytes`](super::DatabaseOptions::max_result_bytes).
+    pub(super) fn cell_size(&self, column: usize) -> usize {
+        let Ok(column) = c_int::try_from(column) else {
+            return 0;
+        };
+        let statement = self.ptr();
+        // A length may make SQLite convert a text to UTF-8, which copying it would, too.
+        let length = || {
+            usize::try_from(unsafe { ffi::sqlite3_column_bytes(statement, column) }).unwrap_or(0)
+        };
+        match unsafe { ffi::sqlite3_column_type(statement, column) } {
+            ffi::SQLITE_TEXT => cell::text_size(length()),
+            ffi::SQLITE_BLOB => cell::blob_size(length()),
+            _ => cell::OVERHEAD,
         }
     }
 

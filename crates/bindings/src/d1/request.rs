@@ -1,5 +1,8 @@
 //! What a call asks for.
 
+use super::bookmark::MAX_BOOKMARK_BYTES;
+use super::error::QueryError;
+use super::options::DatabaseOptions;
 use super::params::Param;
 
 /// The argument of `query`: statements to run, in order, as one transaction.
@@ -15,6 +18,22 @@ pub struct QueryRequest {
     pub queries: Vec<Query>,
     /// A session's bookmark, or `first-primary` or `first-unconstrained`.
     pub bookmark: Option<String>,
+}
+
+impl QueryRequest {
+    /// Whether it is within the bounds of a call.
+    pub(super) fn check(&self, options: &DatabaseOptions) -> Result<(), QueryError> {
+        let (given, cap) = (self.queries.len(), options.max_statements);
+        if given > cap {
+            return Err(QueryError::TooManyStatements { given, cap });
+        }
+        match &self.bookmark {
+            Some(bookmark) if bookmark.len() > MAX_BOOKMARK_BYTES => {
+                Err(QueryError::BookmarkTooLong(bookmark.len()))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A statement and its parameters.

@@ -103,7 +103,7 @@ fn figures(outcome: &QueryOutcome) -> Enrichment {
         )
 }
 
-fn failure(error: &QueryError) -> Enrichment {
+pub(super) fn failure(error: &QueryError) -> Enrichment {
     let mut said = Enrichment::new().attribute("error.type", error.error_type());
     if let Some(code) = error.status_code() {
         said.set_attribute("db.response.status_code", code.to_string());

@@ -1,7 +1,5 @@
 //! Running one `{sql, params}` of a call, inside the call's transaction.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::cell::{Cell, OVERHEAD};
@@ -14,7 +12,6 @@ use super::params::Param;
 use super::raw::{self, Statement};
 use super::request::Query;
 use super::text;
-use super::watch::Stopped;
 
 /// Why a call stopped before its end.
 #[derive(Debug)]
@@ -34,9 +31,6 @@ impl<E: Into<QueryError>> From<E> for Stop {
 pub(super) struct Run<'a> {
     pub(super) session: &'a Session,
     pub(super) options: &'a DatabaseOptions,
-    pub(super) cancelled: &'a Arc<AtomicBool>,
-    /// Whether a statement that writes has run. From then on the call is not given up.
-    pub(super) wrote: bool,
     pub(super) rows_left: usize,
     pub(super) bytes_left: usize,
     pub(super) state: State,
@@ -83,6 +77,9 @@ impl<'a> Run<'a> {
         let mut last: Option<QueryResult> = None;
         while !text::is_blank(rest) {
             let (statement, used) = prepare(self.session, rest)?;
+            if let Some(stopped) = self.session.watch.check_due() {
+                return Err(stopped.error(self.options.timeout).into());
+            }
             // SQLite takes at least a character of a text that is not blank; if not, this must still end.
             rest = rest.get(used.max(1)..).unwrap_or("");
             let Some(statement) = statement else { continue };
@@ -105,12 +102,16 @@ impl<'a> Run<'a> {
         if !readonly && !self.session.writes {
             return Err(Stop::NeedsWriter);
         }
-        self.wrote |= !readonly;
+        let given = statement.column_count();
+        let cap = self.options.max_columns;
+        if given > cap {
+            return Err(QueryError::TooManyColumns { given, cap }.into());
+        }
         for (index, param) in params.iter().enumerate() {
             statement.bind(index + 1, param.bound(self.options.numbers))?;
         }
         let started = Instant::now();
-        let (columns, rows) = self.watched(|run| run.rows(&mut statement))?;
+        let (columns, rows) = self.rows(&mut statement)?;
         let sql_duration = started.elapsed();
         let rows_read = statement.rows_read();
         drop(statement);
@@ -126,25 +127,6 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Runs a statement that is interrupted when its time is up, or when nobody waits for it and nothing
-    /// was written yet.
-    fn watched<T>(
-        &mut self,
-        run: impl FnOnce(&mut Self) -> Result<T, QueryError>,
-    ) -> Result<T, QueryError> {
-        let limit = self.options.statement_timeout;
-        let cancelled = (!self.wrote).then_some(self.cancelled);
-        self.session
-            .watch
-            .start(Instant::now().checked_add(limit), cancelled);
-        let result = run(self);
-        match (self.session.watch.finish(), result) {
-            (Some(Stopped::TimeIsUp), Err(_)) => Err(QueryError::Timeout(limit)),
-            (Some(Stopped::Cancelled), Err(_)) => Err(QueryError::Cancelled),
-            (_, result) => result,
-        }
-    }
-
     fn rows(
         &mut self,
         statement: &mut Statement<'a>,
@@ -155,22 +137,22 @@ impl<'a> Run<'a> {
         let columns = statement.columns();
         self.count_bytes(columns.iter().map(|name| name.len() + OVERHEAD).sum())?;
         while more {
-            let row: Vec<Cell> = (0..columns.len())
-                .map(|column| statement.cell(column))
-                .collect();
-            self.count_row(&row)?;
-            rows.push(row);
+            // Before anything is copied.
+            self.count_row(statement, columns.len())?;
+            let row = (0..columns.len()).map(|column| statement.cell(column));
+            rows.push(row.collect());
             more = statement.step()?;
         }
         Ok((columns, rows))
     }
 
-    fn count_row(&mut self, row: &[Cell]) -> Result<(), QueryError> {
+    fn count_row(&mut self, statement: &Statement<'a>, columns: usize) -> Result<(), QueryError> {
         self.rows_left = self
             .rows_left
             .checked_sub(1)
             .ok_or(QueryError::TooManyRows(self.options.max_result_rows))?;
-        self.count_bytes(OVERHEAD + row.iter().map(Cell::size).sum::<usize>())
+        let values = (0..columns).map(|column| statement.cell_size(column));
+        self.count_bytes(OVERHEAD + values.sum::<usize>())
     }
 
     fn count_bytes(&mut self, bytes: usize) -> Result<(), QueryError> {
@@ -211,10 +193,13 @@ fn prepare<'a>(
 ) -> Result<(Option<Statement<'a>>, usize), QueryError> {
     session.gate.take_denial();
     raw::prepare(&session.connection, sql).map_err(|failure| {
-        session
-            .gate
-            .take_denial()
-            .unwrap_or(QueryError::Sqlite(failure))
+        // SQLite has one code for both.
+        let complex = failure.is_out_of_memory() && !raw::is_short_of_memory();
+        match session.gate.take_denial() {
+            Some(denial) => denial,
+            None if complex => QueryError::TooComplex,
+            None => QueryError::Sqlite(failure),
+        }
     })
 }
 

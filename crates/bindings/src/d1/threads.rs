@@ -1,10 +1,11 @@
 //! The threads that own the connections. SQLite blocks, so nothing of it runs where calls are received.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -14,13 +15,50 @@ use super::outcome::QueryOutcome;
 use super::request::QueryRequest;
 use super::statement::Stop;
 use super::transaction::{self, Shared};
+use super::watch::{Control, Stopped, Waiter};
 
 /// A call on its way.
 pub(super) struct Job {
     pub(super) request: QueryRequest,
     pub(super) reply: oneshot::Sender<Result<QueryOutcome, QueryError>>,
-    /// Set when nobody waits for the reply any more.
-    pub(super) cancelled: Arc<AtomicBool>,
+    /// Until when it may run.
+    pub(super) deadline: Option<Instant>,
+    pub(super) waiting: Arc<Waiting>,
+}
+
+/// Whether somebody waits for a call's reply.
+#[derive(Debug, Default)]
+pub(super) struct Waiting(AtomicU8);
+
+const CANCELLED: u8 = 1;
+const COMMITTING: u8 = 2;
+
+impl Waiting {
+    /// Nobody does any more; a call that is not being committed yet is rolled back.
+    pub(super) fn cancel(&self) {
+        let _ = self.set(CANCELLED);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == CANCELLED
+    }
+
+    fn set(&self, state: u8) -> Result<(), Stopped> {
+        let set = self
+            .0
+            .compare_exchange(0, state, Ordering::Relaxed, Ordering::Relaxed);
+        set.map(drop).map_err(|_| Stopped::Cancelled)
+    }
+}
+
+impl Waiter for Waiting {
+    fn stop(&self) -> Option<Stopped> {
+        self.is_cancelled().then_some(Stopped::Cancelled)
+    }
+
+    fn commit(&self) -> Result<(), Stopped> {
+        self.set(COMMITTING)
+    }
 }
 
 impl Job {
@@ -63,22 +101,12 @@ impl Worker {
             self.serve(job);
         }
         if self.writer.is_none() {
-            self.leave_one_file();
+            self.session.leave_one_file();
         }
         let Self { session, alive, .. } = self;
         // In this order: the file is closed when `alive` says so.
         drop(session);
         drop(alive);
-    }
-
-    /// Everything into the database's own file: the connection that closes last removes its log, but only if
-    /// it has used it, and the readers cannot. What others are doing is not waited for.
-    fn leave_one_file(&self) {
-        let Session {
-            gate, connection, ..
-        } = &self.session;
-        // What could not be put into it stays in the log, where it counts as well.
-        let _ = gate.ours(|| connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)"));
     }
 
     fn next(&self) -> Option<Job> {
@@ -90,10 +118,14 @@ impl Worker {
     }
 
     fn serve(&self, job: Job) {
-        if job.cancelled.load(Ordering::Relaxed) {
+        if job.waiting.is_cancelled() {
             return;
         }
-        let run = || transaction::run(&self.session, &self.shared, &job.request, &job.cancelled);
+        let control = Control {
+            deadline: job.deadline,
+            waiter: Arc::clone(&job.waiting) as _,
+        };
+        let run = || transaction::run(&self.session, &self.shared, &job.request, &control);
         // A panic is a bug, and costs its call only.
         let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
             transaction::roll_back(&self.session);

@@ -1,16 +1,17 @@
 //! A call is one transaction: all of its statements, or none.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use super::bookmark::{self, Clock};
-use super::error::QueryError;
+use super::error::{Full, QueryError};
 use super::open::Session;
 use super::options::DatabaseOptions;
 use super::outcome::{QueryOutcome, QueryResult};
+use super::raw;
 use super::request::QueryRequest;
 use super::statement::{Run, State, Stop};
+use super::watch::Control;
 
 /// What the connections of one database share.
 #[derive(Debug)]
@@ -21,19 +22,29 @@ pub(super) struct Shared {
     pub(super) last_row_id: AtomicI64,
 }
 
+impl Shared {
+    pub(super) fn new(options: DatabaseOptions) -> Self {
+        Self {
+            options,
+            clock: Clock::default(),
+            last_row_id: AtomicI64::new(0),
+        }
+    }
+}
+
 /// Runs the call on this connection, from `BEGIN` to `COMMIT`, or to `ROLLBACK` at the first failure.
 pub(super) fn run(
     session: &Session,
     shared: &Shared,
     request: &QueryRequest,
-    cancelled: &Arc<AtomicBool>,
+    control: &Control,
 ) -> Result<QueryOutcome, Stop> {
-    // Taken before a read begins, so that all it says is in what the read sees.
+    // Taken before a read begins, so that everything up to it is in what the read sees.
     let before = shared.clock.tick();
     let results = if request.queries.is_empty() {
         Vec::new()
     } else {
-        transaction(session, shared, request, cancelled)?
+        transaction(session, shared, request, control)?
     };
     let now = if session.writes {
         shared.clock.tick()
@@ -50,32 +61,48 @@ fn transaction(
     session: &Session,
     shared: &Shared,
     request: &QueryRequest,
-    cancelled: &Arc<AtomicBool>,
+    control: &Control,
 ) -> Result<Vec<QueryResult>, Stop> {
-    let results = statements(session, shared, request, cancelled);
+    session.check_in_place()?;
+    session.watch.start(control);
+    let results = statements(session, shared, request, control);
+    let stopped = session.watch.stopped();
+    session.watch.end();
     if results.is_err() {
         roll_back(session);
     }
     // Settings are not part of a transaction. Should restoring them fail, the next call tries again.
     let _ = session.gate.restore_settings(&session.connection);
-    results
+    match (stopped, results) {
+        (Some(stopped), Err(Stop::Failed(_))) => {
+            Err(Stop::Failed(stopped.error(shared.options.timeout)))
+        }
+        (_, results) => results.map_err(|stop| explain(stop, &shared.options)),
+    }
+}
+
+/// Which bound it was, where SQLite has but a code.
+fn explain(stop: Stop, options: &DatabaseOptions) -> Stop {
+    match stop {
+        Stop::Failed(QueryError::Sqlite(failure)) if failure.is_out_of_memory() => {
+            QueryError::OutOfMemory(raw::memory_limit()).into()
+        }
+        Stop::Failed(QueryError::Sqlite(failure)) if failure.is_full() => {
+            QueryError::Full(Full::Database(options.max_database_bytes)).into()
+        }
+        other => other,
+    }
 }
 
 fn statements(
     session: &Session,
     shared: &Shared,
     request: &QueryRequest,
-    cancelled: &Arc<AtomicBool>,
+    control: &Control,
 ) -> Result<Vec<QueryResult>, Stop> {
     let mark = Instant::now();
-    // The write lock is taken at once: a read that turns into a write later can find that it lost its turn.
-    let begin = if session.writes {
-        "BEGIN IMMEDIATE"
-    } else {
-        "BEGIN"
-    };
-    execute(session, begin)?;
     let options = &shared.options;
+    begin(session, options)?;
     let mut state = State::read(session)?;
     if !session.writes {
         state.last_row_id = shared.last_row_id.load(Ordering::Acquire);
@@ -83,8 +110,6 @@ fn statements(
     let mut run = Run {
         session,
         options,
-        cancelled,
-        wrote: false,
         rows_left: options.max_result_rows,
         bytes_left: options.max_result_bytes,
         state,
@@ -95,8 +120,15 @@ fn statements(
         results.push(run.query(query)?);
     }
     let mark = run.mark;
+    if session.writes {
+        session.check_in_place()?;
+        let commit = control.waiter.commit();
+        commit.map_err(|stopped| stopped.error(options.timeout))?;
+    }
+    session.watch.end();
     execute(session, "COMMIT")?;
     if session.writes {
+        control.waiter.committed();
         shared
             .last_row_id
             .store(session.connection.last_insert_rowid(), Ordering::Release);
@@ -105,6 +137,18 @@ fn statements(
         last.meta.duration += mark.elapsed();
     }
     Ok(results)
+}
+
+fn begin(session: &Session, options: &DatabaseOptions) -> Result<(), QueryError> {
+    if !session.writes {
+        return execute(session, "BEGIN");
+    }
+    // SQLite waits for locks without asking the watch.
+    let left = session.watch.time_left();
+    let wait = left.map_or(options.busy_timeout, |left| left.min(options.busy_timeout));
+    session.connection.busy_timeout(wait)?;
+    // The write lock is taken at once: a read that turns into a write later can find that it lost its turn.
+    execute(session, "BEGIN IMMEDIATE")
 }
 
 /// Ends whatever transaction is open, so that the next call starts clean.

@@ -1,52 +1,169 @@
-//! Stopping a statement: its time is up, or nobody waits for it any more.
+//! Stopping a call: its time is up, nobody waits for it any more, others wait for its connection, or it fills
+//! the disk.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+
+use super::error::{Full, QueryError};
+use super::options::DatabaseOptions;
 
 /// How many of SQLite's instructions run between two looks at the clock: some tens of microseconds.
 const INSTRUCTIONS: i32 = 2000;
 
-/// One connection's progress handler, and what it looks at.
-#[derive(Debug, Default)]
-pub(super) struct Watch(Mutex<Watched>);
+/// Between two looks at whoever waits for the call, and at the files that it makes.
+const ASK: Duration = Duration::from_millis(2);
+const MEASURE: Duration = Duration::from_millis(20);
 
-#[derive(Debug, Default)]
-struct Watched {
-    deadline: Option<Instant>,
-    cancelled: Option<Arc<AtomicBool>>,
-    stopped: Option<Stopped>,
+/// Whoever waits for a call that runs.
+pub(super) trait Waiter: Send + Sync {
+    /// Why the call should end now, if it should.
+    fn stop(&self) -> Option<Stopped>;
+
+    /// The call is about to be committed and cannot be stopped from then on, or it is to end instead.
+    fn commit(&self) -> Result<(), Stopped>;
+
+    /// The call was committed.
+    fn committed(&self) {}
 }
 
-/// Why a statement was interrupted.
+/// A call that runs, as it is watched.
+pub(super) struct Control {
+    /// When its time is up.
+    pub(super) deadline: Option<Instant>,
+    pub(super) waiter: Arc<dyn Waiter>,
+}
+
+/// One connection's progress handler, and what it looks at.
+pub(super) struct Watch(Mutex<Watched>);
+
+struct Watched {
+    call: Option<Call>,
+    stopped: Option<Stopped>,
+    files: Files,
+}
+
+struct Call {
+    deadline: Option<Instant>,
+    waiter: Arc<dyn Waiter>,
+    ask: Instant,
+    measure: Instant,
+}
+
+/// Why a call was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stopped {
     TimeIsUp,
     Cancelled,
+    /// Others wait, who had less of the database's time.
+    GaveWay,
+    Full(Full),
+}
+
+impl Stopped {
+    /// The error of a call with this much time.
+    pub(super) fn error(self, limit: Duration) -> QueryError {
+        match self {
+            Self::TimeIsUp => QueryError::Timeout(limit),
+            Self::Cancelled => QueryError::Cancelled,
+            Self::GaveWay => QueryError::GaveWay,
+            Self::Full(full) => QueryError::Full(full),
+        }
+    }
+}
+
+/// The files that a call can make grow besides the database itself, whose size SQLite bounds.
+struct Files {
+    log: PathBuf,
+    max_log: u64,
+    max_temporary: u64,
+}
+
+impl Files {
+    fn full(&self) -> Option<Full> {
+        let log = std::fs::metadata(&self.log).map_or(0, |file| file.len());
+        if log > self.max_log {
+            return Some(Full::Log(self.max_log));
+        }
+        (temporary_bytes() > self.max_temporary).then_some(Full::Temporary(self.max_temporary))
+    }
+}
+
+/// Bytes of SQLite's temporary files of this process, which have no name in any folder.
+fn temporary_bytes() -> u64 {
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else {
+        return 0;
+    };
+    let sizes = open.flatten().filter_map(|entry| {
+        let path = entry.path();
+        let target = std::fs::read_link(&path).ok()?;
+        let name = target.file_name()?.to_str()?;
+        // sqlite.org/tempfiles.html: "etilqs_" and random letters.
+        let size = || std::fs::metadata(&path).ok().map(|file| file.len());
+        name.starts_with("etilqs_").then(size)?
+    });
+    sizes.sum()
 }
 
 impl Watch {
-    pub(super) fn install(connection: &mut Connection) -> rusqlite::Result<Arc<Self>> {
-        let watch = Arc::new(Self::default());
+    /// Looks at the calls of this connection, to a database at `path`, from now on.
+    pub(super) fn install(
+        connection: &mut Connection,
+        path: &Path,
+        options: &DatabaseOptions,
+    ) -> rusqlite::Result<Arc<Self>> {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let files = Files {
+            log: log.into(),
+            max_log: options.max_log_bytes,
+            max_temporary: options.max_temporary_bytes,
+        };
+        let watch = Arc::new(Self(Mutex::new(Watched {
+            call: None,
+            stopped: None,
+            files,
+        })));
         let asked = Arc::clone(&watch);
         connection.progress_handler(INSTRUCTIONS, Some(move || asked.must_stop()))?;
         Ok(watch)
     }
 
-    /// Starts watching the next statement; `cancelled` only if it may be given up.
-    pub(super) fn start(&self, deadline: Option<Instant>, cancelled: Option<&Arc<AtomicBool>>) {
-        *self.watched() = Watched {
-            deadline,
-            cancelled: cancelled.cloned(),
-            stopped: None,
-        };
+    /// Watches a call from now on.
+    pub(super) fn start(&self, control: &Control) {
+        let now = Instant::now();
+        let mut watched = self.watched();
+        watched.stopped = None;
+        watched.call = Some(Call {
+            deadline: control.deadline,
+            waiter: Arc::clone(&control.waiter),
+            ask: now + ASK,
+            measure: now + MEASURE,
+        });
     }
 
-    /// Stops watching, and says whether the statement was interrupted.
-    pub(super) fn finish(&self) -> Option<Stopped> {
-        std::mem::take(&mut *self.watched()).stopped
+    /// Stops watching: what runs from now on is not interrupted.
+    pub(super) fn end(&self) {
+        self.watched().call = None;
+    }
+
+    /// Why the call was interrupted, if it was.
+    pub(super) fn stopped(&self) -> Option<Stopped> {
+        self.watched().stopped
+    }
+
+    /// What of the call's time is left.
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        let watched = self.watched();
+        let deadline = watched.call.as_ref()?.deadline?;
+        Some(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Looks as SQLite does while it runs, for a call of many statements that are done at once.
+    pub(super) fn check_due(&self) -> Option<Stopped> {
+        self.watched().look()
     }
 
     fn watched(&self) -> std::sync::MutexGuard<'_, Watched> {
@@ -54,19 +171,29 @@ impl Watch {
     }
 
     fn must_stop(&self) -> bool {
-        let mut watched = self.watched();
-        if watched
-            .cancelled
-            .as_ref()
-            .is_some_and(|flag| flag.load(Ordering::Relaxed))
-        {
-            watched.stopped = Some(Stopped::Cancelled);
-        } else if watched
-            .deadline
-            .is_some_and(|deadline| Instant::now() >= deadline)
-        {
-            watched.stopped = Some(Stopped::TimeIsUp);
+        self.watched().look().is_some()
+    }
+}
+
+impl Watched {
+    fn look(&mut self) -> Option<Stopped> {
+        if self.stopped.is_some() {
+            return self.stopped;
         }
-        watched.stopped.is_some()
+        let call = self.call.as_mut()?;
+        let now = Instant::now();
+        if call.deadline.is_some_and(|deadline| now >= deadline) {
+            self.stopped = Some(Stopped::TimeIsUp);
+            return self.stopped;
+        }
+        if now >= call.ask {
+            call.ask = now + ASK;
+            self.stopped = call.waiter.stop();
+        }
+        if now >= call.measure {
+            call.measure = now + MEASURE;
+            self.stopped = self.stopped.or(self.files.full().map(Stopped::Full));
+        }
+        self.stopped
     }
 }

@@ -146,7 +146,7 @@ async fn a_statement_that_runs_too_long_is_stopped_on_either_kind_of_thread() {
     for readers in [0, 1] {
         let limit = Duration::from_millis(300);
         let db = database_with(DatabaseOptions {
-            statement_timeout: limit,
+            timeout: limit,
             readers,
             ..options()
         });
@@ -157,7 +157,7 @@ async fn a_statement_that_runs_too_long_is_stopped_on_either_kind_of_thread() {
         assert!(
             error
                 .to_string()
-                .starts_with("The statement ran longer than 300 ms"),
+                .starts_with("The call ran longer than 300 ms"),
             "{error}"
         );
         db.run("select 1").await.unwrap();
@@ -167,7 +167,7 @@ async fn a_statement_that_runs_too_long_is_stopped_on_either_kind_of_thread() {
 #[tokio::test]
 async fn a_write_that_runs_too_long_leaves_nothing() {
     let db = database_with(DatabaseOptions {
-        statement_timeout: Duration::from_millis(300),
+        timeout: Duration::from_millis(300),
         ..options()
     });
     db.run("create table t (a)").await.unwrap();

@@ -26,7 +26,7 @@ fn each_reason_has_its_own_words() {
             at("none.sqlite"),
             false,
             "no such database file: ",
-            "--d1-create",
+            "(`create`)",
         ),
         (
             at("no/folder.sqlite"),

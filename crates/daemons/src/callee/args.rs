@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use clap::builder::FalseyValueParser;
 
-use super::DatabaseConfig;
+use super::DatabaseLimitArgs;
 use crate::admin::AdminArgs;
 use crate::cli::{self, exit_codes};
 use crate::door::{AdmitArgs, IdentityArgs};
@@ -62,11 +62,15 @@ pub struct CalleeArgs {
         value_delimiter = ';',
         value_parser = database
     )]
-    pub databases: Vec<DatabaseConfig>,
+    pub databases: Vec<NamedFile>,
 
     /// Create database files that are not there
     #[arg(long = "d1-create", env = "BINDING_SPAN_D1_CREATE", value_parser = FalseyValueParser::new())]
     pub create: bool,
+
+    /// What calls of a database may take.
+    #[command(flatten)]
+    pub database_limits: DatabaseLimitArgs,
 
     /// Where tail events of our own spans go.
     #[command(flatten)]
@@ -101,12 +105,20 @@ pub struct CalleeArgs {
     pub log: LogArgs,
 }
 
-fn database(text: &str) -> Result<DatabaseConfig, String> {
+/// A binding and its file.
+#[derive(Debug, Clone)]
+pub struct NamedFile {
+    /// The binding's name.
+    pub binding: String,
+    /// The SQLite file.
+    pub path: PathBuf,
+}
+
+fn database(text: &str) -> Result<NamedFile, String> {
     let (binding, path) = cli::named(text, "NAME=PATH, for instance DB=./shop.sqlite")?;
-    Ok(DatabaseConfig {
+    Ok(NamedFile {
         binding: binding.to_owned(),
         path: path.into(),
-        create: false,
     })
 }
 

@@ -1,17 +1,17 @@
 //! The program `callee`: serves bindings on sockets until it is told to stop.
 
 mod args;
+mod databases;
 mod reload;
 mod settings;
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bindings::d1::{Database, DatabaseOptions};
+use bindings::d1::IsolatedDatabase;
 use clap::{CommandFactory, Parser};
 use js_rpc::{Listener, RpcLimits, Server};
 
@@ -30,9 +30,14 @@ use crate::telemetry::{TailTo, Telemetry};
 use crate::{generate, runtime, systemd};
 
 pub use args::CalleeArgs;
+pub use databases::{DatabaseConfig, DatabaseLimitArgs};
 
 /// The program: parses, wires, exits.
 pub fn main() -> ExitCode {
+    // A process of a database: this program again.
+    if let Some(worker) = bindings::d1::run_if_asked() {
+        return worker;
+    }
     // Before anything else: it changes the environment, which threads would read.
     let sockets = Sockets::inherit();
     let line: Vec<OsString> = std::env::args_os().collect();
@@ -111,7 +116,7 @@ async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failu
         .live("callee", config.live, &admin)
         .watched(&admin);
     admin.start(telemetry.pages())?;
-    let callee = Callee::open(config, telemetry, admin)?;
+    let callee = Callee::open(config, telemetry, admin).await?;
     let known = callee.bindings();
     let listeners = listen::bind(&endpoints, &known, &admission, &mut sockets).await?;
     callee.admin.ready();
@@ -162,39 +167,9 @@ impl Config {
     }
 }
 
-/// A database and the binding that it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DatabaseConfig {
-    /// The binding's name.
-    pub binding: String,
-    /// The SQLite file.
-    pub path: PathBuf,
-    /// Whether to create the file when there is none.
-    pub create: bool,
-}
-
-impl DatabaseConfig {
-    /// Whether both are the same binding on the same file.
-    fn is_same(&self, other: &Self) -> bool {
-        self.binding == other.binding && self.path == other.path
-    }
-
-    /// Whether its file can be there, without opening it.
-    fn check(&self) -> Result<(), Failure> {
-        match self.create || self.path.is_file() {
-            true => Ok(()),
-            false => Err(Failure::Config(format!(
-                "the database {} is not there: {} is no file; create it, or say --d1-create or create = true",
-                self.binding,
-                self.path.display()
-            ))),
-        }
-    }
-}
-
 /// A callee whose databases are open.
 pub struct Callee {
-    databases: Vec<(DatabaseConfig, Database)>,
+    databases: Vec<(DatabaseConfig, IsolatedDatabase)>,
     telemetry: Telemetry,
     limits: RpcLimits,
     log: LogArgs,
@@ -206,10 +181,13 @@ impl Callee {
     ///
     /// # Errors
     /// [`Failure::Config`] says what cannot be opened and why.
-    pub fn open(config: Config, telemetry: Telemetry, admin: Admin) -> Result<Self, Failure> {
-        let databases = config.databases.into_iter().map(open);
+    pub async fn open(config: Config, telemetry: Telemetry, admin: Admin) -> Result<Self, Failure> {
+        let mut databases = Vec::new();
+        for database in config.databases {
+            databases.push(database.open().await?);
+        }
         Ok(Self {
-            databases: databases.collect::<Result<_, _>>()?,
+            databases,
             telemetry,
             limits: config.limits,
             log: config.log,
@@ -275,18 +253,7 @@ impl Callee {
     }
 }
 
-fn open(config: DatabaseConfig) -> Result<(DatabaseConfig, Database), Failure> {
-    let options = DatabaseOptions {
-        create: config.create,
-        ..DatabaseOptions::default()
-    };
-    match Database::open(&config.path, options) {
-        Ok(open) => Ok((config, open)),
-        Err(error) => Err(Failure::Config(error.to_string())),
-    }
-}
-
-fn describe(databases: &[(DatabaseConfig, Database)]) -> String {
+fn describe(databases: &[(DatabaseConfig, IsolatedDatabase)]) -> String {
     let each = databases.iter();
     let each =
         each.map(|(config, _)| format!("{} (D1, {})", config.binding, config.path.display()));

@@ -4,17 +4,17 @@ use std::cell::RefCell;
 use std::ffi::OsString;
 use std::rc::Rc;
 
-use bindings::d1::Database;
+use bindings::d1::IsolatedDatabase;
 use js_rpc::Bindings;
 
-use super::{Configured, DatabaseConfig, configured, describe, open};
+use super::{Configured, DatabaseConfig, configured, describe};
 use crate::config::Values;
 use crate::exit::Failure;
 use crate::log::LogArgs;
 use crate::reload::{Reload, named};
 
 /// The databases that are served; those that were removed end with their last session.
-pub(super) type Databases = Rc<RefCell<Vec<(DatabaseConfig, Database)>>>;
+pub(super) type Databases = Rc<RefCell<Vec<(DatabaseConfig, IsolatedDatabase)>>>;
 
 /// A callee that serves.
 pub(super) struct Serving {
@@ -50,18 +50,14 @@ impl Serving {
     async fn open(
         &self,
         now: &[DatabaseConfig],
-    ) -> Result<Vec<(DatabaseConfig, Database)>, Failure> {
+    ) -> Result<Vec<(DatabaseConfig, IsolatedDatabase)>, Failure> {
         let is_served = |new: &DatabaseConfig| {
             let databases = self.databases.borrow();
             databases.iter().any(|(old, _)| old.is_same(new))
         };
         let mut opened = Vec::new();
         for config in now.iter().filter(|config| !is_served(config)) {
-            let config = config.clone();
-            // It may wait for a lock on the file; calls go on meanwhile.
-            let opening = tokio::task::spawn_blocking(move || open(config));
-            let stopped = |error| Failure::Config(format!("cannot open a database: {error}"));
-            opened.push(opening.await.map_err(stopped)??);
+            opened.push(config.clone().open().await?);
         }
         Ok(opened)
     }
@@ -69,7 +65,7 @@ impl Serving {
     fn apply(
         &self,
         now: &[DatabaseConfig],
-        opened: Vec<(DatabaseConfig, Database)>,
+        opened: Vec<(DatabaseConfig, IsolatedDatabase)>,
     ) -> Vec<String> {
         let (mut added, mut altered, mut gone) = (Vec::new(), Vec::new(), Vec::new());
         let mut databases = self.databases.borrow_mut();

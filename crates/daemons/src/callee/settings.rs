@@ -1,13 +1,11 @@
 //! What counts of what was said: an option before its variable, both before the file.
 
-use std::path::PathBuf;
-
-use clap::Args;
 use js_rpc::RpcLimits;
 
-use super::{CalleeArgs, Config, DatabaseConfig};
-use crate::cli::{self, Switch};
-use crate::config::{File, Loaded, Plan, Problem, Section};
+use super::args::NamedFile;
+use super::{CalleeArgs, Config, DatabaseConfig, DatabaseLimitArgs};
+use crate::cli;
+use crate::config::{File, Loaded, Plan};
 use crate::door;
 use crate::exit::Failure;
 use crate::otel;
@@ -17,18 +15,6 @@ pub(super) const PLAN: Plan = Plan {
     tables: &["d1"],
     apart: Vec::new,
 };
-
-/// The keys of a table `[d1.NAME]`.
-#[derive(Debug, Args)]
-struct DatabaseArgs {
-    /// The SQLite file.
-    #[arg(long, value_name = "PATH")]
-    path: Option<PathBuf>,
-
-    /// Whether to create the file when there is none.
-    #[arg(long, value_name = "true|false")]
-    create: Option<Switch>,
-}
 
 impl Config {
     /// Puts together what options, variables and the file say.
@@ -52,7 +38,12 @@ impl Config {
             admin: admin.map_err(|failure| places.blame(&[], Some("admin"), failure))?,
             admission,
             limits: args.admit.limits(args.limits.limits(limits)),
-            databases: databases(args.databases, args.create, file.as_ref())?,
+            databases: databases(
+                args.databases,
+                args.create,
+                &args.database_limits,
+                file.as_ref(),
+            )?,
             listen: args.listen,
             log: args.log,
             live: args.tail.live(),
@@ -77,13 +68,20 @@ impl Config {
 /// What is wrong with a file that needs nothing opened to be seen.
 pub(super) fn check_text(loaded: &Loaded<CalleeArgs>) -> Result<(), Failure> {
     let Loaded { args, file, .. } = loaded;
-    databases(args.databases.clone(), args.create, file.as_ref()).map(drop)
+    databases(
+        args.databases.clone(),
+        args.create,
+        &args.database_limits,
+        file.as_ref(),
+    )
+    .map(drop)
 }
 
 /// The file's databases, those that options name with their paths, and then the others of the options.
 fn databases(
-    options: Vec<DatabaseConfig>,
+    options: Vec<NamedFile>,
     create: bool,
+    limits: &DatabaseLimitArgs,
     file: Option<&File>,
 ) -> Result<Vec<DatabaseConfig>, Failure> {
     if let Some(name) = cli::twice(options.iter().map(|database| database.binding.as_str())) {
@@ -93,31 +91,19 @@ fn databases(
     let mut options = options;
     let mut databases = Vec::new();
     for (name, section) in file.into_iter().flat_map(|file| file.tables("d1")) {
-        let own = |database: &DatabaseConfig| database.binding == name;
+        let own = |database: &NamedFile| database.binding == name;
         let said = options.iter().position(own).map(|i| options.remove(i).path);
-        let database = database(name, section, said, create);
+        let database = DatabaseConfig::table(name, section, said, create, limits);
         databases.push(database.map_err(|problem| match file {
             Some(file) => file.failure(&problem),
             None => Failure::Config(problem.text),
         })?);
     }
     let more = options.into_iter();
-    databases.extend(more.map(|database| DatabaseConfig { create, ..database }));
+    databases.extend(
+        more.map(|NamedFile { binding, path }| {
+            DatabaseConfig::plain(binding, path, create, limits)
+        }),
+    );
     Ok(databases)
-}
-
-/// A table `[d1.NAME]`, whose file is another one if an option says so.
-fn database(
-    name: &str,
-    section: &Section,
-    said: Option<PathBuf>,
-    create: bool,
-) -> Result<DatabaseConfig, Problem> {
-    let own: DatabaseArgs = section.parse()?;
-    let lacks = || section.lacks("there is no `path`; write path = \"FILE\"");
-    Ok(DatabaseConfig {
-        binding: name.to_owned(),
-        path: said.or(own.path).ok_or_else(lacks)?,
-        create: create || own.create.is_some_and(|switch| switch.0),
-    })
 }

@@ -1,0 +1,363 @@
+//! The handle that a service holds, and a call's way to a worker and back.
+
+use std::cell::Cell;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use binding_span::Enrichment;
+use js_rpc::{
+    Args, ByteService, Context, Payload, Service, ServiceResult, async_trait, unknown_method,
+};
+use js_value::{DecodeLimits, JsError, Value};
+
+use super::fair::Bounds;
+use super::lane::Lane;
+use super::process::{NoWorker, WorkerProgram};
+use super::protocol::{Answered, Call, Opening};
+use super::slot::Ended;
+use super::state::Phase;
+use super::status::{DatabaseStatus, Status};
+use super::{encode, read_request};
+use crate::d1::error::{QueryError, Written};
+use crate::d1::reply::reply;
+use crate::d1::request::QueryRequest;
+use crate::d1::spans::{self, Description};
+use crate::d1::{DatabaseOptions, Numbers, database, text};
+
+/// How the workers of a database are started, and what they may take.
+#[derive(Debug, Clone)]
+pub struct Isolation {
+    /// How workers are started.
+    pub program: WorkerProgram,
+    /// The most memory that SQLite may take in a worker, in bytes: 128 MiB. A statement that needs more fails. A
+    /// worker may have 256 MiB besides, for requests and results.
+    pub memory: u64,
+    /// Bytes of calls that may wait for a worker of a kind, 64 MiB.
+    pub max_queued_bytes: usize,
+}
+
+impl Default for Isolation {
+    fn default() -> Self {
+        Self {
+            program: WorkerProgram::this(),
+            memory: 128 << 20,
+            max_queued_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Why a database could not be opened: what, where, and what to do.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(transparent)]
+pub struct CannotOpen(#[from] NoWorker);
+
+/// A SQLite file that is served as a D1 database, whose SQL runs in other processes.
+///
+/// For SQL that is not trusted: whatever a statement does, it takes no more memory, time and disk than it may, and
+/// clients do not keep each other from the database. [`Database`](crate::d1::Database) is faster to start and needs no
+/// processes; there, one statement can take all of the program's memory, and a thread for as long as it computes.
+///
+/// A handle: cloning it is cheap. It belongs to one thread, on a `tokio` runtime that can spawn local tasks, with I/O,
+/// time and signals enabled. The thread must live as long as the workers do.
+#[derive(Clone)]
+pub struct IsolatedDatabase(Rc<Inner>);
+
+struct Inner {
+    name: String,
+    options: DatabaseOptions,
+    write: Rc<Lane>,
+    read: Option<Rc<Lane>>,
+    bookmark: Cell<u64>,
+    last_row_id: Cell<i64>,
+    status: Arc<Status>,
+}
+
+/// Arguments up to here are read by this process too: it describes the call before it waits. A larger call is
+/// described by its worker, before it runs.
+const DESCRIBED_HERE: usize = 64 << 10;
+
+/// What is known of a call before a worker has it.
+struct Known {
+    description: Option<Description>,
+    reads: bool,
+}
+
+impl IsolatedDatabase {
+    /// Opens the file, in a process that is started for it.
+    ///
+    /// # Errors
+    /// [`CannotOpen`] says what is wrong with the file and what to do.
+    pub async fn open(
+        path: impl AsRef<Path>,
+        options: DatabaseOptions,
+        isolation: Isolation,
+    ) -> Result<Self, CannotOpen> {
+        let path = path.as_ref();
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let name = options.name.clone();
+        let name = name.unwrap_or_else(|| database::name_of(&path));
+        let status = Status::new(&path);
+        let bounds = Bounds {
+            calls: options.max_queued,
+            bytes: isolation.max_queued_bytes,
+        };
+        let lane = |writes, most| {
+            let opening = opening(&path, &name, &options, isolation.memory, writes);
+            let program = isolation.program.clone();
+            Lane::new(program, opening, most, bounds, Arc::clone(&status))
+        };
+        let write = lane(true, 1);
+        write.open().await?;
+        status.set_failing(None);
+        let read = (options.readers > 0).then(|| lane(false, options.readers));
+        if let Some(read) = &read {
+            read.open().await?;
+        }
+        Ok(Self(Rc::new(Inner {
+            name,
+            options,
+            write,
+            read,
+            bookmark: Cell::new(0),
+            last_row_id: Cell::new(0),
+            status,
+        })))
+    }
+
+    /// The name that spans carry as `db.namespace`.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// How it is doing, for other threads.
+    pub fn status(&self) -> DatabaseStatus {
+        DatabaseStatus(Arc::clone(&self.0.status))
+    }
+
+    /// Takes no more calls, finishes those that run, and closes the file.
+    pub async fn close(&self) {
+        let Inner { write, read, .. } = &*self.0;
+        // The writer last: it leaves one file behind.
+        if let Some(read) = read {
+            read.close();
+            read.closed().await;
+        }
+        write.close();
+        write.closed().await;
+    }
+
+    async fn query(&self, arguments: Vec<u8>, cx: &Context) -> Result<Vec<u8>, JsError> {
+        let known = self.look_into(&arguments)?;
+        if let Some(description) = &known.description {
+            cx.enrich(description.before());
+        }
+        let mut span = cx.child_span("sqlite.transaction");
+        span.attribute("db.system.name", "sqlite");
+        match self.run(&arguments, &known, cx).await {
+            Ok(Ended::Answered(answered, body)) => {
+                let Answered { failure, tags, .. } = answered;
+                if let Some((kind, message)) = failure {
+                    span.fail(&kind, &message);
+                }
+                drop(span);
+                cx.enrich(tags.into());
+                Ok(body)
+            }
+            Ok(Ended::Refused(error)) => Err(refusal(&error)),
+            Ok(other) => Ok(failed(span, &self.error(other), cx)),
+            Err(error) => Ok(failed(span, &error, cx)),
+        }
+    }
+
+    fn look_into(&self, arguments: &[u8]) -> Result<Known, JsError> {
+        if arguments.len() > DESCRIBED_HERE {
+            return Ok(Known {
+                description: None,
+                reads: !mentions_a_write(arguments),
+            });
+        }
+        let request = read_request(arguments, &DecodeLimits::default())?;
+        Ok(Known {
+            description: Some(Description::of(&self.0.name, &request)),
+            reads: only_reads(&request),
+        })
+    }
+
+    /// Runs a call on the workers, as often as it gives way to others.
+    async fn run(
+        &self,
+        arguments: &[u8],
+        known: &Known,
+        cx: &Context,
+    ) -> Result<Ended, QueryError> {
+        let timeout = self.0.options.timeout;
+        let deadline = Instant::now() + timeout;
+        let mut lane = match &self.0.read {
+            Some(read) if known.reads => read,
+            _ => &self.0.write,
+        };
+        let mut again = false;
+        let described = Cell::new(known.description.is_some());
+        loop {
+            let slot = match lane.try_acquire(cx.client(), deadline) {
+                Some(slot) => slot,
+                None => {
+                    let waiting = lane.acquire(cx.client(), arguments.len(), again);
+                    let slot = tokio::time::timeout_at(deadline.into(), waiting).await;
+                    slot.unwrap_or(Err(match again {
+                        true => QueryError::GaveWay,
+                        false => QueryError::Overloaded,
+                    }))?
+                }
+            };
+            let call = Call {
+                number: 0,
+                time_left: deadline.saturating_duration_since(Instant::now()),
+                describe: !described.get(),
+                bookmark: self.0.bookmark.get(),
+                last_row_id: self.0.last_row_id.get(),
+            };
+            let describes = |about| {
+                described.set(true);
+                cx.enrich(Enrichment::from(about));
+            };
+            let ended = slot.run(call, arguments, deadline, describes).await;
+            match ended {
+                Ended::NeedsWriter if !std::ptr::eq(lane, &self.0.write) => {
+                    lane = &self.0.write;
+                    again = false;
+                }
+                Ended::GaveWay => again = true,
+                ended => {
+                    self.learn(&ended);
+                    return Ok(ended);
+                }
+            }
+        }
+    }
+
+    fn learn(&self, ended: &Ended) {
+        if let Ended::Answered(answered, _) = ended {
+            let Inner {
+                bookmark,
+                last_row_id,
+                ..
+            } = &*self.0;
+            bookmark.set(bookmark.get().max(answered.bookmark));
+            if answered.wrote {
+                last_row_id.set(answered.last_row_id);
+            }
+        }
+    }
+
+    /// Why there is no answer.
+    fn error(&self, ended: Ended) -> QueryError {
+        match ended {
+            Ended::Lost { how, phase } => QueryError::WorkerLost {
+                how: how.into(),
+                written: match phase {
+                    Phase::Running => Written::Nothing,
+                    Phase::Committing => Written::Perhaps,
+                    Phase::Committed => Written::All,
+                },
+            },
+            Ended::TimeIsUp => QueryError::Timeout(self.0.options.timeout),
+            _ => QueryError::Internal,
+        }
+    }
+}
+
+fn failed(mut span: binding_span::ChildSpan, error: &QueryError, cx: &Context) -> Vec<u8> {
+    span.fail(error.error_type(), &error.to_string());
+    drop(span);
+    cx.enrich(spans::failure(error));
+    encode(&reply(Err(error.clone())))
+}
+
+fn refusal(error: &[u8]) -> JsError {
+    match js_value::decode(error, &DecodeLimits::default()) {
+        Ok(Value::Error(error)) => *error,
+        _ => JsError::type_error("query: the argument cannot be read"),
+    }
+}
+
+fn only_reads(request: &QueryRequest) -> bool {
+    let mut queries = request.queries.iter();
+    queries.all(|query| text::looks_readonly(&query.sql))
+}
+
+/// Whether bytes that are not read here hold a word with which statements begin that write. To be wrong costs a way
+/// to the other kind of worker.
+fn mentions_a_write(arguments: &[u8]) -> bool {
+    const WORDS: [&[u8]; 8] = [
+        b"insert", b"update", b"delete", b"replace", b"create", b"alter", b"drop", b"pragma",
+    ];
+    let begins = |bytes: &[u8], word: &[u8]| {
+        let start = bytes.get(..word.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(word))
+    };
+    let head = arguments.get(..DESCRIBED_HERE).unwrap_or(arguments);
+    (0..head.len()).any(|at| {
+        head.get(at..)
+            .is_some_and(|rest| WORDS.iter().any(|word| begins(rest, word)))
+    })
+}
+
+fn opening(
+    path: &Path,
+    name: &str,
+    options: &DatabaseOptions,
+    memory: u64,
+    writes: bool,
+) -> Opening {
+    Opening {
+        path: path.to_owned(),
+        name: name.to_owned(),
+        writes,
+        create: options.create && writes,
+        wal: options.wal,
+        doubles: options.numbers == Numbers::Double,
+        memory,
+        timeout: options.timeout,
+        busy_timeout: options.busy_timeout,
+        max_statements: options.max_statements,
+        max_parameters: options.max_parameters,
+        max_sql_bytes: options.max_sql_bytes,
+        max_value_bytes: options.max_value_bytes,
+        max_columns: options.max_columns,
+        max_result_rows: options.max_result_rows,
+        max_result_bytes: options.max_result_bytes,
+        max_database_bytes: options.max_database_bytes,
+        max_log_bytes: options.max_log_bytes,
+        max_temporary_bytes: options.max_temporary_bytes,
+    }
+}
+
+#[async_trait(?Send)]
+impl ByteService for IsolatedDatabase {
+    async fn call(&self, method: &str, args: Vec<u8>, cx: &Context) -> Result<Vec<u8>, JsError> {
+        match method {
+            "query" => self.query(args, cx).await,
+            other => unknown_method(other),
+        }
+    }
+}
+
+/// The binding as a Worker calls it: `query` is its only method.
+#[async_trait(?Send)]
+impl Service for IsolatedDatabase {
+    async fn call(&self, method: &str, args: Args, cx: &Context) -> ServiceResult {
+        let args = js_value::encode_args(&args.values);
+        let args = args.map_err(|error| JsError::type_error(error.to_string()))?;
+        let result = ByteService::call(self, method, args, cx).await?;
+        let value = js_value::decode(&result, &DecodeLimits::default());
+        let value = value.map_err(|error| JsError::error(error.to_string()))?;
+        Ok(Payload::from(value))
+    }
+
+    fn as_bytes(&self) -> Option<&dyn ByteService> {
+        Some(self)
+    }
+}
