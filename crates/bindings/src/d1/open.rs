@@ -109,6 +109,15 @@ impl Session {
 }
 
 impl Session {
+    /// Closes the file. One that was removed or replaced is left as it is: SQLite would remove the log at its path,
+    /// which may be another file's by now.
+    pub(super) fn close(self) {
+        match self.check_in_place() {
+            Ok(()) => drop(self),
+            Err(_) => std::mem::forget(self),
+        }
+    }
+
     /// Everything into the database's own file: the connection that closes last removes its log, but only if
     /// it has used it, and the readers cannot. What others are doing is not waited for.
     pub(super) fn leave_one_file(&self) {

@@ -77,10 +77,16 @@ pub(super) fn memory_limit() -> Option<u64> {
     u64::try_from(bytes).ok().filter(|bytes| *bytes > 0)
 }
 
-/// Whether SQLite has come near its bound since this was last asked.
+/// Begins to look for the most that SQLite takes.
+pub(super) fn forget_memory_peak() {
+    // SAFETY: as above.
+    unsafe { ffi::sqlite3_memory_highwater(1) };
+}
+
+/// Whether SQLite has come near its bound since then.
 pub(super) fn is_short_of_memory() -> bool {
     // SAFETY: as above.
-    let peak = unsafe { ffi::sqlite3_memory_highwater(1) };
+    let peak = unsafe { ffi::sqlite3_memory_highwater(0) };
     let peak = u64::try_from(peak).unwrap_or(0);
     memory_limit().is_some_and(|limit| peak >= limit / 10 * 9)
 }

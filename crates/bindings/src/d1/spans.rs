@@ -77,10 +77,15 @@ impl Description {
     /// `cloudflare.d1.response.{rows_read,rows_written,changes,last_row_id,changed_db,size_after,sql_duration_ms}`;
     /// of a failure `error.type` and, if SQLite had one, its extended code as `db.response.status_code`.
     pub fn after(&self, result: &Result<QueryOutcome, QueryError>) -> Enrichment {
-        match result {
-            Ok(outcome) => figures(outcome),
-            Err(error) => failure(error),
-        }
+        outcome(result)
+    }
+}
+
+/// What came of a call, whatever it was about.
+pub(super) fn outcome(result: &Result<QueryOutcome, QueryError>) -> Enrichment {
+    match result {
+        Ok(outcome) => figures(outcome),
+        Err(error) => failure(error),
     }
 }
 

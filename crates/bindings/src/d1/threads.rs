@@ -105,7 +105,7 @@ impl Worker {
         }
         let Self { session, alive, .. } = self;
         // In this order: the file is closed when `alive` says so.
-        drop(session);
+        session.close();
         drop(alive);
     }
 

@@ -64,6 +64,7 @@ fn transaction(
     control: &Control,
 ) -> Result<Vec<QueryResult>, Stop> {
     session.check_in_place()?;
+    raw::forget_memory_peak();
     session.watch.start(control);
     let results = statements(session, shared, request, control);
     let stopped = session.watch.stopped();

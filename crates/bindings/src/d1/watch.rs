@@ -1,6 +1,7 @@
 //! Stopping a call: its time is up, nobody waits for it any more, others wait for its connection, or it fills
 //! the disk.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,8 +11,9 @@ use rusqlite::Connection;
 use super::error::{Full, QueryError};
 use super::options::DatabaseOptions;
 
-/// How many of SQLite's instructions run between two looks at the clock: some tens of microseconds.
-const INSTRUCTIONS: i32 = 2000;
+/// How many of SQLite's instructions run between two looks at the clock. Most take nanoseconds, but one can read or
+/// write a value of megabytes.
+const INSTRUCTIONS: i32 = 100;
 
 /// Between two looks at whoever waits for the call, and at the files that it makes.
 const ASK: Duration = Duration::from_millis(2);
@@ -48,8 +50,9 @@ struct Watched {
 struct Call {
     deadline: Option<Instant>,
     waiter: Arc<dyn Waiter>,
-    ask: Instant,
-    measure: Instant,
+    /// On the [coarse clock](coarse).
+    ask: Duration,
+    measure: Duration,
 }
 
 /// Why a call was stopped.
@@ -91,20 +94,16 @@ impl Files {
     }
 }
 
-/// Bytes of SQLite's temporary files of this process, which have no name in any folder.
+/// Bytes of files of this process that have no name in any folder, as SQLite's temporary files have none.
 fn temporary_bytes() -> u64 {
     let Ok(open) = std::fs::read_dir("/proc/self/fd") else {
         return 0;
     };
-    let sizes = open.flatten().filter_map(|entry| {
-        let path = entry.path();
-        let target = std::fs::read_link(&path).ok()?;
-        let name = target.file_name()?.to_str()?;
-        // sqlite.org/tempfiles.html: "etilqs_" and random letters.
-        let size = || std::fs::metadata(&path).ok().map(|file| file.len());
-        name.starts_with("etilqs_").then(size)?
-    });
-    sizes.sum()
+    let files = open
+        .flatten()
+        .filter_map(|entry| std::fs::metadata(entry.path()).ok());
+    let temporary = files.filter(|file| file.is_file() && file.nlink() == 0);
+    temporary.map(|file| file.len()).sum()
 }
 
 impl Watch {
@@ -133,7 +132,7 @@ impl Watch {
 
     /// Watches a call from now on.
     pub(super) fn start(&self, control: &Control) {
-        let now = Instant::now();
+        let now = coarse();
         let mut watched = self.watched();
         watched.stopped = None;
         watched.call = Some(Call {
@@ -175,21 +174,31 @@ impl Watch {
     }
 }
 
+/// A clock that is read in a few nanoseconds, and a few milliseconds late.
+fn coarse() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    Duration::try_from(now).unwrap_or_default()
+}
+
 impl Watched {
     fn look(&mut self) -> Option<Stopped> {
         if self.stopped.is_some() {
             return self.stopped;
         }
         let call = self.call.as_mut()?;
-        let now = Instant::now();
-        if call.deadline.is_some_and(|deadline| now >= deadline) {
+        let now = coarse();
+        if now < call.ask {
+            return None;
+        }
+        call.ask = now + ASK;
+        if call
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+        {
             self.stopped = Some(Stopped::TimeIsUp);
             return self.stopped;
         }
-        if now >= call.ask {
-            call.ask = now + ASK;
-            self.stopped = call.waiter.stop();
-        }
+        self.stopped = call.waiter.stop();
         if now >= call.measure {
             call.measure = now + MEASURE;
             self.stopped = self.stopped.or(self.files.full().map(Stopped::Full));

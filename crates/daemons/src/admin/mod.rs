@@ -24,7 +24,7 @@ use self::health::{Health, Phase};
 use self::pages::Pages;
 use crate::exit::Failure;
 use crate::http::{self, HttpLimits, gate::Hosts};
-use crate::metrics::{Doors, Links, Metrics, catalog};
+use crate::metrics::{Databases, Doors, Links, Metrics, catalog};
 use crate::runtime;
 use crate::{listen, log};
 
@@ -110,6 +110,12 @@ impl Admin {
     }
 
     /// Where the state of bindings is shown.
+    /// How databases are doing, for whoever asks.
+    pub(crate) fn databases(&self) -> Databases {
+        let databases = self.metrics().map(|metrics| metrics.databases.clone());
+        databases.unwrap_or_default()
+    }
+
     pub(crate) fn links(&self) -> Links {
         let links = self.metrics().map(|metrics| metrics.links.clone());
         links.unwrap_or_default()

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use super::health::{ALIVE, Health, Phase};
 use crate::http::gate::{self, Hosts};
 use crate::http::{self as server, Answer, Handler};
-use crate::metrics::{Format, Links, Metrics};
+use crate::metrics::{Databases, Format, Links, Metrics};
 
 const ACCEPT_NAME: HeaderValue = HeaderValue::from_static("accept");
 
@@ -48,7 +48,8 @@ impl Page {
 pub(super) fn common(health: &Health, metrics: &Arc<Metrics>) -> Vec<Page> {
     let (live, ready, healthy) = (health.clone(), health.clone(), health.clone());
     let metrics = Arc::clone(metrics);
-    let [of_ready, of_healthy] = [(); 2].map(|()| metrics.links.clone());
+    let [of_ready, of_healthy] =
+        [(); 2].map(|()| (metrics.links.clone(), metrics.databases.clone()));
     vec![
         Page::new("/metrics", "what is counted, for Prometheus", move |head| {
             std::future::ready(counted(&metrics, Format::wanted(&head.headers)))
@@ -58,7 +59,7 @@ pub(super) fn common(health: &Health, metrics: &Arc<Metrics>) -> Vec<Page> {
         }),
         Page::new(
             "/readyz",
-            "200 while calls are taken, 503 while starting or draining; how bindings are doing",
+            "200 while calls are taken, 503 while starting, draining, or without a database; how bindings are doing",
             move |_| std::future::ready(readyz(ready.phase(), &of_ready)),
         ),
         Page::new("/healthz", "the same as /readyz", move |_| {
@@ -96,11 +97,15 @@ async fn livez(health: Health) -> Answer {
 }
 
 /// A callee that is away makes nobody unready: calls of other bindings are taken, and without calls nobody
-/// would connect to it again.
-fn readyz(phase: Phase, links: &Links) -> Answer {
+/// would connect to it again. A database whose file is gone does: it needs somebody to look after it.
+fn readyz(phase: Phase, (links, databases): &(Links, Databases)) -> Answer {
     match phase {
         Phase::Starting => text_answer(StatusCode::SERVICE_UNAVAILABLE, "starting".into()),
         Phase::Ready => {
+            let failing = databases.failing();
+            if !failing.is_empty() {
+                return text_answer(StatusCode::SERVICE_UNAVAILABLE, failing.join("\n"));
+            }
             let mut lines = vec!["ok".to_owned()];
             lines.extend(links.lines());
             text_answer(StatusCode::OK, lines.join("\n"))

@@ -234,8 +234,10 @@ impl Callee {
         let serving = reload::Serving {
             bindings: server.bindings(),
             databases: Rc::clone(&databases),
+            statuses: self.admin.databases(),
             log: self.log,
         };
+        serving.show();
         let watching = crate::reload::watch(reloads, Rc::clone(&telemetry), serving);
         let watching = tokio::task::spawn_local(watching);
         let abandoned = server.serve(listeners, self.admin.until(shutdown)).await;

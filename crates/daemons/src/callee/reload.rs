@@ -11,6 +11,7 @@ use super::{Configured, DatabaseConfig, configured, describe};
 use crate::config::Values;
 use crate::exit::Failure;
 use crate::log::LogArgs;
+use crate::metrics;
 use crate::reload::{Reload, named};
 
 /// The databases that are served; those that were removed end with their last session.
@@ -20,6 +21,8 @@ pub(super) type Databases = Rc<RefCell<Vec<(DatabaseConfig, IsolatedDatabase)>>>
 pub(super) struct Serving {
     pub(super) bindings: Bindings,
     pub(super) databases: Databases,
+    /// How they are doing, as the admin port shows it.
+    pub(super) statuses: metrics::Databases,
     pub(super) log: LogArgs,
 }
 
@@ -36,16 +39,31 @@ impl Reload for Serving {
         let log = config.log.differs(&self.log);
         self.log = config.log;
         let mut changed = self.apply(&config.databases, opened);
+        self.show();
+        changed.extend(self.statuses.failing());
         changed.extend(log.then(|| "another log filter".to_owned()));
         Ok((origin.values, changed))
     }
 
     fn status(&self) -> String {
-        describe(&self.databases.borrow())
+        let mut status = describe(&self.databases.borrow());
+        for failing in self.statuses.failing() {
+            status.push_str("; not usable: ");
+            status.push_str(&failing);
+        }
+        status
     }
 }
 
 impl Serving {
+    /// Shows how the databases that are served are doing.
+    pub(super) fn show(&self) {
+        let databases = self.databases.borrow();
+        let each = databases.iter();
+        let each = each.map(|(config, open)| (config.binding.clone(), open.status()));
+        self.statuses.replace(each.collect());
+    }
+
     /// Opens those that are not served yet, or from another file.
     async fn open(
         &self,

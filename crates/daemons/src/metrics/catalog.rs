@@ -65,6 +65,14 @@ catalog! {
         "1 while a binding is connected to its callee";
     LINK_FAILING = Gauge "binding_span_binding_failing",
         "1 since the last attempt to connect a binding to its callee failed";
+    D1_FAILING = Gauge "binding_span_d1_failing",
+        "1 while calls of a database fail, because its file was removed or cannot be opened";
+    D1_WORKERS = Gauge "binding_span_d1_workers",
+        "Processes that run a database's SQL";
+    D1_WAITING = Gauge "binding_span_d1_waiting_calls",
+        "Calls that wait for one of a database's processes";
+    D1_REPLACED = Counter "binding_span_d1_workers_replaced",
+        "Processes of a database that ended or were killed, by reason";
     FRAMES = Counter "binding_span_network_frames",
         "RPC messages";
     BYTES = Counter "binding_span_network_bytes",

@@ -7,6 +7,7 @@
 mod bounded;
 mod calls;
 pub(crate) mod catalog;
+mod databases;
 mod format;
 mod histogram;
 mod links;
@@ -26,6 +27,7 @@ use js_rpc::{AcceptStats, NetworkStats, Reason, RefusedBy};
 
 use self::calls::Calls;
 use self::catalog::Metric;
+pub(crate) use self::databases::Databases;
 pub(crate) use self::format::Format;
 pub(crate) use self::links::Links;
 
@@ -37,6 +39,7 @@ pub struct Metrics {
     sources: Mutex<Vec<Source>>,
     pub(crate) doors: Doors,
     pub(crate) links: Links,
+    pub(crate) databases: Databases,
 }
 
 /// Who came to which kind of listener.
@@ -72,6 +75,7 @@ impl Metrics {
             sources: Mutex::default(),
             doors: doors.clone(),
             links: Links::default(),
+            databases: Databases::default(),
         };
         metrics.network("server", network);
         for (listener, stats) in [

@@ -38,6 +38,7 @@ impl Metrics {
         }
         self.write_calls(metric, &mut out)?;
         self.write_links(metric, &mut out)?;
+        self.write_databases(metric, &mut out)?;
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         for source in sources.iter().filter(|s| std::ptr::eq(s.metric, metric)) {
             if let Some(value) = (source.read)() {
@@ -60,6 +61,15 @@ impl Metrics {
             if let Some(is) = of(connected, failing) {
                 write_number(out, metric, &[("binding", &binding)], u64::from(is))?;
             }
+        }
+        Ok(())
+    }
+
+    fn write_databases(&self, metric: &Metric, out: &mut MetricEncoder<'_>) -> fmt::Result {
+        for sample in self.databases.samples(metric) {
+            let mut labels = vec![("binding", sample.binding.as_str())];
+            labels.extend(sample.reason.map(|reason| ("reason", reason)));
+            write_number(out, metric, &labels, sample.value)?;
         }
         Ok(())
     }

@@ -2,9 +2,9 @@
 
 use std::cell::Cell;
 use std::path::Path;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use binding_span::Enrichment;
 use js_rpc::{
@@ -15,8 +15,8 @@ use js_value::{DecodeLimits, JsError, Value};
 use super::fair::Bounds;
 use super::lane::Lane;
 use super::process::{NoWorker, WorkerProgram};
-use super::protocol::{Answered, Call, Opening};
-use super::slot::Ended;
+use super::protocol::{Answered, Opening};
+use super::slot::{Ended, Job, Known};
 use super::state::Phase;
 use super::status::{DatabaseStatus, Status};
 use super::{encode, read_request};
@@ -69,8 +69,7 @@ struct Inner {
     options: DatabaseOptions,
     write: Rc<Lane>,
     read: Option<Rc<Lane>>,
-    bookmark: Cell<u64>,
-    last_row_id: Cell<i64>,
+    known: Rc<Known>,
     status: Arc<Status>,
 }
 
@@ -78,8 +77,8 @@ struct Inner {
 /// described by its worker, before it runs.
 const DESCRIBED_HERE: usize = 64 << 10;
 
-/// What is known of a call before a worker has it.
-struct Known {
+/// What is to be seen of a call before a worker has it.
+struct Seen {
     description: Option<Description>,
     reads: bool,
 }
@@ -115,15 +114,16 @@ impl IsolatedDatabase {
         if let Some(read) = &read {
             read.open().await?;
         }
-        Ok(Self(Rc::new(Inner {
+        let inner = Rc::new(Inner {
             name,
             options,
             write,
             read,
-            bookmark: Cell::new(0),
-            last_row_id: Cell::new(0),
+            known: Rc::default(),
             status,
-        })))
+        });
+        tokio::task::spawn_local(look_after(Rc::downgrade(&inner)));
+        Ok(Self(inner))
     }
 
     /// The name that spans carry as `db.namespace`.
@@ -149,13 +149,13 @@ impl IsolatedDatabase {
     }
 
     async fn query(&self, arguments: Vec<u8>, cx: &Context) -> Result<Vec<u8>, JsError> {
-        let known = self.look_into(&arguments)?;
-        if let Some(description) = &known.description {
+        let seen = self.look_into(&arguments)?;
+        if let Some(description) = &seen.description {
             cx.enrich(description.before());
         }
         let mut span = cx.child_span("sqlite.transaction");
         span.attribute("db.system.name", "sqlite");
-        match self.run(&arguments, &known, cx).await {
+        match self.run(arguments, &seen, cx).await {
             Ok(Ended::Answered(answered, body)) => {
                 let Answered { failure, tags, .. } = answered;
                 if let Some((kind, message)) = failure {
@@ -171,15 +171,15 @@ impl IsolatedDatabase {
         }
     }
 
-    fn look_into(&self, arguments: &[u8]) -> Result<Known, JsError> {
+    fn look_into(&self, arguments: &[u8]) -> Result<Seen, JsError> {
         if arguments.len() > DESCRIBED_HERE {
-            return Ok(Known {
+            return Ok(Seen {
                 description: None,
                 reads: !mentions_a_write(arguments),
             });
         }
         let request = read_request(arguments, &DecodeLimits::default())?;
-        Ok(Known {
+        Ok(Seen {
             description: Some(Description::of(&self.0.name, &request)),
             reads: only_reads(&request),
         })
@@ -188,23 +188,29 @@ impl IsolatedDatabase {
     /// Runs a call on the workers, as often as it gives way to others.
     async fn run(
         &self,
-        arguments: &[u8],
-        known: &Known,
+        arguments: Vec<u8>,
+        seen: &Seen,
         cx: &Context,
     ) -> Result<Ended, QueryError> {
-        let timeout = self.0.options.timeout;
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + self.0.options.timeout;
         let mut lane = match &self.0.read {
-            Some(read) if known.reads => read,
+            Some(read) if seen.reads => read,
             _ => &self.0.write,
         };
+        let mut job = Job {
+            client: cx.client(),
+            arguments: Rc::new(arguments),
+            deadline,
+            describe: seen.description.is_none(),
+            known: Rc::clone(&self.0.known),
+        };
+        let described = Cell::new(!job.describe);
         let mut again = false;
-        let described = Cell::new(known.description.is_some());
         loop {
-            let slot = match lane.try_acquire(cx.client(), deadline) {
+            let slot = match lane.try_start(&job) {
                 Some(slot) => slot,
                 None => {
-                    let waiting = lane.acquire(cx.client(), arguments.len(), again);
+                    let waiting = lane.start_in_turn(job.clone(), again);
                     let slot = tokio::time::timeout_at(deadline.into(), waiting).await;
                     slot.unwrap_or(Err(match again {
                         true => QueryError::GaveWay,
@@ -212,20 +218,12 @@ impl IsolatedDatabase {
                     }))?
                 }
             };
-            let call = Call {
-                number: 0,
-                time_left: deadline.saturating_duration_since(Instant::now()),
-                describe: !described.get(),
-                bookmark: self.0.bookmark.get(),
-                last_row_id: self.0.last_row_id.get(),
-            };
-            let describes = |about| {
+            let ended = slot.end(|about| {
                 described.set(true);
                 cx.enrich(Enrichment::from(about));
-            };
-            let ended = slot.run(call, arguments, deadline, describes).await;
-            match ended {
-                Ended::NeedsWriter if !std::ptr::eq(lane, &self.0.write) => {
+            });
+            match ended.await {
+                Ended::NeedsWriter if !Rc::ptr_eq(lane, &self.0.write) => {
                     lane = &self.0.write;
                     again = false;
                 }
@@ -235,16 +233,16 @@ impl IsolatedDatabase {
                     return Ok(ended);
                 }
             }
+            job.describe = !described.get();
         }
     }
 
     fn learn(&self, ended: &Ended) {
         if let Ended::Answered(answered, _) = ended {
-            let Inner {
+            let Known {
                 bookmark,
                 last_row_id,
-                ..
-            } = &*self.0;
+            } = &*self.0.known;
             bookmark.set(bookmark.get().max(answered.bookmark));
             if answered.wrote {
                 last_row_id.set(answered.last_row_id);
@@ -268,6 +266,25 @@ impl IsolatedDatabase {
         }
     }
 }
+
+/// Notices that the file was removed or replaced also while nobody calls.
+async fn look_after(database: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(database) = database.upgrade() else {
+            return;
+        };
+        if database.status.is_moved() {
+            database.write.reopen();
+            if let Some(read) = &database.read {
+                read.reopen();
+            }
+        }
+    }
+}
+
+/// Between two looks at whether the file is where it was.
+const LOOK: Duration = Duration::from_secs(1);
 
 fn failed(mut span: binding_span::ChildSpan, error: &QueryError, cx: &Context) -> Vec<u8> {
     span.fail(error.error_type(), &error.to_string());

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::fair::{Bounds, Turns};
 use super::process::{NoWorker, Process, WorkerProgram};
 use super::protocol::{Opening, Order, Why};
-use super::slot::{Running, Slot};
+use super::slot::{Job, Running, Slot};
 use super::state::Phase;
 use super::status::{Status, WhyReplaced};
 use crate::d1::error::QueryError;
@@ -26,11 +26,15 @@ const END: Duration = Duration::from_millis(300);
 /// The same for one that is being committed, or whose answer is being read.
 const COMMIT: Duration = Duration::from_secs(10);
 /// Between two attempts to start a worker where that fails.
-const AGAIN: Duration = Duration::from_millis(200);
+const AGAIN: Duration = Duration::from_secs(1);
 /// After which a worker that is not needed ends.
 const IDLE: Duration = Duration::from_secs(60);
 
-pub(super) type Waiter = oneshot::Sender<Result<Slot, QueryError>>;
+/// A call that waits for a worker.
+struct Waiter {
+    job: Job,
+    slot: oneshot::Sender<Result<Slot, QueryError>>,
+}
 
 /// Workers of one kind.
 pub(super) struct Lane {
@@ -103,8 +107,8 @@ impl Lane {
     }
 
     /// A worker for a call, at once, if there is one.
-    pub(super) fn try_acquire(&self, client: ClientId, deadline: Instant) -> Option<Slot> {
-        let now = Instant::now();
+    pub(super) fn try_start(&self, job: &Job) -> Option<Slot> {
+        let (client, now) = (job.client, Instant::now());
         let mut turns = self.turns.borrow_mut();
         turns.seen(client, now);
         let mut idle = self.idle.borrow_mut();
@@ -113,16 +117,11 @@ impl Lane {
         }
         let process = idle.pop()?;
         drop((turns, idle));
-        Some(self.slot(client, process, Some(deadline)))
+        Some(self.start(process, job))
     }
 
     /// Waits for a worker. `again`: the call gave way to others.
-    pub(super) async fn acquire(
-        &self,
-        client: ClientId,
-        bytes: usize,
-        again: bool,
-    ) -> Result<Slot, QueryError> {
+    pub(super) async fn start_in_turn(&self, job: Job, again: bool) -> Result<Slot, QueryError> {
         if self.closed.get() {
             return Err(QueryError::Closed);
         }
@@ -130,7 +129,9 @@ impl Lane {
         if let Some(why) = self.unusable(now) {
             return Err(why);
         }
-        let (waiter, slot) = oneshot::channel();
+        let (client, bytes) = (job.client, job.arguments.len());
+        let (sender, slot) = oneshot::channel();
+        let waiter = Waiter { job, slot: sender };
         let displaced = {
             let mut turns = self.turns.borrow_mut();
             match again {
@@ -143,7 +144,7 @@ impl Lane {
         };
         if let Some(displaced) = displaced {
             // Whoever waited may have gone.
-            let _ = displaced.send(Err(QueryError::Overloaded));
+            let _ = displaced.slot.send(Err(QueryError::Overloaded));
         }
         self.dispatch();
         self.grow();
@@ -159,18 +160,18 @@ impl Lane {
             .then(|| QueryError::Unavailable(why.to_string().into()))
     }
 
-    fn slot(&self, client: ClientId, process: Rc<Process>, deadline: Option<Instant>) -> Slot {
-        let running = Rc::new(Running::new(client, process, deadline));
+    fn start(&self, process: Rc<Process>, job: &Job) -> Slot {
+        let running = Rc::new(Running::new(process, job));
         self.running.borrow_mut().push(Rc::clone(&running));
         self.watch();
-        Slot::new(self.me.clone(), running)
+        Slot::begin(self.me.clone(), running, job)
     }
 
     /// Gives workers that are free to those whose turn it is.
     fn dispatch(&self) {
         loop {
             let now = Instant::now();
-            let (client, waiter, process) = {
+            let (waiter, process) = {
                 let mut idle = self.idle.borrow_mut();
                 if idle.is_empty() {
                     break;
@@ -178,16 +179,18 @@ impl Lane {
                 let Some((client, waiter)) = self.turns.borrow_mut().pop(now) else {
                     break;
                 };
-                if waiter.is_closed() {
+                if waiter.slot.is_closed() {
                     let mut turns = self.turns.borrow_mut();
                     turns.end(client, Duration::ZERO, false, now);
                     continue;
                 }
                 let Some(process) = idle.pop() else { break };
-                (client, waiter, process)
+                (waiter, process)
             };
-            // A slot that nobody takes comes back when it is dropped.
-            let _ = waiter.send(Ok(self.slot(client, process, None)));
+            // Its order is sent from here, so that the worker need not wait for whoever waits.
+            let slot = self.start(process, &waiter.job);
+            // One that nobody takes is told to stop when it is dropped.
+            let _ = waiter.slot.send(Ok(slot));
         }
         self.status
             .waiting(self.opening.borrow().writes)
@@ -215,7 +218,10 @@ impl Lane {
         self.starting.set(starting + 1);
         tokio::task::spawn_local(async move {
             let opening = lane.opening.borrow().clone();
-            let started = Process::start(&lane.program, opening).await;
+            let started = match lane.status.foreign_log() {
+                Some(why) => Err(NoWorker::NotOpened(why)),
+                None => Process::start(&lane.program, opening).await,
+            };
             lane.starting.set(lane.starting.get() - 1);
             lane.started(started);
         });
@@ -225,14 +231,20 @@ impl Lane {
         match started {
             Ok(process) => {
                 self.failed.take();
-                self.status.set_failing(None);
+                if self.status.set_failing(None) {
+                    tracing::info!(database = self.opening.borrow().name, "can be used again");
+                }
                 self.idle.borrow_mut().push(Rc::new(process));
                 self.dispatch();
             }
             Err(why) => {
                 self.count(-1);
-                self.status.set_failing(Some(why.to_string()));
-                tracing::warn!(database = self.opening.borrow().name, "no worker: {why}");
+                if self.status.set_failing(Some(why.to_string())) {
+                    tracing::error!(
+                        database = self.opening.borrow().name,
+                        "cannot be used: {why}"
+                    );
+                }
                 let nobody = self.processes.get() == 0;
                 let error = QueryError::Unavailable(why.to_string().into());
                 self.failed.replace(Some((why, Instant::now())));
@@ -246,7 +258,7 @@ impl Lane {
     /// Nobody who waits will get a worker.
     fn refuse_all(&self, error: &QueryError) {
         for waiter in self.turns.borrow_mut().drain() {
-            let _ = waiter.send(Err(error.clone()));
+            let _ = waiter.slot.send(Err(error.clone()));
         }
     }
 
@@ -266,8 +278,7 @@ impl Lane {
             unused
         };
         if let Some(unused) = unused {
-            self.count(-1);
-            close(unused);
+            self.retire(unused);
         }
         self.dispatch();
         if self.closed.get() {
@@ -369,13 +380,33 @@ impl Lane {
         }
     }
 
+    /// Replaces workers that are free: the file is not the one that they have open.
+    pub(super) fn reopen(&self) {
+        for process in self.idle.take() {
+            self.retire(process);
+        }
+        self.grow();
+        self.watch();
+    }
+
+    /// Lets a worker that is free end, which closes its file.
+    fn retire(&self, process: Rc<Process>) {
+        let lane = self.me.clone();
+        tokio::task::spawn_local(async move {
+            process.close().await;
+            if let Some(lane) = lane.upgrade() {
+                lane.count(-1);
+                lane.grow();
+            }
+        });
+    }
+
     /// Takes no more calls; the workers end, those at work when their calls do.
     pub(super) fn close(&self) {
         self.closed.set(true);
         self.refuse_all(&QueryError::Closed);
         for process in self.idle.take() {
-            self.count(-1);
-            close(process);
+            self.retire(process);
         }
     }
 
@@ -384,13 +415,6 @@ impl Lane {
         while self.processes.get() > 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-    }
-}
-
-/// Lets a worker that is free end, which closes its file.
-fn close(process: Rc<Process>) {
-    if let Ok(process) = Rc::try_unwrap(process) {
-        tokio::task::spawn_local(process.close());
     }
 }
 
@@ -405,13 +429,13 @@ impl Running {
             };
             return Some((since(at)?, patience));
         }
-        Some((since(self.deadline.get()?)?, END))
+        Some((since(self.deadline)?, END))
     }
 
     /// Tells the worker to end the call.
     pub(super) fn tell(&self, why: Why, now: Instant) {
         self.stop.set(Some((why, now)));
-        let call = self.number.get();
+        let call = self.number;
         if !self.process.interrupt(&Order::Stop { call, why }) {
             // It does not even read.
             self.killed.set(Some(Duration::ZERO));

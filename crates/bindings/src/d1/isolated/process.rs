@@ -2,15 +2,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
-use std::io::{ErrorKind, IoSlice};
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::rc::Rc;
 use std::time::Instant;
 
-use serde::Serialize;
-use tokio::net::UnixStream;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
 
 use super::protocol::{Frame, Frames, NotAFrame, Opening, Order, Report, head};
@@ -58,7 +61,8 @@ impl From<std::io::Error> for NoWorker {
 /// A process that runs calls, one at a time.
 #[derive(Debug)]
 pub(super) struct Process {
-    socket: UnixStream,
+    /// Asked for readability alone: the kernel would tell us each time the worker has read something.
+    socket: AsyncFd<UnixStream>,
     frames: RefCell<Frames>,
     state: State,
     /// Whether the state says something of an earlier call.
@@ -67,6 +71,35 @@ pub(super) struct Process {
     pub(super) pid: u32,
     pub(super) idle_since: Cell<Instant>,
     calls: Cell<u32>,
+}
+
+/// An order on its way to a worker.
+#[derive(Debug)]
+pub(super) struct Sending {
+    head: Vec<u8>,
+    body: Rc<Vec<u8>>,
+    written: usize,
+}
+
+impl Sending {
+    pub(super) const fn new(head: Vec<u8>, body: Rc<Vec<u8>>) -> Self {
+        Self {
+            head,
+            body,
+            written: 0,
+        }
+    }
+
+    /// Whether all of it was sent.
+    pub(super) fn is_done(&self) -> bool {
+        self.written >= self.head.len() + self.body.len()
+    }
+
+    fn parts(&self) -> [IoSlice<'_>; 2] {
+        let behind = self.written.saturating_sub(self.head.len());
+        let parts = [self.head.get(self.written..), self.body.get(behind..)];
+        parts.map(|part| IoSlice::new(part.unwrap_or_default()))
+    }
 }
 
 /// The worker cannot be talked to any more.
@@ -98,7 +131,7 @@ impl Process {
     }
 
     fn spawn(program: &WorkerProgram, opening: &Opening) -> std::io::Result<Self> {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let state = State::new()?;
         let role = match opening.writes {
@@ -121,7 +154,7 @@ impl Process {
             .kill_on_drop(true)
             .spawn()?;
         Ok(Self {
-            socket: UnixStream::from_std(ours)?,
+            socket: register(ours, Interest::READABLE)?,
             frames: RefCell::default(),
             state,
             stale: Cell::new(false),
@@ -133,7 +166,8 @@ impl Process {
     }
 
     async fn open(&self, opening: Opening) -> Result<Report, Lost> {
-        self.send(&Order::Open(opening), &[]).await?;
+        let head = head(&Order::Open(opening), 0);
+        self.send(&mut Sending::new(head, Rc::default())).await?;
         Ok(self.next().await?.head)
     }
 
@@ -147,60 +181,74 @@ impl Process {
         number
     }
 
-    /// Waits for the worker to take all of it.
-    pub(super) async fn send(&self, order: &impl Serialize, body: &[u8]) -> Result<(), Lost> {
-        let head = head(order, body.len());
-        let mut parts = [IoSlice::new(&head), IoSlice::new(body)];
-        let mut left = &mut parts[..];
-        while left.iter().any(|part| !part.is_empty()) {
-            match self.socket.try_write_vectored(left) {
-                Ok(written) => IoSlice::advance_slices(&mut left, written),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.socket.writable().await?;
-                }
+    /// Sends as much as the socket takes. Whether that was all.
+    pub(super) fn try_send(&self, sending: &mut Sending) -> Result<bool, Lost> {
+        let mut socket = self.socket.get_ref();
+        while !sending.is_done() {
+            match socket.write_vectored(&sending.parts()) {
+                Ok(written) => sending.written += written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Waits for the worker to take all of it.
+    pub(super) async fn send(&self, sending: &mut Sending) -> Result<(), Lost> {
+        if self.try_send(sending)? {
+            return Ok(());
+        }
+        let socket = self.socket.get_ref().try_clone()?;
+        let writable = register(socket, Interest::WRITABLE)?;
+        loop {
+            let mut ready = writable.writable().await?;
+            if self.try_send(sending)? {
+                return Ok(());
+            }
+            ready.clear_ready();
+        }
     }
 
     /// Sends an order that is small, while a call runs: the worker reads it when it looks. Whether it could be sent.
     pub(super) fn interrupt(&self, order: &Order) -> bool {
         let head = head(order, 0);
-        matches!(self.socket.try_write(&head), Ok(written) if written == head.len())
+        let mut socket = self.socket.get_ref();
+        matches!(socket.write(&head), Ok(written) if written == head.len())
     }
 
     /// The next report.
     pub(super) async fn next(&self) -> Result<Frame<Report>, Lost> {
         loop {
-            let want = {
-                let mut frames = self.frames.borrow_mut();
-                if let Some(frame) = frames.take()? {
-                    if matches!(frame.head, Report::Answered(_)) {
-                        self.stale.set(true);
-                    }
-                    return Ok(frame);
+            if let Some(frame) = self.frames.borrow_mut().take::<Report>()? {
+                if matches!(&frame.head, Report::Answered(answered) if answered.wrote) {
+                    self.stale.set(true);
                 }
-                frames.lacks().clamp(16 << 10, 1 << 20)
-            };
-            self.read_some(want).await?;
+                return Ok(frame);
+            }
+            self.read_some().await?;
         }
     }
 
-    async fn read_some(&self, want: usize) -> Result<(), Lost> {
+    async fn read_some(&self) -> Result<(), Lost> {
         loop {
-            let read = {
-                let mut frames = self.frames.borrow_mut();
-                let buffer = frames.buffer();
-                buffer.reserve(want);
-                self.socket.try_read_buf(buffer)
-            };
-            match read {
+            let mut ready = self.socket.readable().await?;
+            let mut frames = self.frames.borrow_mut();
+            let spare = frames.spare();
+            let most = spare.len();
+            match self.socket.get_ref().read(spare) {
                 Ok(0) => return Err(Lost),
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.socket.readable().await?;
+                Ok(read) => {
+                    frames.advance(read);
+                    if read < most {
+                        // The socket is empty: it will be told when there is more.
+                        ready.clear_ready();
+                    }
+                    return Ok(());
                 }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -208,7 +256,7 @@ impl Process {
 
     /// Whether a part of a report is there: the worker has ended its call, and we are behind.
     pub(super) fn is_reporting(&self) -> bool {
-        !self.frames.borrow_mut().buffer().is_empty()
+        self.frames.borrow().has_begun()
     }
 
     /// How far a call that writes is, whether the worker lives or not.
@@ -223,16 +271,19 @@ impl Process {
     }
 
     /// Lets the worker close the file, and waits for that.
-    pub(super) async fn close(self) {
-        let Self { socket, child, .. } = self;
-        drop(socket);
-        let mut child = child.into_inner();
-        let _ = child.wait().await;
+    pub(super) async fn close(&self) {
+        // It ends when there will be no more orders.
+        let _ = self.socket.get_ref().shutdown(Shutdown::Write);
+        self.wait().await;
     }
 
-    /// Waits for a process that is lost to end; returns how it did.
+    /// Ends a process that is lost; returns how it ended.
     pub(super) async fn end(&self) -> String {
         self.kill();
+        self.wait().await
+    }
+
+    async fn wait(&self) -> String {
         // Nobody else waits for it.
         let status = std::future::poll_fn(|cx| {
             let mut child = self.child.borrow_mut();
@@ -244,6 +295,15 @@ impl Process {
             Err(error) => format!("ended ({error})"),
         }
     }
+}
+
+/// Asks the runtime about one direction only, as its own sockets do not.
+#[allow(unsafe_code)] // what is registered must stay the same descriptor
+fn register(socket: UnixStream, interest: Interest) -> std::io::Result<AsyncFd<UnixStream>> {
+    // SAFETY: a stream of the standard library has the same descriptor for as long as it lives, and is not taken
+    // out of the `AsyncFd` before that is dropped.
+    let registered = unsafe { AsyncFd::register_with_interest(socket, interest) };
+    registered.map_err(|error| error.into_parts().1)
 }
 
 fn name_of_this() -> OsString {

@@ -190,7 +190,9 @@ pub(super) fn head(head: &impl Serialize, body: usize) -> Vec<u8> {
 /// Bytes that were read, of which complete frames can be taken.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
-    bytes: Vec<u8>,
+    /// Made once, and kept for what comes.
+    buffer: Vec<u8>,
+    filled: usize,
 }
 
 /// A frame that was read.
@@ -204,20 +206,38 @@ pub(super) struct Frame<T> {
 #[error("not a frame")]
 pub(super) struct NotAFrame;
 
+/// Bytes that are read at once, at least and at most; a larger frame's buffer is not kept.
+const LEAST: usize = 16 << 10;
+const MOST: usize = 1 << 20;
+
 impl Frames {
     /// Where the next bytes go.
-    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+    pub(super) fn spare(&mut self) -> &mut [u8] {
+        let whole = self.word(0).map_or(PREFIX, |rest| rest + 4);
+        let lacks = whole.saturating_sub(self.filled).clamp(LEAST, MOST);
+        let end = self.filled + lacks;
+        if self.buffer.len() < end {
+            self.buffer.resize(end, 0);
+        }
+        self.buffer.get_mut(self.filled..end).unwrap_or_default()
     }
 
-    /// How many bytes the frame that has begun lacks, as far as that is known.
-    pub(super) fn lacks(&self) -> usize {
-        let whole = self.word(0).map_or(PREFIX, |rest| rest + 4);
-        whole.saturating_sub(self.bytes.len())
+    /// So many bytes were put there.
+    pub(super) fn advance(&mut self, bytes: usize) {
+        self.filled = (self.filled + bytes).min(self.buffer.len());
+    }
+
+    /// Whether a part of a frame is there.
+    pub(super) const fn has_begun(&self) -> bool {
+        self.filled > 0
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.buffer.get(..self.filled).unwrap_or_default()
     }
 
     fn word(&self, at: usize) -> Option<usize> {
-        let bytes: [u8; 4] = self.bytes.get(at..at + 4)?.try_into().ok()?;
+        let bytes: [u8; 4] = self.bytes().get(at..at + 4)?.try_into().ok()?;
         Some(u32::from_le_bytes(bytes) as usize)
     }
 
@@ -230,19 +250,25 @@ impl Frames {
             return Err(NotAFrame);
         }
         let end = rest + 4;
-        let (Some(head), true) = (self.word(4), self.bytes.len() >= end) else {
+        let (Some(head), true) = (self.word(4), self.filled >= end) else {
             return Ok(None);
         };
-        let body = PREFIX + head;
-        let read = self.bytes.get(PREFIX..body).filter(|_| body <= end);
+        let start = PREFIX + head;
+        let bytes = self.bytes();
+        let read = bytes.get(PREFIX..start).filter(|_| start <= end);
         let head = postcard::from_bytes(read.ok_or(NotAFrame)?).map_err(|_| NotAFrame)?;
-        let after = self.bytes.split_off(end);
-        let mut body_bytes = std::mem::replace(&mut self.bytes, after);
-        body_bytes.drain(..body);
-        Ok(Some(Frame {
-            head,
-            body: body_bytes,
-        }))
+        let body = bytes.get(start..end).unwrap_or_default().to_vec();
+        self.remove(end);
+        Ok(Some(Frame { head, body }))
+    }
+
+    fn remove(&mut self, bytes: usize) {
+        self.buffer.copy_within(bytes..self.filled, 0);
+        self.filled -= bytes;
+        if self.buffer.len() > MOST && self.filled < LEAST {
+            self.buffer.truncate(LEAST);
+            self.buffer.shrink_to_fit();
+        }
     }
 }
 
@@ -254,6 +280,11 @@ mod tests {
         let mut bytes = head(order, body.len());
         bytes.extend_from_slice(body);
         bytes
+    }
+
+    fn put(frames: &mut Frames, bytes: &[u8]) {
+        frames.spare()[..bytes.len()].copy_from_slice(bytes);
+        frames.advance(bytes.len());
     }
 
     #[test]
@@ -268,7 +299,7 @@ mod tests {
             let mut frames = Frames::default();
             let mut read = Vec::new();
             for part in sent.chunks(step) {
-                frames.buffer().extend_from_slice(part);
+                put(&mut frames, part);
                 while let Some(frame) = frames.take::<Order>().unwrap() {
                     read.push((format!("{:?}", frame.head), frame.body));
                 }
@@ -281,7 +312,7 @@ mod tests {
                 ],
                 "{step}"
             );
-            assert_eq!(frames.lacks(), PREFIX);
+            assert!(!frames.has_begun());
         }
     }
 
@@ -294,7 +325,7 @@ mod tests {
             &[5, 0, 0, 0, 1, 0, 0, 0, 99],
         ] {
             let mut frames = Frames::default();
-            frames.buffer().extend_from_slice(bytes);
+            put(&mut frames, bytes);
             assert!(frames.take::<Order>().is_err(), "{bytes:?}");
         }
     }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use js_rpc::ClientId;
 
 use super::lane::Lane;
-use super::process::{Lost, Process};
-use super::protocol::{Answered, Call, Frame, Order, Report, Tags, Why};
+use super::process::{Lost, Process, Sending};
+use super::protocol::{Answered, Call, Frame, Order, Report, Tags, Why, head};
 use super::state::Phase;
 
 /// A call that runs, as those see it who watch over it.
@@ -16,8 +16,8 @@ pub(super) struct Running {
     pub(super) client: ClientId,
     pub(super) process: Rc<Process>,
     pub(super) since: Instant,
-    pub(super) deadline: Cell<Option<Instant>>,
-    pub(super) number: Cell<u32>,
+    pub(super) deadline: Instant,
+    pub(super) number: u32,
     /// Whether the worker has all of the order.
     pub(super) started: Cell<bool>,
     /// What it was told, and when.
@@ -27,13 +27,13 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) fn new(client: ClientId, process: Rc<Process>, deadline: Option<Instant>) -> Self {
+    pub(super) fn new(process: Rc<Process>, job: &Job) -> Self {
         Self {
-            client,
+            client: job.client,
+            number: process.number(),
             process,
             since: Instant::now(),
-            deadline: Cell::new(deadline),
-            number: Cell::new(0),
+            deadline: job.deadline,
             started: Cell::new(false),
             stop: Cell::new(None),
             killed: Cell::new(None),
@@ -41,20 +41,32 @@ impl Running {
     }
 }
 
-/// A worker for one call. Dropped before the call ended, it is told to stop, and free again when it has.
+/// A call that wants a worker.
+#[derive(Clone)]
+pub(super) struct Job {
+    pub(super) client: ClientId,
+    pub(super) arguments: Rc<Vec<u8>>,
+    /// When the call's time is up.
+    pub(super) deadline: Instant,
+    /// Whether the worker is to describe it.
+    pub(super) describe: bool,
+    /// What the database knows of earlier calls.
+    pub(super) known: Rc<Known>,
+}
+
+/// What a database knows of the calls that it answered.
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) bookmark: Cell<u64>,
+    pub(super) last_row_id: Cell<i64>,
+}
+
+/// A worker that has a call. Dropped before the call ended, it is told to stop, and free again when it has.
 pub(super) struct Slot {
     lane: Weak<Lane>,
     running: Rc<Running>,
-    used: Used,
-}
-
-#[derive(PartialEq, Eq)]
-enum Used {
-    Not,
-    /// The order is being sent.
-    Sending,
-    Running,
-    Done,
+    sending: Sending,
+    done: bool,
 }
 
 /// What came of a call.
@@ -75,36 +87,39 @@ pub(super) enum Ended {
 }
 
 impl Slot {
-    pub(super) const fn new(lane: Weak<Lane>, running: Rc<Running>) -> Self {
-        Self {
+    /// Gives the worker the call, as much of it as it takes at once.
+    pub(super) fn begin(lane: Weak<Lane>, running: Rc<Running>, job: &Job) -> Self {
+        let call = Call {
+            number: running.number,
+            time_left: job.deadline.saturating_duration_since(running.since),
+            describe: job.describe,
+            bookmark: job.known.bookmark.get(),
+            last_row_id: job.known.last_row_id.get(),
+        };
+        let arguments = Rc::clone(&job.arguments);
+        let head = head(&Order::Call(call), arguments.len());
+        let mut slot = Self {
             lane,
             running,
-            used: Used::Not,
-        }
+            sending: Sending::new(head, arguments),
+            done: false,
+        };
+        // A worker that is lost is found out about by who waits for its report.
+        let sent = slot.running.process.try_send(&mut slot.sending);
+        slot.running.started.set(matches!(sent, Ok(true)));
+        slot
     }
 
-    /// Runs a call until `deadline`; `describes` hears what it is about.
-    pub(super) async fn run(
-        mut self,
-        call: Call,
-        arguments: &[u8],
-        deadline: Instant,
-        describes: impl Fn(Tags),
-    ) -> Ended {
+    /// Waits for the call to end; `describes` hears what it is about.
+    pub(super) async fn end(mut self, describes: impl Fn(Tags)) -> Ended {
         let running = Rc::clone(&self.running);
-        running.deadline.set(Some(deadline));
-        let number = running.process.number();
-        running.number.set(number);
-        self.used = Used::Sending;
-        let order = Order::Call(Call { number, ..call });
-        let sent = running.process.send(&order, arguments).await;
-        self.used = Used::Running;
+        let sent = running.process.send(&mut self.sending).await;
         running.started.set(true);
         let ended = match sent {
             Ok(()) => reported(&running, describes).await,
             Err(lost) => Err(lost),
         };
-        self.used = Used::Done;
+        self.done = true;
         let Some(lane) = self.lane.upgrade() else {
             return Ended::Lost {
                 how: "was closed".to_owned(),
@@ -159,17 +174,13 @@ async fn lost(lane: &Lane, running: &Rc<Running>) -> Ended {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let Some(lane) = self.lane.upgrade() else {
+        if self.done {
             return;
-        };
-        let running = Rc::clone(&self.running);
-        match self.used {
-            Used::Done => {}
-            Used::Not => lane.release(&running, false),
-            Used::Sending | Used::Running => {
-                let whole = self.used == Used::Running;
-                tokio::task::spawn_local(recover(lane, running, whole));
-            }
+        }
+        if let Some(lane) = self.lane.upgrade() {
+            let running = Rc::clone(&self.running);
+            let whole = self.sending.is_done();
+            tokio::task::spawn_local(recover(lane, running, whole));
         }
     }
 }

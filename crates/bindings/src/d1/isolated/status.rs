@@ -65,11 +65,40 @@ impl Status {
     }
 
     /// A worker has opened the file, or could not and why.
-    pub(super) fn set_failing(&self, why: Option<String>) {
+    /// Returns whether that is new.
+    pub(super) fn set_failing(&self, why: Option<String>) -> bool {
         if why.is_none() {
             *lock(&self.place) = Place::of(&self.path).ok();
         }
-        *lock(&self.failing) = why;
+        let mut failing = lock(&self.failing);
+        let new = *failing != why;
+        *failing = why;
+        new
+    }
+
+    /// Whether the file that was opened last is not at its path any more.
+    pub(super) fn is_moved(&self) -> bool {
+        let place = lock(&self.place);
+        place.as_ref().is_some_and(|place| !place.is_unmoved())
+    }
+
+    /// Why the file that is at the path now must not be opened, if it is another one than before: SQLite would put
+    /// into it what is left in the log of the one before.
+    pub(super) fn foreign_log(&self) -> Option<String> {
+        if !self.is_moved() || !self.path.exists() {
+            return None;
+        }
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        let log = PathBuf::from(log);
+        let is_there = std::fs::metadata(&log).is_ok_and(|file| file.len() > 0);
+        is_there.then(|| {
+            format!(
+                "the database file {} was replaced while it was served, and {} may be the log of the file before, which would damage this one; remove it, or put back the file that it belongs to, or restart the service to use both as they are",
+                self.path.display(),
+                log.display()
+            )
+        })
     }
 
     pub(super) fn replaced(&self, why: WhyReplaced) {
@@ -89,9 +118,7 @@ impl DatabaseStatus {
         if let Some(why) = lock(&self.0.failing).clone() {
             return Some(why);
         }
-        let place = lock(&self.0.place);
-        let gone = place.as_ref().is_some_and(|place| !place.is_unmoved());
-        gone.then(|| {
+        self.0.is_moved().then(|| {
             format!(
                 "the database file {} was removed or replaced while it was served",
                 self.0.path.display()

@@ -22,7 +22,7 @@ use crate::d1::outcome::QueryOutcome;
 use crate::d1::raw;
 use crate::d1::reply::reply;
 use crate::d1::request::QueryRequest;
-use crate::d1::spans::Description;
+use crate::d1::spans::{self, Description};
 use crate::d1::statement::Stop;
 use crate::d1::transaction::{self, Shared};
 use crate::d1::watch::{Control, Stopped, Waiter};
@@ -155,9 +155,9 @@ impl Channel {
             if let Some(frame) = frames.take()? {
                 return Ok(Some(frame));
             }
-            let want = frames.lacks().max(16 << 10);
-            if read_some(&self.socket, frames.buffer(), want)? == 0 {
-                return Ok(None);
+            match read_some(&self.socket, frames.spare())? {
+                0 => return Ok(None),
+                read => frames.advance(read),
             }
         }
     }
@@ -201,18 +201,13 @@ impl Channel {
     }
 }
 
-fn read_some(mut socket: &UnixStream, into: &mut Vec<u8>, want: usize) -> std::io::Result<usize> {
-    let before = into.len();
-    into.resize(before + want.min(1 << 20), 0);
-    let spare = into.get_mut(before..).unwrap_or_default();
-    let read = loop {
-        match socket.read(spare) {
+fn read_some(mut socket: &UnixStream, into: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match socket.read(into) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            other => break other,
+            read => return read,
         }
-    };
-    into.truncate(before + *read.as_ref().unwrap_or(&0));
-    read
+    }
 }
 
 /// A connection at work.
@@ -282,7 +277,7 @@ impl Worker {
             match frame.head {
                 Order::Call(call) => {
                     if self.serve(call, frame.body)? {
-                        return Ok(());
+                        break;
                     }
                 }
                 // The call has ended meanwhile.
@@ -293,6 +288,7 @@ impl Worker {
         if self.session.writes {
             self.session.leave_one_file();
         }
+        self.session.close();
         Ok(())
     }
 
@@ -319,9 +315,9 @@ impl Worker {
                 .send(&Report::NeedsWriter { call: number }, &[])?;
             return Ok(false);
         }
-        let description = Description::of(&self.name, &request);
         if call.describe {
-            let about = Tags::from(description.before());
+            let about = Description::of(&self.name, &request).before();
+            let about = Tags::from(about);
             let report = Report::Describes {
                 call: number,
                 about,
@@ -356,7 +352,7 @@ impl Worker {
             }
             Err(Stop::Failed(error)) => Err(error),
         };
-        self.answer(number, &description, result, row_id)
+        self.answer(number, result, row_id)
     }
 
     fn check(&self, request: &QueryRequest) -> Result<(), QueryError> {
@@ -366,7 +362,6 @@ impl Worker {
     fn answer(
         &self,
         call: u32,
-        description: &Description,
         result: Result<QueryOutcome, QueryError>,
         row_id: &AtomicI64,
     ) -> Result<bool, Ended> {
@@ -376,7 +371,7 @@ impl Worker {
         let answered = Answered {
             call,
             failure,
-            tags: description.after(&result).into(),
+            tags: spans::outcome(&result).into(),
             bookmark: self.shared.clock.tick().number(),
             last_row_id: row_id.load(Ordering::Relaxed),
             wrote: self.session.writes,
