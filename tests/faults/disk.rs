@@ -162,14 +162,24 @@ fn a_full_disk_costs_the_writes_and_nothing_that_was_committed() {
     drop(database);
 }
 
-/// What the files of a daemon may grow to, from now on.
+/// What the files of a daemon and of its workers may grow to, from now on.
 fn limit_files(daemon: &Daemon, bytes: Option<u64>) {
-    let limit = Rlimit {
-        current: bytes,
-        maximum: None,
-    };
-    let id = Pid::from_raw(i32::try_from(daemon.id()).unwrap());
-    prlimit(id, Resource::Fsize, limit).unwrap();
+    for id in [vec![daemon.id()], children(daemon.id())].concat() {
+        let limit = Rlimit {
+            current: bytes,
+            maximum: None,
+        };
+        let id = Pid::from_raw(i32::try_from(id).unwrap());
+        prlimit(id, Resource::Fsize, limit).unwrap();
+    }
+}
+
+/// The processes that a process started.
+fn children(id: u32) -> Vec<u32> {
+    let path = format!("/proc/{id}/task/{id}/children");
+    let children = fs::read_to_string(path).unwrap();
+    let ids = children.split_whitespace();
+    ids.map(|id| id.parse().unwrap()).collect()
 }
 
 #[test]

@@ -12,7 +12,8 @@
 //! - Parameters and values: [`Param`], [`Cell`], [`Numbers`]. Integers beyond 2^53 arrive rounded to the
 //!   nearest number that JavaScript has; a blob arrives as an array of numbers.
 //! - One text may hold several statements; `exec()` sends each line as one.
-//! - Limits: 100 parameters, 100 kB of SQL, 2 MB a value, 30 s a statement ([`DatabaseOptions`]).
+//! - Limits: 100 parameters, 100 columns of a result, 100 kB of SQL, 2 MB a value, 10 GB a database, 30 s a call
+//!   ([`DatabaseOptions`]).
 //! - No `BEGIN`, `ATTACH`, `VACUUM`, temporary tables or extensions; of the PRAGMAs those that D1 lists,
 //!   and one that changes a setting changes it for its own call only.
 //!
@@ -25,9 +26,16 @@
 //! - Tables may have more columns than D1's 100, so that any file can be served.
 //!
 //! # How it runs
-//! SQLite blocks, so connections live on threads of their own: one that writes, a few that read. A caller
-//! that goes away interrupts what it was reading; what has begun to write is finished and counts. The file
-//! is switched to a write-ahead log and stays an ordinary database, which `sqlite3` can open meanwhile.
+//! SQLite blocks, so it runs elsewhere: one connection writes, a few read. There are two ways:
+//!
+//! - [`Database`]: on threads of this process. For SQL of your own: a statement that computes within one of SQLite's
+//!   functions cannot be interrupted, and memory is bounded by what each statement may return, not by what it uses.
+//! - [`IsolatedDatabase`]: in processes that are started for it, for SQL that others send. Memory, time and files are
+//!   bounded whatever a statement does, and clients share the database fairly. The program calls [`run_if_asked`] first
+//!   of all, because it is started again for each process.
+//!
+//! A caller that goes away interrupts its call, which is rolled back; one that is being committed counts. The file is
+//! switched to a write-ahead log and stays an ordinary database, which `sqlite3` can open meanwhile.
 //!
 //! The name and attributes that a call gives to its caller's span are in [`Description`]: what it is about is
 //! said before it runs, so that one that is canceled or past its deadline still has a name.

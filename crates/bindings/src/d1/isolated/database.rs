@@ -94,16 +94,15 @@ impl IsolatedDatabase {
         isolation: Isolation,
     ) -> Result<Self, CannotOpen> {
         let path = path.as_ref();
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let name = options.name.clone();
-        let name = name.unwrap_or_else(|| database::name_of(&path));
-        let status = Status::new(&path);
+        let name = name.unwrap_or_else(|| database::name_of(path));
+        let status = Status::new(path);
         let bounds = Bounds {
             calls: options.max_queued,
             bytes: isolation.max_queued_bytes,
         };
         let lane = |writes, most| {
-            let opening = opening(&path, &name, &options, isolation.memory, writes);
+            let opening = opening(path, &name, &options, isolation.memory, writes);
             let program = isolation.program.clone();
             Lane::new(program, opening, most, bounds, Arc::clone(&status))
         };
