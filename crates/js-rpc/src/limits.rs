@@ -110,7 +110,8 @@ pub struct NetworkLimits {
     pub waiting: usize,
     /// Mark: bytes of calls that have not returned, and of results that the peer keeps for pipelining,
     /// 16 MiB; a capability counts as 64. One call may have more while all others have less than a sixteenth of
-    /// it. Our own calls keep to the same mark and wait.
+    /// it; calls of up to 64 KiB have a quarter of it besides, whatever larger ones hold. Our own calls keep to the
+    /// same mark and wait.
     pub in_flight_bytes: usize,
     /// Cap: questions of the peer, those included that were refused and that it has not finished,
     /// 16,384.
@@ -149,13 +150,6 @@ pub struct NetworkLimits {
     /// Off, messages are not judged. For measuring what that costs.
     #[doc(hidden)]
     pub judge: bool,
-}
-
-impl NetworkLimits {
-    /// Whether a call of so many bytes may join others that hold so many.
-    pub(crate) const fn has_room_for(&self, held: usize, bytes: usize) -> bool {
-        held.saturating_add(bytes) <= self.in_flight_bytes || held <= self.in_flight_bytes / 16
-    }
 }
 
 impl Default for NetworkLimits {

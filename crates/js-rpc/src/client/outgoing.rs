@@ -14,16 +14,16 @@ use futures::future::{Either, select};
 use tokio::time::Instant;
 
 use super::observer;
-use super::permit::Permit;
+use super::permit::{Ask, Permit};
 use super::remote::{Ahead, Remote, Target, Via};
 use super::route::{Route, Way};
-use crate::CallError;
 use crate::deadlines::Deadline;
 use crate::error::{read_failure, reason};
 use crate::object::Operation;
 use crate::object::{Call, Method, Payload, PendingCall, Pipeline, Reply, Stub};
 use crate::shared::InFlight;
 use crate::wire::{self, EncodedValue};
+use crate::{CallError, ClientId};
 
 /// What a call carries there, and what is made of what comes back.
 pub(crate) trait Content {
@@ -51,7 +51,17 @@ pub(crate) struct Outgoing<C> {
     deadline: Deadline,
     /// Whether its result will be called before it is there.
     pipeline: bool,
+    made: Made,
     _in_flight: Option<InFlight>,
+}
+
+/// How a call came to be made.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Made {
+    /// On whose behalf: where it has to wait, that is whose turn it waits for.
+    pub(crate) client: ClientId,
+    /// It had begun to arrive before a shutdown did, which lets it finish.
+    pub(crate) begun: bool,
 }
 
 /// A call that was sent.
@@ -69,7 +79,13 @@ enum Answer {
 }
 
 impl<C: Content> Outgoing<C> {
-    pub(crate) fn new(route: Route, content: C, deadline: Deadline, pipeline: bool) -> Self {
+    pub(crate) fn new(
+        route: Route,
+        content: C,
+        deadline: Deadline,
+        pipeline: bool,
+        made: Made,
+    ) -> Self {
         // What came in an argument is called as part of a call that counts already.
         let in_flight = route.session().map(|session| session.shared().enter());
         Self {
@@ -77,24 +93,26 @@ impl<C: Content> Outgoing<C> {
             content,
             deadline,
             pipeline,
+            made,
             _in_flight: in_flight,
         }
     }
 
     /// Sends the call, if it need not wait.
     pub(crate) fn try_send(&self) -> Option<Result<Sent, CallError>> {
-        if self.route.shared().is_draining() && self.route.opens().is_some() {
+        let refuses = self.route.shared().is_draining() && !self.made.begun;
+        if refuses && self.route.opens().is_some() {
             let why = "it is shutting down".into();
             return Some(Err(CallError::Overloaded(why)));
         }
-        let permit = self.route.permit(self.content.size())?;
+        let permit = self.route.permit(self.ask())?;
         Some(self.send_with(permit))
     }
 
     /// Sends the call, when it is its turn.
     pub(crate) async fn send(&self) -> Result<Sent, CallError> {
         let deadlines = &self.route.shared().deadlines;
-        let waited = self.route.wait(self.content.size());
+        let waited = self.route.wait(self.ask());
         let permit = match self.deadline.hold(deadlines, waited).await {
             Ok(permit) => permit?,
             Err(error) => {
@@ -103,6 +121,13 @@ impl<C: Content> Outgoing<C> {
             }
         };
         self.send_with(permit)
+    }
+
+    fn ask(&self) -> Ask {
+        Ask {
+            client: self.made.client,
+            bytes: self.content.size(),
+        }
     }
 
     fn send_with(&self, mut permit: Permit) -> Result<Sent, CallError> {
@@ -308,6 +333,8 @@ pub(super) fn start(route: Route, call: Call, pipeline: bool) -> PendingCall {
         args,
         deadline,
         since,
+        client,
+        begun,
         ..
     } = call;
     let began = since.map_or_else(Instant::now, Instant::from_std);
@@ -318,7 +345,8 @@ pub(super) fn start(route: Route, call: Call, pipeline: bool) -> PendingCall {
         Err(error) => (None, Some(CallError::Arguments(error))),
     };
     let content = Values { method, args };
-    let mut outgoing = Outgoing::new(route, content, deadline, pipeline);
+    let made = Made { client, begun };
+    let mut outgoing = Outgoing::new(route, content, deadline, pipeline, made);
     let sent = match unsent {
         Some(error) => Some(Err(error)),
         None => outgoing.try_send(),

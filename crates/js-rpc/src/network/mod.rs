@@ -35,7 +35,7 @@ use crate::stream::{ReadHalf, Stream, WriteHalf};
 use crate::{NetworkLimits, RpcLimits};
 pub(crate) use buffered::Buffered;
 use frame::{Broken, Frame, within};
-pub(crate) use gate::{Gate, Need, Turn};
+pub(crate) use gate::{Gate, Need, Sending, Turn};
 use guard::{Glance, Sent, Unwind, Verdict, Violation};
 use outbox::Outbox;
 pub(crate) use sessions::{OpenHere, OpenSessions};
@@ -126,7 +126,13 @@ impl Network {
         // Each connection holds them once: there are many.
         let limits = Rc::new(limits.clone());
         let outbox = Outbox::new(Rc::clone(&limits));
-        let gate = Gate::new(Rc::clone(&limits), sessions);
+        let gate = Gate::new(Rc::clone(&limits), sessions, Rc::clone(&outbox));
+        let waits = Rc::downgrade(&gate);
+        outbox.when_written(move || {
+            if let Some(gate) = waits.upgrade() {
+                gate.moved();
+            }
+        });
         let reader: Reader = Rc::new(RefCell::new(Some(read)));
         let closing = Rc::new(Cell::new(false));
         let inner = Rc::new(Inner {

@@ -11,7 +11,6 @@ use binding_span_schema::js_rpc_capnp::{
 use binding_span_schema::tail_stream_capnp::outcome;
 use capnp::Error;
 
-use crate::CallError;
 use crate::client::import;
 use crate::error::overloaded;
 use crate::network::OpenSessions;
@@ -20,6 +19,7 @@ use crate::observers::Observers;
 use crate::serve::{self, Answer, Arrival, Home, Keep, Params, ServiceTarget};
 use crate::server::{Entry, Running, tail};
 use crate::wire;
+use crate::{CallError, ClientId};
 
 /// The server, as one connection has it.
 #[derive(Clone)]

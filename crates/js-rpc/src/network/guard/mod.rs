@@ -23,12 +23,13 @@ use super::frame::Frame;
 use super::sessions::OpenSessions;
 use super::stats::Reason;
 use super::{Message, details};
-use crate::NetworkLimits;
 use crate::error::attach;
+use crate::{ClientId, NetworkLimits};
 pub(super) use glance::glance;
 pub(super) use shape::Shape as Glance;
 use shape::{Cap, Outcome, Resolution, Shape, Target};
 use tables::{Asked, Kind, State, Tables};
+pub(super) use tables::{Held, Usage};
 pub(super) use unwind::Unwind;
 pub(crate) use violation::Violation;
 
@@ -120,8 +121,18 @@ impl Guard {
     }
 
     /// Bytes of questions of ours that have not returned, which count for the peer's mark.
-    pub(super) const fn asked_bytes(&self) -> usize {
+    pub(super) const fn asked_bytes(&self) -> Held {
         self.tables.asked_bytes
+    }
+
+    /// What a client's questions hold of it.
+    pub(super) fn usage(&self, client: ClientId) -> Usage {
+        self.tables.usage(client)
+    }
+
+    /// Questions are asked on behalf of this client from now on.
+    pub(super) const fn set_client(&mut self, client: ClientId) {
+        self.tables.sending = client;
     }
 
     /// Questions of ours that count for the peer's mark.
@@ -245,7 +256,7 @@ impl Guard {
         };
         if tables.in_flight >= limits.in_flight {
             Some(Reason::InFlight)
-        } else if !limits.has_room_for(tables.bytes, bytes) {
+        } else if !tables.bytes.has_room(bytes, limits.in_flight_bytes) {
             Some(Reason::InFlightBytes)
         } else if queued > limits.queued {
             Some(Reason::Queued)

@@ -5,7 +5,7 @@ use std::error::Error;
 use http::header::HeaderName;
 use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
-use js_rpc::{Args, Value};
+use js_rpc::{Args, CallError, Value};
 use serde_json::Value as Json;
 
 use super::Calls;
@@ -13,14 +13,14 @@ use super::answer::{self, Refusal};
 use super::body::{self, bad};
 use super::gate::{self, Wanted};
 use crate::http::gate::single;
-use crate::http::{Answer, Handler};
+use crate::http::{Answer, Client, Handler};
 use binding_span::SpanContext;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 impl Handler for Calls {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
-        match self.call(request).await {
+    async fn answer(&self, request: Request<Incoming>, client: &Client) -> Answer {
+        match self.call(request, client).await {
             Ok(result) => answer::result(result),
             Err(refusal) => refusal.answer(),
         }
@@ -28,14 +28,19 @@ impl Handler for Calls {
 }
 
 impl Calls {
-    async fn call(&self, request: Request<Incoming>) -> Result<Vec<u8>, Refusal> {
+    async fn call(&self, request: Request<Incoming>, client: &Client) -> Result<Vec<u8>, Refusal> {
         let (head, body) = request.into_parts();
         let Wanted { binding, method } = gate::pass(&head, &self.hosts)?;
         let Some(binding) = self.bindings.proxied(&binding) else {
             return Err(self.unknown(&binding));
         };
-        let args = arguments(&self.bodies.receive(body).await?)?;
-        let mut call = binding.call(&method, args);
+        // From here on a shutdown waits for it.
+        let begun = self.bindings.begin().ok_or_else(shutting_down)?;
+        let body = self.bodies.receive(body, client.key).await?;
+        let args = arguments(&body.bytes)?;
+        drop(body);
+        let call = binding.call(&method, args);
+        let mut call = call.client(client.id).begun(&begun);
         if let Some(parent) = parent(&head.headers) {
             call = call.parent(parent);
         }
@@ -54,6 +59,10 @@ impl Calls {
         );
         Refusal::new(StatusCode::NOT_FOUND, "binding", message)
     }
+}
+
+fn shutting_down() -> Refusal {
+    Refusal::failed(&CallError::Overloaded("it is shutting down".into()))
 }
 
 fn unwritable(error: &dyn Error) -> Refusal {
