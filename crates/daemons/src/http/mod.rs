@@ -147,10 +147,13 @@ pub(crate) async fn serve(
         let client = Rc::new(Client::new(admitted.key(), admitted.id()));
         let replaced = places.take(&client, limits.most);
         connections.spawn_local(async move {
-            let peer = admitted.peer();
+            let (peer, stats) = (admitted.peer(), admitted.stats().clone());
             let ended = tokio::select! {
                 ended = connection(admitted, handler, limits, client, stopped) => ended,
-                () = replaced.notified() => Err("a new one needed its place".into()),
+                () = replaced.notified() => {
+                    stats.make_room();
+                    Err("a new one needed its place".into())
+                }
             };
             if let Err(error) = ended {
                 tracing::debug!(%peer, %error, "an HTTP connection ended");

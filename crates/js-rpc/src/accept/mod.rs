@@ -168,6 +168,11 @@ impl Admitted {
         self.accepted.peer.key()
     }
 
+    /// Where it is counted.
+    pub fn stats(&self) -> &AcceptStats {
+        self.slot.stats()
+    }
+
     /// Whose calls come by it.
     pub fn id(&self) -> ClientId {
         self.id

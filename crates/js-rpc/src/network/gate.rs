@@ -15,7 +15,7 @@ use super::guard::{Guard, Held, Usage};
 use super::outbox::Outbox;
 use super::sessions::OpenSessions;
 use super::stats::OpenSession;
-use crate::budget::SMALL;
+use crate::budget::{Hold, SMALL};
 use crate::{ClientId, NetworkLimits};
 
 /// What a call takes of the peer's marks.
@@ -191,9 +191,10 @@ impl Gate {
         limits: Rc<NetworkLimits>,
         sessions: OpenSessions,
         outbox: Rc<Outbox>,
+        hold: Option<Hold>,
     ) -> Rc<Self> {
         Rc::new(Self {
-            guard: RefCell::new(Guard::new(Rc::clone(&limits), sessions)),
+            guard: RefCell::new(Guard::new(Rc::clone(&limits), sessions, hold)),
             outbox,
             limits,
             queue: RefCell::default(),

@@ -207,7 +207,7 @@ async fn connection(
     fixed: Option<String>,
     running: Rc<Running>,
 ) -> io::Result<()> {
-    let client = admitted.id();
+    let (client, key) = (admitted.id(), admitted.key());
     let (accepted, slot) = admitted.into_parts();
     let limit = running.shared.limits.connect;
     // Apart, so that an open connection does not keep the room that a handshake needs.
@@ -243,7 +243,15 @@ async fn connection(
         }
     };
     let limits = &running.shared.limits;
-    let (system, _) = network::system(read, write, Side::Server, Some(bootstrap), sessions, limits);
+    let (system, _) = network::system(
+        read,
+        write,
+        Side::Server,
+        Some(bootstrap),
+        sessions,
+        Some(key),
+        limits,
+    );
     let disconnector = system.get_disconnector();
     let mut system = std::pin::pin!(system);
     tokio::select! {

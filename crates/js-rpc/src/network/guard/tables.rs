@@ -101,6 +101,11 @@ impl Held {
         }
     }
 
+    /// Of small ones.
+    pub(in crate::network) const fn small(self) -> usize {
+        self.small
+    }
+
     pub(in crate::network) const fn total(self) -> usize {
         self.small + self.large
     }
