@@ -33,6 +33,7 @@ mod limits;
 mod network;
 mod object;
 mod observers;
+mod offload;
 mod opening;
 mod proxy;
 mod serve;
@@ -43,7 +44,7 @@ mod telemetry;
 
 mod wire;
 
-pub use accept::{AcceptStats, Acceptor, Admitted, ClientId, Connected, Quota, RefusedBy};
+pub use accept::{AcceptStats, Acceptor, Admitted, Connected, Quota, RefusedBy};
 pub use address::{Address, InvalidAddress};
 pub use async_trait::async_trait;
 pub use binding_span::{CallScope, Enrichment, Policy, PolicyConfig, Rename, current, enrich};
@@ -61,6 +62,7 @@ pub use object::{
     Operation, Payload, PendingCall, Reply, Service, ServiceResult, Stub, nothing, reply, scalar,
     service_fn, unknown_method,
 };
+pub use offload::{LARGE, offload};
 pub use proxy::{Forward, Proxy};
 pub use server::{Begun, Bindings, Server, TailReceiver};
 pub use stream::{BindError, InheritError, ListenOptions, Listener, PeerKey, Trust, Users};

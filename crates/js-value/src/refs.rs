@@ -53,6 +53,22 @@ impl Value {
         }
     }
 
+    /// Whether the value takes more than so many bytes, roughly: eight for each value, and its text and buffers.
+    /// It looks no further than that.
+    pub fn is_larger_than(&self, bytes: usize) -> bool {
+        fn take(value: &Value, left: &mut usize) -> bool {
+            let own = 8 + own_bytes(value) + names_bytes(value) + buffer_bytes(value);
+            match left.checked_sub(own) {
+                None => return true,
+                Some(rest) => *left = rest,
+            }
+            let mut larger = false;
+            for_each_child(value, &mut |child| larger = larger || take(child, left));
+            larger
+        }
+        take(self, &mut bytes.clone())
+    }
+
     /// Whether there is a stub anywhere inside, the properties of errors included.
     pub fn has_stubs(&self) -> bool {
         let mut found = matches!(self, Value::Stub(_));
@@ -147,6 +163,17 @@ fn own_bytes(value: &Value) -> usize {
             Boxed::String(text) => text_bytes(text),
             Boxed::BigInt(number) => number.iter_u64_digits().len() * 8,
             Boxed::Bool(_) | Boxed::Number(_) => 0,
+        },
+        _ => 0,
+    }
+}
+
+/// How many bytes the buffer has that it owns as a view.
+fn buffer_bytes(value: &Value) -> usize {
+    match value {
+        Value::View(view) => match &view.buffer {
+            ViewBuffer::Own(bytes) => bytes.len(),
+            ViewBuffer::Shared(_) => 0,
         },
         _ => 0,
     }

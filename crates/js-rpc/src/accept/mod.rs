@@ -1,7 +1,6 @@
 //! Accepting connections: how many there may be, of whom, and what happens when the system has no more
 //! to give. The [`Server`](crate::Server) accepts in this way, and so can whatever else listens.
 
-mod client_id;
 mod quota;
 mod seldom;
 mod stats;
@@ -14,11 +13,10 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::Address;
 use crate::stream::{Accepted, Listener, Peer, PeerKey, ReadHalf, Refused, WriteHalf};
+use crate::{Address, ClientId};
 use seldom::Seldom;
 
-pub use client_id::ClientId;
 pub use quota::Quota;
 pub(crate) use quota::Slot;
 pub use stats::{AcceptStats, RefusedBy};

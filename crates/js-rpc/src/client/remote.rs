@@ -11,7 +11,6 @@ use binding_span_schema::js_rpc_capnp::js_rpc_target;
 use super::outgoing;
 use super::route::Route;
 use super::session::ClientSession;
-use crate::ClientId;
 use crate::object::Operation;
 use crate::object::{
     Args, Call, Callable, ClientId, Context, Method, Object, PendingCall, Service, ServiceResult,
@@ -107,7 +106,7 @@ impl Remote {
             deadline: None,
             since: None,
             parent: None,
-            client: ClientId::default(),
+            client: ClientId::LOCAL,
             begun: false,
         };
         Ok(self.start(call, false).await?.into_payload())

@@ -73,7 +73,7 @@ pub(crate) struct Sending(Rc<Gate>);
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        self.0.guard.borrow_mut().set_client(ClientId::default());
+        self.0.guard.borrow_mut().set_client(ClientId::LOCAL);
     }
 }
 
@@ -91,7 +91,7 @@ impl Given {
     fn give(&mut self, client: ClientId, need: Need) {
         self.questions += need.questions;
         self.bytes.add(need.bytes);
-        if client != ClientId::default() {
+        if client != ClientId::LOCAL {
             let usage = self.clients.entry(client).or_default();
             usage.questions += need.questions;
             usage.bytes += need.bytes;
@@ -217,7 +217,7 @@ impl Gate {
 
     /// Calls that are sent while this is held are a client's.
     pub(crate) fn sending(self: &Rc<Self>, client: ClientId) -> Option<Sending> {
-        if client == ClientId::default() {
+        if client == ClientId::LOCAL {
             return None;
         }
         self.guard.borrow_mut().set_client(client);
@@ -245,7 +245,7 @@ impl Gate {
             let mut queue = self.queue.borrow_mut();
             let is_full = |queue: &Queue| {
                 let left = self.limits.waiting.saturating_sub(queue.waiting);
-                left == 0 || (client != ClientId::default() && queue.of(client) >= left)
+                left == 0 || (client != ClientId::LOCAL && queue.of(client) >= left)
             };
             // Those that gave up are found when it matters.
             if is_full(&queue) {
@@ -324,7 +324,7 @@ impl Gate {
         if unread || !fits || !held.has_room(need.bytes, limits.in_flight_bytes) {
             return Leave::NoRoom;
         }
-        if client == ClientId::default() {
+        if client == ClientId::LOCAL {
             return Leave::Now;
         }
         let (of_client, given) = (guard.usage(client), given.to(client));

@@ -46,7 +46,7 @@ impl CallBuilder {
             deadline: None,
             since: None,
             parent: None,
-            client: ClientId::default(),
+            client: ClientId::LOCAL,
             begun: false,
         };
         Self { on, call }

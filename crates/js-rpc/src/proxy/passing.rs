@@ -332,6 +332,7 @@ struct Bytes {
 
 impl Content for Bytes {
     type Output = ();
+    type Read = ();
 
     fn size(&self) -> usize {
         self.size
@@ -345,6 +346,10 @@ impl Content for Bytes {
 
     fn read(&mut self, from: call_results::Reader<'_>, _route: &Route) -> Result<(), CallError> {
         Ok(self.copy_results(from)?)
+    }
+
+    async fn finish(&self, (): (), _route: &Route) -> Result<(), CallError> {
+        Ok(())
     }
 }
 

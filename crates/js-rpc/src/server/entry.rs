@@ -14,7 +14,6 @@ use capnp::Error;
 use crate::client::import;
 use crate::error::overloaded;
 use crate::network::OpenSessions;
-use crate::object::ClientId;
 use crate::observers::Observers;
 use crate::serve::{self, Answer, Arrival, Home, Keep, Params, ServiceTarget};
 use crate::server::{Entry, Running, tail};

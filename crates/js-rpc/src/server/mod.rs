@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::{AcceptStats, Acceptor, Admitted, Quota, RefusedBy};
-use crate::object::{ClientId, Service};
+use crate::object::Service;
 use crate::observers::Observers;
 use crate::opening::{self, Opening};
 use crate::proxy::Proxy;

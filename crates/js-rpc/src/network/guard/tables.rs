@@ -176,7 +176,7 @@ impl Tables {
             running: 0,
             cancelled: 0,
             asked_bytes: Held::default(),
-            sending: ClientId::default(),
+            sending: ClientId::LOCAL,
             clients: HashMap::new(),
             waiting: 0,
             abandoned: 0,
@@ -198,7 +198,7 @@ impl Tables {
         self.asked.insert(question, asked);
         self.waiting += 1;
         self.asked_bytes.add(bytes as usize);
-        if client != ClientId::default() {
+        if client != ClientId::LOCAL {
             let usage = self.clients.entry(client).or_default();
             usage.questions += 1;
             usage.bytes += bytes as usize;
@@ -214,7 +214,7 @@ impl Tables {
     fn held_by(&mut self, client: ClientId, before: u32, bytes: Option<u32>) {
         self.asked_bytes.take(before as usize);
         self.asked_bytes.add(bytes.unwrap_or(0) as usize);
-        if client == ClientId::default() {
+        if client == ClientId::LOCAL {
             return;
         }
         let Some(usage) = self.clients.get_mut(&client) else {

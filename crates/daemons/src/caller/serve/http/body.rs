@@ -6,9 +6,10 @@ use std::time::Duration;
 use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
-use js_rpc::{Budget, Hold, PeerKey};
+use js_rpc::{Budget, Hold, LARGE, PeerKey, offload};
 
 use super::answer::Refusal;
+use super::call::ending;
 
 /// Bytes of a body: 8 MiB.
 const BYTES: usize = 8 * 1024 * 1024;
@@ -28,7 +29,7 @@ pub(super) struct Bodies(Budget);
 
 /// A body as far as it has arrived, and what it holds of the memory for all.
 pub(super) struct Body {
-    pub(super) bytes: Vec<u8>,
+    bytes: Vec<u8>,
     hold: Hold,
     /// Bytes that it has the memory for.
     reserved: usize,
@@ -64,6 +65,20 @@ impl Bodies {
 }
 
 impl Body {
+    /// Has it read, elsewhere if it is long.
+    pub(super) async fn read<T: Send + 'static>(self, read: fn(&[u8]) -> T) -> Result<T, Refusal> {
+        let Self { bytes, hold, .. } = self;
+        if bytes.len() <= LARGE {
+            return Ok(read(&bytes));
+        }
+        let done = offload(move || {
+            // Also if nobody waits for it any more.
+            let _hold = hold;
+            read(&bytes)
+        });
+        done.await.ok_or_else(ending)
+    }
+
     async fn all(&mut self, mut body: Incoming) -> Result<(), Refusal> {
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| bad(format!("the body cannot be read: {error}")))?;

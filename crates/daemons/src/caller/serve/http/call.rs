@@ -5,7 +5,7 @@ use std::error::Error;
 use http::header::HeaderName;
 use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
-use js_rpc::{Args, CallError, Value};
+use js_rpc::{Args, CallError, LARGE, Value, offload};
 use serde_json::Value as Json;
 
 use super::Calls;
@@ -37,16 +37,14 @@ impl Calls {
         // From here on a shutdown waits for it.
         let begun = self.bindings.begin().ok_or_else(shutting_down)?;
         let body = self.bodies.receive(body, client.key).await?;
-        let args = arguments(&body.bytes)?;
-        drop(body);
+        let args = Args::from(body.read(values).await??);
         let call = binding.call(&method, args);
         let mut call = call.client(client.id).begun(&begun);
         if let Some(parent) = parent(&head.headers) {
             call = call.parent(parent);
         }
         let reply = call.await.map_err(|error| Refusal::failed(&error))?;
-        let json = reply.to_json().map_err(|error| unwritable(&error))?;
-        serde_json::to_vec(&json).map_err(|error| unwritable(&error))
+        written(reply.into_payload().value).await
     }
 
     fn unknown(&self, binding: &str) -> Refusal {
@@ -70,7 +68,25 @@ fn unwritable(error: &dyn Error) -> Refusal {
     Refusal::new(StatusCode::BAD_GATEWAY, "result", message)
 }
 
-pub(super) fn arguments(body: &[u8]) -> Result<Args, Refusal> {
+/// A result as the text that answers.
+async fn written(value: Value) -> Result<Vec<u8>, Refusal> {
+    let write = |value: Value| {
+        let json = value.to_json().map_err(|error| unwritable(&error))?;
+        serde_json::to_vec(&json).map_err(|error| unwritable(&error))
+    };
+    match value.is_larger_than(LARGE) {
+        true => offload(move || write(value)).await.ok_or_else(ending)?,
+        false => write(value),
+    }
+}
+
+/// The runtime ends before something was done.
+pub(super) fn ending() -> Refusal {
+    Refusal::failed(&CallError::Canceled)
+}
+
+/// The arguments that a body has.
+pub(super) fn values(body: &[u8]) -> Result<Vec<Value>, Refusal> {
     body::check_values(body)?;
     let json: Json = serde_json::from_slice(body)
         .map_err(|error| bad(format!("the body is not JSON: {error}")))?;
@@ -81,7 +97,7 @@ pub(super) fn arguments(body: &[u8]) -> Result<Args, Refusal> {
         Value::from_json(json)
             .map_err(|error| bad(format!("argument {} is not a value: {error}", i + 1)))
     });
-    Ok(Args::from(values.collect::<Result<Vec<_>, _>>()?))
+    values.collect()
 }
 
 /// The span that the call belongs to. One that is not valid is ignored, as the standard asks.

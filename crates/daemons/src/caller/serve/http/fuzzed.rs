@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::answer::{self, Refusal};
 use super::body::Bodies;
-use super::call::{arguments, parent};
+use super::call::{parent, values};
 use super::gate::{self, Wanted};
 use crate::http::gate::Hosts;
 use crate::http::{Answer, Client, Handler, HttpLimits, talk};
@@ -23,10 +23,15 @@ impl UpToTheCall {
     async fn read(&self, request: Request<Incoming>, client: &Client) -> Result<Vec<u8>, Refusal> {
         let (head, body) = request.into_parts();
         let Wanted { binding, method } = gate::pass(&head, &Hosts::default())?;
-        let args = arguments(&self.0.receive(body, client.key).await?.bytes)?;
+        let args = self
+            .0
+            .receive(body, client.key)
+            .await?
+            .read(values)
+            .await??;
         let parent = parent(&head.headers).map(|parent| format!("{parent:?}"));
         let read = json!({
-            "binding": binding, "method": method, "arguments": args.values.len(), "parent": parent,
+            "binding": binding, "method": method, "arguments": args.len(), "parent": parent,
         });
         Ok(read.to_string().into_bytes())
     }
@@ -54,7 +59,7 @@ pub(crate) async fn answers(bytes: &[u8]) -> Vec<u8> {
     let (_running, stopped) = watch::channel(false);
     let handler = Rc::new(UpToTheCall(Bodies::default()));
     let nobody = js_rpc::PeerKey::Uid(0);
-    let client = Rc::new(Client::new(nobody, js_rpc::ClientId::default()));
+    let client = Rc::new(Client::new(nobody, js_rpc::ClientId::LOCAL));
     let (mut answers, mut write) = tokio::io::split(near);
     let mut said = Vec::new();
     let answer = async { drop(talk(far, handler, limits, client, stopped).await) };
