@@ -47,6 +47,9 @@ fn a_thousand_bad_scrapers_take_nothing_from_calls() {
         for _ in 0..3 {
             slowest = slowest.max(call());
         }
+        for probe in ["/livez", "/readyz"] {
+            assert_eq!(at.get(probe).status, 200, "{probe} beside them");
+        }
         drop(bad);
     }
     // A program starts, connects and calls in that time, on a machine that has more to do.
@@ -73,6 +76,58 @@ fn a_thousand_bad_scrapers_take_nothing_from_calls() {
     assert_eq!(after.sum(calls, "") - before.sum(calls, ""), 18.0);
     let grown = after.value(memory) - before.value(memory);
     assert!(grown < 32.0 * 1024.0 * 1024.0, "{grown} bytes");
+    assert!(callee.stop().success());
+}
+
+#[test]
+fn probes_are_answered_beside_idle_connections_and_readers_of_the_tail() {
+    let world = World::new();
+    world.database();
+    let (listen, db) = (world.unix("callee.sock"), world.db());
+    let args = ["--listen", &listen, "--d1", &db, "--admin", "127.0.0.1:0"];
+    let mut callee = world.start(util::callee(), &args);
+    let at = At::said_by(&mut callee);
+    let callee = callee.ready();
+    let says = |said: &'static str| {
+        let mut stream = at.connect();
+        let _ = stream.write_all(said.as_bytes());
+        stream
+    };
+    let tail = "GET /tail HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut first: Vec<_> = (0..16).map(|_| says(tail)).collect();
+    for reader in &mut first {
+        let mut some = [0; 12];
+        reader.read_exact(&mut some).unwrap();
+        assert_eq!(&some, b"HTTP/1.1 200");
+    }
+    // More than there may be, of both kinds, and those that come again and again.
+    let more: Vec<_> = (0..20).map(|_| says(tail)).collect();
+    let idle: Vec<_> = (0..60).map(|_| at.connect()).collect();
+    for _ in 0..20 {
+        let began = Instant::now();
+        for probe in ["/livez", "/readyz", "/metrics"] {
+            assert_eq!(at.get(probe).status, 200, "{probe}");
+        }
+        assert!(began.elapsed() < Duration::from_secs(1));
+    }
+    let refused = at.get("/tail");
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.body.contains("16 readers"), "{refused:?}");
+    // Who reads the tail is not sent away for them, and makes room when it is gone.
+    for reader in &mut first {
+        assert!(reader.write_all(b"x").is_ok());
+    }
+    drop((first, more, idle));
+    let began = Instant::now();
+    let head = "GET /tail HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    loop {
+        let mut stream = says(head);
+        let mut some = [0; 12];
+        if stream.read_exact(&mut some).is_ok() && &some == b"HTTP/1.1 200" {
+            break;
+        }
+        assert!(began.elapsed() < LIMIT, "its place is not given back");
+    }
     assert!(callee.stop().success());
 }
 

@@ -152,6 +152,19 @@ pub struct LimitArgs {
     )]
     in_flight_bytes: Option<Size>,
 
+    /// Bytes of messages that arrive or wait to be served, on all connections; 512MiB by default
+    ///
+    /// A user or address may have as much as is left for all others; 64KiB of each connection are not counted. A
+    /// larger message waits for --limit-frame, after which its connection is closed; many small calls are refused.
+    #[arg(
+        long = "limit-incoming-bytes",
+        value_name = "SIZE",
+        env = "BINDING_SPAN_LIMIT_INCOMING_BYTES",
+        value_parser = cli::some_bytes,
+        hide_short_help = true
+    )]
+    incoming_bytes: Option<Size>,
+
     /// Calls that a peer has not finished, refused ones included; 16384 by default
     ///
     /// Beyond it the connection is closed.
@@ -221,7 +234,7 @@ pub struct LimitArgs {
 
     /// Bytes of an exception's text; 64KiB by default
     ///
-    /// Longer ones are cut: an abort's text is copied into each call in flight.
+    /// Longer ones are cut. An abort's text is copied into each call in flight, and is cut at 1 KiB.
     #[arg(
         long = "limit-reason-bytes",
         value_name = "SIZE",
@@ -294,6 +307,8 @@ impl LimitArgs {
             in_flight: self.in_flight.unwrap_or(limits.in_flight),
             waiting: self.waiting.unwrap_or(limits.waiting),
             in_flight_bytes: bytes(self.in_flight_bytes, limits.in_flight_bytes),
+            incoming_bytes: bytes(self.incoming_bytes, limits.incoming_bytes),
+            incoming: limits.incoming,
             questions: self.questions.unwrap_or(limits.questions),
             pipeline_depth: self.pipeline_depth.unwrap_or(limits.pipeline_depth),
             transform: self.transform.unwrap_or(limits.transform),

@@ -75,6 +75,7 @@ impl LiveTail {
         Page::new("/tail", says, move |head| {
             std::future::ready(tail.answer(head.uri.query()))
         })
+        .long()
     }
 
     /// The answer to `GET /tail?since=TIME`, or `?after=INSTANCE.PLACE` of a reader that was here before.

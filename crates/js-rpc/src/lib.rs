@@ -24,6 +24,7 @@
 
 mod accept;
 mod address;
+mod budget;
 mod client;
 mod deadlines;
 mod error;
@@ -32,6 +33,7 @@ mod limits;
 mod network;
 mod object;
 mod observers;
+mod offload;
 mod opening;
 mod proxy;
 mod serve;
@@ -46,6 +48,7 @@ pub use accept::{AcceptStats, Acceptor, Admitted, Connected, Quota, RefusedBy};
 pub use address::{Address, InvalidAddress};
 pub use async_trait::async_trait;
 pub use binding_span::{CallScope, Enrichment, Policy, PolicyConfig, Rename, current, enrich};
+pub use budget::{Budget, Hold};
 pub use client::{Binding, ConnectOptions, Connection, Link, LinkState, TailStream};
 pub use error::CallError;
 pub use handle::{CallOptions, Client, RemoteReply, RemoteStub};
@@ -59,9 +62,10 @@ pub use object::{
     Operation, Payload, PendingCall, Reply, Service, ServiceResult, Stub, nothing, reply, scalar,
     service_fn, unknown_method,
 };
+pub use offload::{LARGE, offload};
 pub use proxy::{Forward, Proxy};
-pub use server::{Bindings, Server, TailReceiver};
-pub use stream::{BindError, InheritError, ListenOptions, Listener, Trust, Users};
+pub use server::{Begun, Bindings, Server, TailReceiver};
+pub use stream::{BindError, InheritError, ListenOptions, Listener, PeerKey, Trust, Users};
 pub use stream::{Identity, InvalidPin, KeyPin, Tls, TlsConfig, TlsError};
 
 /// The README's code is compiled and run with the documentation's.

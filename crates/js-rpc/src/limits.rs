@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use js_value::DecodeLimits;
 
+use crate::budget::Budget;
 use crate::network::NetworkStats;
 
 /// The limits of a connection, on both sides.
@@ -110,8 +111,15 @@ pub struct NetworkLimits {
     pub waiting: usize,
     /// Mark: bytes of calls that have not returned, and of results that the peer keeps for pipelining,
     /// 16 MiB; a capability counts as 64. One call may have more while all others have less than a sixteenth of
-    /// it. Our own calls keep to the same mark and wait.
+    /// it; calls of up to 64 KiB have a quarter of it besides, whatever larger ones hold. Our own calls keep to the
+    /// same mark and wait.
     pub in_flight_bytes: usize,
+    /// Mark, of a server: bytes of messages that arrive or wait to be served, on all connections together,
+    /// 512 MiB. A peer (a user or an address, as with [`RpcLimits::connections_per_peer`]) may have as much as
+    /// is left for all others; the first 64 KiB of each connection are not counted. A message that is too large for
+    /// that waits for as long as [`frame`](Self::frame), after which its connection is closed, and many small calls
+    /// are refused.
+    pub incoming_bytes: usize,
     /// Cap: questions of the peer, those included that were refused and that it has not finished,
     /// 16,384.
     pub questions: usize,
@@ -142,20 +150,15 @@ pub struct NetworkLimits {
     /// Cap: calls that the peer cancelled before they returned, 32,768.
     pub cancelled: usize,
     /// Bytes of an exception's text, 64 KiB; longer ones are cut. An abort's text is copied into each
-    /// call in flight.
+    /// call in flight, and is cut at 1 KiB.
     pub reason_bytes: usize,
+    /// What is taken of [`incoming_bytes`](Self::incoming_bytes). Clones share it.
+    pub incoming: Budget,
     /// Counts what connections with these limits did, and what they refused. Clones share it.
     pub stats: NetworkStats,
     /// Off, messages are not judged. For measuring what that costs.
     #[doc(hidden)]
     pub judge: bool,
-}
-
-impl NetworkLimits {
-    /// Whether a call of so many bytes may join others that hold so many.
-    pub(crate) const fn has_room_for(&self, held: usize, bytes: usize) -> bool {
-        held.saturating_add(bytes) <= self.in_flight_bytes || held <= self.in_flight_bytes / 16
-    }
 }
 
 impl Default for NetworkLimits {
@@ -177,6 +180,8 @@ impl Default for NetworkLimits {
             in_flight: 4_096,
             waiting: 16_384,
             in_flight_bytes: 16 << 20,
+            incoming_bytes: 512 << 20,
+            incoming: Budget::default(),
             questions: 16_384,
             pipeline_depth: 64,
             transform: 32,

@@ -102,6 +102,7 @@ impl Shared {
     }
 }
 
+#[derive(Debug)]
 pub(crate) struct InFlight(Rc<Shared>);
 
 impl Drop for InFlight {

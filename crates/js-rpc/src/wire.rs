@@ -6,6 +6,7 @@ use capnp::Error;
 use js_value::{DecodeLimits, EncodeError, EncodeOptions, Encoded, ErrorForm, Value};
 
 use crate::object::{Args, Operation, Payload, Stub};
+use crate::offload::{LARGE, offload};
 
 /// How calls travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +106,74 @@ pub(crate) fn read_args(
     Ok((values, read_stubs(value)?))
 }
 
+/// Arguments that are to be read elsewhere: their bytes, and the capabilities of their stubs. `None`: they are small.
+pub(crate) fn large_args(
+    params: call_params::Reader<'_>,
+) -> Result<Option<(Vec<u8>, Vec<js_rpc_target::Client>)>, Error> {
+    let operation = params.get_operation();
+    match operation.which()? {
+        call_params::operation::CallWithArgs(value) if operation.has_call_with_args() => {
+            let value = value?;
+            let bytes = value.get_v8_serialized()?;
+            match bytes.len() > LARGE {
+                true => Ok(Some((bytes.to_vec(), read_stubs(value)?))),
+                false => Ok(None),
+            }
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Reads arguments elsewhere.
+pub(crate) async fn read_large_args(
+    bytes: Vec<u8>,
+    limits: &DecodeLimits,
+) -> Result<Vec<Value>, Error> {
+    let limits = *limits;
+    let read = offload(move || js_value::decode_args(&bytes, &limits)).await;
+    let read = read.ok_or_else(ended)?;
+    read.map_err(|error| refused(&format!("arguments that cannot be read: {error}")))
+}
+
+/// The runtime ends.
+fn ended() -> Error {
+    Error::disconnected("the program is ending".into())
+}
+
+/// A result whose value is to be read elsewhere: its bytes, and the capabilities of its stubs. `None`: it is small.
+pub(crate) fn large_value(
+    value: wire_value::Reader<'_>,
+) -> Result<Option<(Vec<u8>, Vec<js_rpc_target::Client>)>, Error> {
+    let bytes = match value.has_v8_serialized() {
+        true => value.get_v8_serialized()?,
+        false => &[],
+    };
+    match bytes.len() > LARGE {
+        true => Ok(Some((bytes.to_vec(), read_stubs(value)?))),
+        false => Ok(None),
+    }
+}
+
+/// Reads a value elsewhere, which comes with so many stubs.
+pub(crate) async fn read_large_value(
+    bytes: Vec<u8>,
+    stubs: usize,
+    limits: &DecodeLimits,
+) -> Result<Value, Error> {
+    let limits = *limits;
+    let read = offload(move || {
+        let decoded = js_value::decode(&bytes, &limits)?;
+        let numbers = js_value::stubs(&decoded);
+        Ok::<_, js_value::DecodeError>((decoded, numbers))
+    });
+    let (value, numbers) = read
+        .await
+        .ok_or_else(ended)?
+        .map_err(|error| refused(&error.to_string()))?;
+    check_stubs(numbers, stubs)?;
+    Ok(value)
+}
+
 /// Reads a result.
 pub(crate) fn read_value(
     value: wire_value::Reader<'_>,
@@ -184,17 +253,49 @@ pub(crate) fn encode_args(args: Args) -> Result<Option<EncodedValue>, String> {
     EncodedValue::new(encoded, args.stubs).map(Some)
 }
 
-/// Writes a result.
-pub(crate) fn write_result(
-    payload: &Payload,
-    results: js_rpc_target::call_results::Builder<'_>,
-    export: impl Fn(&Stub) -> js_rpc_target::Client,
-) -> Result<(), String> {
+/// The same elsewhere, if they are large.
+pub(crate) async fn encode_large_args(args: Args) -> Result<Option<EncodedValue>, String> {
+    let Args { values, stubs } = args;
+    let encoded = offload(move || {
+        let encoded = js_value::encode_args_with(&values, ENCODING);
+        drop(values);
+        encoded
+    });
+    let encoded = encoded.await.ok_or("the program is ending")?;
+    EncodedValue::new(encoded, stubs).map(Some)
+}
+
+/// Whether arguments are so large that they are written elsewhere.
+pub(crate) fn are_large(args: &Args) -> bool {
+    let mut sizes = args.values.iter();
+    args.values.len() > LARGE / 8 || sizes.any(|value| value.is_larger_than(LARGE))
+}
+
+/// A result as bytes.
+pub(crate) fn encode_result(payload: &Payload) -> Result<EncodedValue, String> {
     let encoded = js_value::encode_with(&payload.value, ENCODING);
     // A table of pointers; nothing is copied for a value without stubs.
-    let value = EncodedValue::new(encoded, payload.stubs.clone())?;
-    value.write(results.init_result(), export);
-    Ok(())
+    EncodedValue::new(encoded, payload.stubs.clone())
+}
+
+/// The same elsewhere.
+pub(crate) async fn encode_large_result(
+    payload: Payload,
+) -> (Payload, Result<EncodedValue, String>) {
+    let Payload { value, stubs } = payload;
+    let encoded = offload(move || {
+        let encoded = js_value::encode_with(&value, ENCODING);
+        (value, encoded)
+    });
+    let Some((value, encoded)) = encoded.await else {
+        let payload = Payload {
+            value: Value::Undefined,
+            stubs,
+        };
+        return (payload, Err("the program is ending".into()));
+    };
+    let encoded = EncodedValue::new(encoded, stubs.clone());
+    (Payload { value, stubs }, encoded)
 }
 
 impl EncodedValue {

@@ -399,3 +399,70 @@ async fn the_largest_values_pass_alone_and_wait_for_each_other() {
         small.expect("an answer");
     }
 }
+
+/// What each of two callers sees of a proxy whose upstream connection one of them fills.
+async fn beside_who_fills(args: fn() -> Args, calls: usize, limits: RpcLimits) {
+    let dir = socket_dir();
+    let seen = Rc::new(Seen::default());
+    let limited = limits.clone();
+    let server = Server::new().service(BINDING, Busy(Rc::clone(&seen)));
+    let back = serve(server.limits(limited), &unix(&dir, "callee")).await;
+    let upstream = NetworkStats::default();
+    let mut options = ConnectOptions::default();
+    options.limits.network.stats = upstream.clone();
+    let proxy = Proxy::new(back, BINDING, options);
+    let front = Server::new().proxy(BINDING, proxy).limits(limits.clone());
+    let front = serve(front, &unix(&dir, "proxy")).await;
+    let connect = async || {
+        let options = ConnectOptions {
+            limits: limits.clone(),
+            ..ConnectOptions::default()
+        };
+        let connection = Connection::connect(&front, options).await.unwrap();
+        connection.binding(BINDING)
+    };
+    // One fills what it can, with calls that do not return.
+    let greedy = connect().await;
+    let held: Vec<_> = (0..calls)
+        .map(|_| greedy.call("wait", args()).send())
+        .collect();
+    while seen.now.get() == 0 {
+        a_while().await;
+    }
+    a_while().await;
+    let of_greedy = seen.now.get();
+    assert!(of_greedy < calls, "it has to wait, with {of_greedy}");
+    // Another has its answers at once.
+    let honest = connect().await;
+    for n in 0..50 {
+        let call = honest.call("run", (n,)).deadline(Duration::from_secs(2));
+        call.await.expect("nothing of the other's is waited for");
+    }
+    assert_eq!(seen.now.get(), of_greedy, "which took nobody's turn");
+    let go = async {
+        loop {
+            seen.go.notify_waiters();
+            a_while().await;
+        }
+    };
+    tokio::select! {
+        outcomes = all(held) => outcomes.into_iter().for_each(|it| drop(it.expect("its turn came"))),
+        () = go => {}
+    }
+    assert_eq!(upstream.count(Reason::Unread), 0, "the upstream stays");
+}
+
+#[tokio::test(flavor = "local")]
+async fn who_fills_a_proxys_connection_with_calls_waits_for_itself_alone() {
+    beside_who_fills(|| Args::from(vec![0.into()]), MARK * 2, limits()).await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn who_fills_a_proxys_connection_with_bytes_waits_for_itself_alone() {
+    let large = || Args::from(vec![0.into(), "x".repeat(15 << 20).into()]);
+    beside_who_fills(large, 3, RpcLimits::default()).await;
+    let largest = || Args::from(vec![0.into(), "x".repeat(LARGE).into()]);
+    beside_who_fills(largest, 2, RpcLimits::default()).await;
+    let medium = || Args::from(vec![0.into(), "x".repeat(700 << 10).into()]);
+    beside_who_fills(medium, 40, RpcLimits::default()).await;
+}

@@ -12,6 +12,11 @@ const MAX_DEPTH: usize = 256;
 const MAX_VALUES: usize = 1 << 20;
 /// How many bytes of strings and buffers the copies of shared objects may have.
 const MAX_BYTES: usize = 64 << 20;
+/// How many times the size of the value a copy may have: what somebody sends must not become a thousand times as much.
+const GROWTH: usize = 16;
+/// Values and bytes that a copy may have however small the value is.
+const FREE_VALUES: usize = 16 << 10;
+const FREE_BYTES: usize = 1 << 20;
 
 /// Why a value with references cannot be written as a plain tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +27,8 @@ pub enum ExpandError {
     Cycle,
     /// The copies would be too many or too long.
     #[error(
-        "the value's shared references expand to more than {MAX_VALUES} values or {MAX_BYTES} bytes"
+        "the value's shared references expand to more than {GROWTH} times its size (or {MAX_VALUES} values, or \
+         {MAX_BYTES} bytes); share less, or send what is shared apart"
     )]
     TooLarge,
     /// The copies would be nested too deeply.
@@ -47,6 +53,22 @@ impl Value {
         }
     }
 
+    /// Whether the value takes more than so many bytes, roughly: eight for each value, and its text and buffers.
+    /// It looks no further than that.
+    pub fn is_larger_than(&self, bytes: usize) -> bool {
+        fn take(value: &Value, left: &mut usize) -> bool {
+            let own = 8 + own_bytes(value) + names_bytes(value) + buffer_bytes(value);
+            match left.checked_sub(own) {
+                None => return true,
+                Some(rest) => *left = rest,
+            }
+            let mut larger = false;
+            for_each_child(value, &mut |child| larger = larger || take(child, left));
+            larger
+        }
+        take(self, &mut bytes.clone())
+    }
+
     /// Whether there is a stub anywhere inside, the properties of errors included.
     pub fn has_stubs(&self) -> bool {
         let mut found = matches!(self, Value::Stub(_));
@@ -57,8 +79,8 @@ impl Value {
     /// The same value as a plain tree: each reference replaced by a copy of its object.
     ///
     /// # Errors
-    /// For a value that contains itself, and when the copies exceed 2^20 values, 64 MiB or 256
-    /// levels.
+    /// For a value that contains itself, and when the copy exceeds 16 times the value's own size (of which 16,384
+    /// values and 1 MiB are always allowed), 2^20 values, 64 MiB or 256 levels.
     pub fn expanded(&self) -> Result<Value, ExpandError> {
         if !self.has_references() {
             return Ok(self.clone());
@@ -146,6 +168,28 @@ fn own_bytes(value: &Value) -> usize {
     }
 }
 
+/// How many bytes the buffer has that it owns as a view.
+fn buffer_bytes(value: &Value) -> usize {
+    match value {
+        Value::View(view) => match &view.buffer {
+            ViewBuffer::Own(bytes) => bytes.len(),
+            ViewBuffer::Shared(_) => 0,
+        },
+        _ => 0,
+    }
+}
+
+/// How many bytes the names of its properties have.
+fn names_bytes(value: &Value) -> usize {
+    let names = |object: &Object| object.iter().map(|(name, _)| text_bytes(name)).sum();
+    match value {
+        Value::Object(object) => names(object),
+        Value::SparseArray(array) => names(&array.properties),
+        Value::Error(error) => names(&error.properties),
+        _ => 0,
+    }
+}
+
 fn text_bytes(text: &JsString) -> usize {
     match text.as_ill_formed() {
         Some(units) => units.len() * 2,
@@ -161,16 +205,37 @@ enum Node<'a> {
     Buffer(&'a [u8]),
 }
 
-fn index<'a>(value: &'a Value, objects: &mut Vec<Node<'a>>) {
+/// Values, and bytes of text and buffers.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    values: usize,
+    bytes: usize,
+}
+
+impl Size {
+    /// What a copy of something of this size may have.
+    fn of_copy(self) -> Self {
+        let most = |own: usize, free, most| own.saturating_mul(GROWTH).clamp(free, most);
+        Self {
+            values: most(self.values, FREE_VALUES, MAX_VALUES),
+            bytes: most(self.bytes, FREE_BYTES, MAX_BYTES),
+        }
+    }
+}
+
+fn index<'a>(value: &'a Value, objects: &mut Vec<Node<'a>>, size: &mut Size) {
+    size.values += 1;
+    size.bytes += own_bytes(value) + names_bytes(value);
     if let Value::View(view) = value
         && let ViewBuffer::Own(bytes) = &view.buffer
     {
+        size.bytes += bytes.len();
         objects.push(Node::Buffer(bytes));
     }
     if own_objects(value) > 0 {
         objects.push(Node::Value(value));
     }
-    for_each_child(value, &mut |child| index(child, objects));
+    for_each_child(value, &mut |child| index(child, objects, size));
 }
 
 enum Mode {
@@ -195,25 +260,27 @@ struct Copier<'a> {
     depth: usize,
     values: usize,
     bytes: usize,
+    most: Size,
 }
 
 impl<'a> Copier<'a> {
     fn new(root: &'a Value, mode: Mode) -> Self {
-        let mut objects = Vec::new();
-        index(root, &mut objects);
+        let (mut objects, mut size) = (Vec::new(), Size::default());
+        index(root, &mut objects, &mut size);
         Self {
             objects,
             mode,
             depth: 0,
             values: 0,
             bytes: 0,
+            most: size.of_copy(),
         }
     }
 
     /// Copies `value`, whose first object has the number `at`; moves `at` past its last.
     fn copy(&mut self, value: &'a Value, at: &mut u32) -> Result<Value, ExpandError> {
         self.values += 1;
-        if self.values > MAX_VALUES {
+        if self.values > self.most.values {
             return Err(ExpandError::TooLarge);
         }
         match value {
@@ -389,7 +456,7 @@ impl<'a> Copier<'a> {
 
     fn charge(&mut self, bytes: usize) -> Result<(), ExpandError> {
         self.bytes = self.bytes.saturating_add(bytes);
-        if self.bytes > MAX_BYTES {
+        if self.bytes > self.most.bytes {
             return Err(ExpandError::TooLarge);
         }
         Ok(())

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use self::health::{Health, Phase};
 use self::pages::Pages;
 use crate::exit::Failure;
-use crate::http::{self, HttpLimits, gate::Hosts};
+use crate::http::{self, HttpLimits, LongReaders, gate::Hosts};
 use crate::metrics::{Databases, Doors, Links, Metrics, catalog};
 use crate::runtime;
 use crate::{listen, log};
@@ -31,7 +31,8 @@ use crate::{listen, log};
 pub use args::{AdminArgs, AdminConfig};
 pub(crate) use pages::Page;
 
-/// Connections at a time, besides those of calls: few need to know, and each costs a descriptor.
+/// Connections at a time, besides those of calls and of long readers: few need to know, and each costs a
+/// descriptor. The oldest makes room for one more, so that a probe is always answered.
 const CONNECTIONS: usize = 32;
 
 const LIMITS: HttpLimits = HttpLimits {
@@ -39,6 +40,7 @@ const LIMITS: HttpLimits = HttpLimits {
     head_bytes: 16 * 1024,
     stall: Duration::from_secs(10),
     grace: Duration::from_millis(500),
+    most: Some(CONNECTIONS),
 };
 
 /// The admin port, or none. It ends when it is dropped.
@@ -194,7 +196,11 @@ async fn serve(
     started: &Started,
 ) -> Result<(), Failure> {
     let (listener, hosts) = bind(&config).await?;
-    let pages = Pages { hosts, pages };
+    let pages = Pages {
+        hosts,
+        pages,
+        readers: LongReaders::default(),
+    };
     let _ = started.send(Ok((listener.address().clone(), pages.paths())));
     let acceptor = Acceptor::new(listener, quota(), accepts);
     http::serve(acceptor, Rc::new(pages), LIMITS, stopped).await;
@@ -212,11 +218,13 @@ async fn bind(config: &AdminConfig) -> Result<(Listener, Hosts), Failure> {
     Ok((listener, hosts))
 }
 
+/// Some more than there may be: those that make room need a moment.
 fn quota() -> Quota {
+    let most = (CONNECTIONS + pages::READERS) * 2;
     Quota::new(&RpcLimits {
-        connections: CONNECTIONS,
-        connections_per_peer: CONNECTIONS,
-        connections_reserved: CONNECTIONS / 4,
+        connections: most,
+        connections_per_peer: most,
+        connections_reserved: 0,
         ..RpcLimits::default()
     })
 }

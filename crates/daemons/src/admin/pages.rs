@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 
 use super::health::{ALIVE, Health, Phase};
 use crate::http::gate::{self, Hosts};
-use crate::http::{self as server, Answer, Handler};
+use crate::http::{self as server, Answer, Client, Handler, LongReaders};
 use crate::metrics::{Databases, Format, Links, Metrics};
 
 const ACCEPT_NAME: HeaderValue = HeaderValue::from_static("accept");
@@ -28,9 +28,16 @@ pub(crate) struct Page {
     /// What it says, in a line.
     says: &'static str,
     answer: Answers,
+    /// It may be read for as long as its reader likes.
+    long: bool,
 }
 
 impl Page {
+    /// The same, which may be read for long: so many readers at a time, besides those of other pages.
+    pub(crate) fn long(self) -> Self {
+        Self { long: true, ..self }
+    }
+
     pub(crate) fn new<A: Future<Output = Answer> + 'static>(
         path: &'static str,
         says: &'static str,
@@ -40,6 +47,7 @@ impl Page {
             path,
             says,
             answer: Box::new(move |head| Box::pin(answer(head))),
+            long: false,
         }
     }
 }
@@ -127,10 +135,14 @@ pub(crate) fn text_answer(status: StatusCode, mut text: String) -> Answer {
 pub(super) struct Pages {
     pub(super) hosts: Hosts,
     pub(super) pages: Vec<Page>,
+    pub(super) readers: LongReaders,
 }
 
+/// Readers of pages that are read for long, at a time.
+pub(super) const READERS: usize = 16;
+
 impl Handler for Pages {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>, client: &Client) -> Answer {
         // None of these has a body; what comes is not read.
         let (head, _) = request.into_parts();
         if let Err(barred) = gate::check(&head, &self.hosts) {
@@ -155,6 +167,10 @@ impl Handler for Pages {
             return refused;
         }
         match page {
+            Some(page) if page.long && !client.keep(&self.readers, READERS) => text_answer(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("{READERS} readers are here already, which is all that there may be"),
+            ),
             Some(page) => (page.answer)(&head).await,
             None => text_answer(StatusCode::OK, self.list()),
         }

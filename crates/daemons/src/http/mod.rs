@@ -8,10 +8,12 @@
 
 pub(crate) mod gate;
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
@@ -22,9 +24,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use js_rpc::{Acceptor, Admitted};
+use js_rpc::{Acceptor, Admitted, ClientId, PeerKey};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 
@@ -39,6 +41,54 @@ pub(crate) struct HttpLimits {
     pub(crate) stall: Duration,
     /// For everything that is going on, once no more is accepted.
     pub(crate) grace: Duration,
+    /// Connections at a time, after which one makes room for a new one, unless it is kept for
+    /// [long](Client::keep): the oldest of the peer that has most. `None`: the acceptor's quota alone counts.
+    pub(crate) most: Option<usize>,
+}
+
+/// Who asks.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// Whose share of what clients share it has.
+    pub(crate) key: PeerKey,
+    pub(crate) id: ClientId,
+    /// For how long its connection is kept.
+    kept: RefCell<Option<Kept>>,
+}
+
+/// Connections that are kept for long; so many at a time.
+#[derive(Debug, Default)]
+pub(crate) struct LongReaders(Rc<Cell<usize>>);
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+struct Kept(Rc<Cell<usize>>);
+
+impl Client {
+    pub(crate) fn new(key: PeerKey, id: ClientId) -> Self {
+        let kept = RefCell::default();
+        Self { key, id, kept }
+    }
+
+    /// Keeps its connection for as long as it lasts, unless `most` are.
+    pub(crate) fn keep(&self, readers: &LongReaders, most: usize) -> bool {
+        let mut kept = self.kept.borrow_mut();
+        if kept.is_none() && readers.0.get() < most {
+            readers.0.set(readers.0.get() + 1);
+            *kept = Some(Kept(Rc::clone(&readers.0)));
+        }
+        kept.is_some()
+    }
+
+    fn is_kept(&self) -> bool {
+        self.kept.borrow().is_some()
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 /// An answer's body: whole, or a stream. A stream ends when its handler says so, and is dropped when its
@@ -50,7 +100,7 @@ pub(crate) type Answer = Response<Body>;
 /// Answers requests.
 pub(crate) trait Handler: 'static {
     /// The answer to one request. Dropped before it is there if the client goes away.
-    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Answer>;
+    fn answer(&self, request: Request<Incoming>, client: &Client) -> impl Future<Output = Answer>;
 }
 
 /// An answer that is there as a whole.
@@ -81,7 +131,12 @@ pub(crate) async fn serve(
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
-    loop {
+    let mut places = Places::default();
+    for count in 1usize.. {
+        // Those that were let in have their turn before they may have to make room.
+        if count % TURN == 0 {
+            tokio::task::yield_now().await;
+        }
         let admitted = tokio::select! {
             // A sender that is gone cannot stop us any more: its owner did not wait for us.
             _ = stopped.wait_for(|stop| *stop) => break,
@@ -89,9 +144,18 @@ pub(crate) async fn serve(
             admitted = acceptor.accept() => admitted,
         };
         let (handler, stopped) = (Rc::clone(&handler), stopped.clone());
+        let client = Rc::new(Client::new(admitted.key(), admitted.id()));
+        let replaced = places.take(&client, limits.most);
         connections.spawn_local(async move {
-            let peer = admitted.peer();
-            if let Err(error) = connection(admitted, handler, limits, stopped).await {
+            let (peer, stats) = (admitted.peer(), admitted.stats().clone());
+            let ended = tokio::select! {
+                ended = connection(admitted, handler, limits, client, stopped) => ended,
+                () = replaced.notified() => {
+                    stats.make_room();
+                    Err("a new one needed its place".into())
+                }
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%peer, %error, "an HTTP connection ended");
             }
         });
@@ -102,15 +166,58 @@ pub(crate) async fn serve(
     let _ = tokio::time::timeout(limits.grace, finished).await;
 }
 
+/// Connections that are accepted before those that are open have their turn.
+const TURN: usize = 8;
+
+/// The connections that are open, in the order in which they came, and how each is told to make room.
+#[derive(Default)]
+struct Places(Vec<(Weak<Client>, Rc<Notify>)>);
+
+impl Places {
+    /// A place for a client, which is told when it has to make room itself.
+    fn take(&mut self, client: &Rc<Client>, most: Option<usize>) -> Rc<Notify> {
+        let replaced = Rc::new(Notify::new());
+        if let Some(most) = most {
+            self.0.retain(|(client, _)| client.strong_count() > 0);
+            self.make_room(most);
+            self.0.push((Rc::downgrade(client), Rc::clone(&replaced)));
+        }
+        replaced
+    }
+
+    fn make_room(&mut self, most: usize) {
+        let open = |(client, _): &(Weak<Client>, _)| {
+            let client = client.upgrade().filter(|client| !client.is_kept())?;
+            Some(client.key)
+        };
+        let keys: Vec<Option<PeerKey>> = self.0.iter().map(open).collect();
+        if keys.iter().flatten().count() < most {
+            return;
+        }
+        let mut counts = HashMap::new();
+        for key in keys.iter().flatten() {
+            *counts.entry(*key).or_insert(0) += 1;
+        }
+        let has_most = counts.into_iter().max_by_key(|(_, count)| *count);
+        let oldest = has_most.and_then(|(key, _)| keys.iter().position(|of| *of == Some(key)));
+        if let Some(oldest) = oldest {
+            // Nothing is open for it any more as far as others are concerned.
+            let (_, replaced) = self.0.remove(oldest);
+            replaced.notify_one();
+        }
+    }
+}
+
 async fn connection(
     admitted: Admitted,
     handler: Rc<impl Handler>,
     limits: HttpLimits,
+    client: Rc<Client>,
     stopped: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let opened = tokio::time::timeout(limits.head, admitted.open()).await;
     let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-    talk(opened, handler, limits, stopped).await
+    talk(opened, handler, limits, client, stopped).await
 }
 
 /// Answers what comes on a connection, until it ends or `stopped`.
@@ -118,13 +225,14 @@ pub(crate) async fn talk(
     opened: impl AsyncRead + AsyncWrite + 'static,
     handler: Rc<impl Handler>,
     limits: HttpLimits,
+    client: Rc<Client>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let mut stream = TimeoutStream::new(opened);
     stream.set_write_timeout(Some(limits.stall));
     let service = service_fn(move |request| {
-        let handler = Rc::clone(&handler);
-        async move { Ok::<_, Infallible>(handler.answer(request).await) }
+        let (handler, client) = (Rc::clone(&handler), Rc::clone(&client));
+        async move { Ok::<_, Infallible>(handler.answer(request, &client).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

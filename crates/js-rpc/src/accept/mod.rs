@@ -13,8 +13,8 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::Address;
-use crate::stream::{Accepted, Listener, Peer, ReadHalf, Refused, WriteHalf};
+use crate::stream::{Accepted, Listener, Peer, PeerKey, ReadHalf, Refused, WriteHalf};
+use crate::{Address, ClientId};
 use seldom::Seldom;
 
 pub use quota::Quota;
@@ -59,6 +59,7 @@ pub struct Acceptor {
 pub struct Admitted {
     accepted: Accepted,
     slot: Slot,
+    id: ClientId,
 }
 
 /// An open connection.
@@ -100,7 +101,8 @@ impl Acceptor {
                 Ok(Ok(accepted)) => {
                     self.wait = FIRST_WAIT;
                     if let Some(slot) = self.admit(accepted.peer) {
-                        return Admitted { accepted, slot };
+                        let id = ClientId::next();
+                        return Admitted { accepted, slot, id };
                     }
                 }
                 Ok(Err(Refused(peer))) => self.refuse(peer),
@@ -159,12 +161,27 @@ impl Admitted {
         self.accepted.peer
     }
 
+    /// Whose share of what clients share it has.
+    pub fn key(&self) -> PeerKey {
+        self.accepted.peer.key()
+    }
+
+    /// Where it is counted.
+    pub fn stats(&self) -> &AcceptStats {
+        self.slot.stats()
+    }
+
+    /// Whose calls come by it.
+    pub fn id(&self) -> ClientId {
+        self.id
+    }
+
     /// The connection to talk on; with TLS, once the peer has shown who it is.
     ///
     /// # Errors
     /// When the peer does not, or is gone.
     pub async fn open(self) -> io::Result<Connected> {
-        let Self { accepted, slot } = self;
+        let Self { accepted, slot, .. } = self;
         match accepted.open().await {
             Ok(stream) => {
                 let (read, write) = stream.into_split();

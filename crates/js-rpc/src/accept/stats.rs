@@ -41,6 +41,11 @@ impl AcceptStats {
         self.0.closed.fetch_add(1, Relaxed);
     }
 
+    /// Counts one that was let in and is closed to make room for another.
+    pub fn make_room(&self) {
+        self.refuse(RefusedBy::Full);
+    }
+
     pub(crate) fn refuse(&self, by: RefusedBy) {
         self.0.refused[by as usize].fetch_add(1, Relaxed);
     }
@@ -56,7 +61,7 @@ pub enum RefusedBy {
     PerPeer,
     /// What is left is kept for peers that have none.
     Reserved,
-    /// There are as many as there may be.
+    /// There are as many as there may be. On the admin port one that was let in is closed then.
     Full,
     /// The system had no descriptor or memory for it; it waits, and is tried again.
     Exhausted,

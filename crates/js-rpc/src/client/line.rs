@@ -85,8 +85,15 @@ impl Dial {
             .map_err(|_| failed(format!("no answer within {limit:?}")))?
             .map_err(failed)?;
         let sessions = OpenSessions::default();
-        let (mut system, gate) =
-            network::system(read, write, Side::Client, None, sessions, &self.limits);
+        let (mut system, gate) = network::system(
+            read,
+            write,
+            Side::Client,
+            None,
+            sessions,
+            None,
+            &self.limits,
+        );
         let target: call_target::Client = system.bootstrap(Side::Server);
         let bootstrap = match self.connect {
             Some(_) => Bootstrap::Fixed(target.clone().cast_to()),

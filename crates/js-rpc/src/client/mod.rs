@@ -19,7 +19,7 @@ pub use binding::Binding;
 pub use connection::{ConnectOptions, Connection};
 pub(crate) use destination::{Destination, Dialer, Upstream};
 pub use link::{Link, LinkState};
-pub(crate) use outgoing::{Content, Outgoing};
+pub(crate) use outgoing::{Content, Made, Outgoing};
 pub(crate) use redial::Redial;
 pub(crate) use remote::{Ahead, Target, Via, import};
 pub(crate) use route::Route;

@@ -11,24 +11,27 @@ use binding_span_schema::js_rpc_capnp::js_rpc_target::{self, call_params, call_r
 use capnp::capability::{Promise, Response};
 use futures::channel::oneshot;
 use futures::future::{Either, select};
+use js_value::Value;
 use tokio::time::Instant;
 
 use super::observer;
-use super::permit::Permit;
+use super::permit::{Ask, Permit};
 use super::remote::{Ahead, Remote, Target, Via};
 use super::route::{Route, Way};
-use crate::CallError;
 use crate::deadlines::Deadline;
 use crate::error::{read_failure, reason};
 use crate::object::Operation;
-use crate::object::{Call, Method, Payload, PendingCall, Pipeline, Reply, Stub};
+use crate::object::{Args, Call, Method, Payload, PendingCall, Pipeline, Reply, Stub};
 use crate::shared::InFlight;
 use crate::wire::{self, EncodedValue};
+use crate::{CallError, ClientId};
 
 /// What a call carries there, and what is made of what comes back.
 pub(crate) trait Content {
     /// What the call returns.
     type Output;
+    /// The same as far as it can be read at once.
+    type Read;
 
     /// Bytes that it takes in a message, but for what is small.
     fn size(&self) -> usize;
@@ -36,12 +39,19 @@ pub(crate) trait Content {
     /// Writes what is called and with what.
     fn write(&self, params: call_params::Builder<'_>, route: &Route) -> Result<(), CallError>;
 
-    /// Reads the result.
+    /// Reads the result, or takes what is needed to.
     fn read(
         &mut self,
         results: call_results::Reader<'_>,
         route: &Route,
-    ) -> Result<Self::Output, CallError>;
+    ) -> Result<Self::Read, CallError>;
+
+    /// Reads what was only taken.
+    fn finish(
+        &self,
+        read: Self::Read,
+        route: &Route,
+    ) -> impl Future<Output = Result<Self::Output, CallError>>;
 }
 
 /// A call that leaves.
@@ -51,7 +61,17 @@ pub(crate) struct Outgoing<C> {
     deadline: Deadline,
     /// Whether its result will be called before it is there.
     pipeline: bool,
+    made: Made,
     _in_flight: Option<InFlight>,
+}
+
+/// How a call came to be made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Made {
+    /// On whose behalf: where it has to wait, that is whose turn it waits for.
+    pub(crate) client: ClientId,
+    /// It had begun to arrive before a shutdown did, which lets it finish.
+    pub(crate) begun: bool,
 }
 
 /// A call that was sent.
@@ -69,7 +89,13 @@ enum Answer {
 }
 
 impl<C: Content> Outgoing<C> {
-    pub(crate) fn new(route: Route, content: C, deadline: Deadline, pipeline: bool) -> Self {
+    pub(crate) fn new(
+        route: Route,
+        content: C,
+        deadline: Deadline,
+        pipeline: bool,
+        made: Made,
+    ) -> Self {
         // What came in an argument is called as part of a call that counts already.
         let in_flight = route.session().map(|session| session.shared().enter());
         Self {
@@ -77,24 +103,26 @@ impl<C: Content> Outgoing<C> {
             content,
             deadline,
             pipeline,
+            made,
             _in_flight: in_flight,
         }
     }
 
     /// Sends the call, if it need not wait.
     pub(crate) fn try_send(&self) -> Option<Result<Sent, CallError>> {
-        if self.route.shared().is_draining() && self.route.opens().is_some() {
+        let refuses = self.route.shared().is_draining() && !self.made.begun;
+        if refuses && self.route.opens().is_some() {
             let why = "it is shutting down".into();
             return Some(Err(CallError::Overloaded(why)));
         }
-        let permit = self.route.permit(self.content.size())?;
+        let permit = self.route.permit(self.ask())?;
         Some(self.send_with(permit))
     }
 
     /// Sends the call, when it is its turn.
     pub(crate) async fn send(&self) -> Result<Sent, CallError> {
         let deadlines = &self.route.shared().deadlines;
-        let waited = self.route.wait(self.content.size());
+        let waited = self.route.wait(self.ask());
         let permit = match self.deadline.hold(deadlines, waited).await {
             Ok(permit) => permit?,
             Err(error) => {
@@ -103,6 +131,13 @@ impl<C: Content> Outgoing<C> {
             }
         };
         self.send_with(permit)
+    }
+
+    fn ask(&self) -> Ask {
+        Ask {
+            client: self.made.client,
+            bytes: self.content.size(),
+        }
     }
 
     fn send_with(&self, mut permit: Permit) -> Result<Sent, CallError> {
@@ -167,6 +202,10 @@ impl<C: Content> Outgoing<C> {
                 Err(error) => Err(error),
             },
         };
+        let outcome = match outcome {
+            Ok(read) => self.content.finish(read, &self.route).await,
+            Err(error) => Err(error),
+        };
         self.route.settle(outcome.as_ref().err());
         outcome
     }
@@ -185,7 +224,7 @@ impl<C: Content> Outgoing<C> {
     fn read_three_calls(
         &mut self,
         answer: capnp::Result<Response<call_results::Owned>>,
-    ) -> Result<C::Output, CallError> {
+    ) -> Result<C::Read, CallError> {
         let answer = answer?;
         let results = answer.get()?;
         let output = self.content.read(results, &self.route);
@@ -200,7 +239,7 @@ impl<C: Content> Outgoing<C> {
         &mut self,
         answer: capnp::Result<Response<call_target::response::Owned>>,
         observed: Option<oneshot::Receiver<()>>,
-    ) -> Result<C::Output, CallError> {
+    ) -> Result<C::Read, CallError> {
         let answer = answer?;
         let response = answer.get()?;
         let output = match response.has_failure() {
@@ -250,10 +289,54 @@ fn unreadable(error: capnp::Error) -> CallError {
 struct Values {
     method: Method,
     args: Option<EncodedValue>,
+    /// Arguments that are large and are still to be written.
+    unwritten: Option<Args>,
+}
+
+impl Values {
+    /// Writes arguments elsewhere that are large.
+    async fn prepare(&mut self) -> Result<(), CallError> {
+        if let Some(args) = self.unwritten.take() {
+            let encoded = wire::encode_large_args(args).await;
+            self.args = encoded.map_err(CallError::Arguments)?;
+        }
+        Ok(())
+    }
+}
+
+/// A result that is there, or the bytes of one that is large.
+enum Read {
+    Done(Reply),
+    Bytes(Box<Unread>),
+}
+
+struct Unread {
+    bytes: Vec<u8>,
+    targets: Vec<js_rpc_target::Client>,
+    disposer: Option<Stub>,
+}
+
+/// A reply of a value and what came with it.
+fn reply_of(
+    value: Value,
+    targets: Vec<js_rpc_target::Client>,
+    disposer: Option<Stub>,
+    route: &Route,
+) -> Reply {
+    // Whoever keeps a stub of a result keeps what the result's disposer would end.
+    let import = |target| Remote::stub(Target::There(target), route.via(), disposer.clone());
+    Reply {
+        payload: Payload {
+            value,
+            stubs: targets.into_iter().map(import).collect(),
+        },
+        disposer,
+    }
 }
 
 impl Content for Values {
     type Output = Reply;
+    type Read = Read;
 
     fn size(&self) -> usize {
         self.args.as_ref().map_or(0, EncodedValue::size)
@@ -279,25 +362,36 @@ impl Content for Values {
         &mut self,
         results: call_results::Reader<'_>,
         route: &Route,
-    ) -> Result<Reply, CallError> {
+    ) -> Result<Read, CallError> {
         let result = results.get_result().map_err(unreadable)?;
-        let limits = &route.shared().limits.decode;
-        let (value, targets) = wire::read_value(result, limits).map_err(unreadable)?;
         let disposer = match results.get_has_disposer() {
             true => results.get_call_pipeline().ok(),
             false => None,
         };
         let disposer =
             disposer.map(|target| Remote::stub(Target::There(target), route.via(), None));
-        // Whoever keeps a stub of a result keeps what the result's disposer would end.
-        let import = |target| Remote::stub(Target::There(target), route.via(), disposer.clone());
-        Ok(Reply {
-            payload: Payload {
-                value,
-                stubs: targets.into_iter().map(import).collect(),
-            },
-            disposer,
-        })
+        if let Some((bytes, targets)) = wire::large_value(result).map_err(unreadable)? {
+            return Ok(Read::Bytes(Box::new(Unread {
+                bytes,
+                targets,
+                disposer,
+            })));
+        }
+        let limits = &route.shared().limits.decode;
+        let (value, targets) = wire::read_value(result, limits).map_err(unreadable)?;
+        Ok(Read::Done(reply_of(value, targets, disposer, route)))
+    }
+
+    async fn finish(&self, read: Read, route: &Route) -> Result<Reply, CallError> {
+        let unread = match read {
+            Read::Done(reply) => return Ok(reply),
+            Read::Bytes(unread) => *unread,
+        };
+        let limits = &route.shared().limits.decode;
+        let value = wire::read_large_value(unread.bytes, unread.targets.len(), limits);
+        // Apart, since few calls need it.
+        let value = Box::pin(value).await.map_err(unreadable)?;
+        Ok(reply_of(value, unread.targets, unread.disposer, route))
     }
 }
 
@@ -308,19 +402,33 @@ pub(super) fn start(route: Route, call: Call, pipeline: bool) -> PendingCall {
         args,
         deadline,
         since,
+        client,
+        begun,
         ..
     } = call;
     let began = since.map_or_else(Instant::now, Instant::from_std);
     let deadline = Deadline::since(began, deadline.unwrap_or_else(|| route.deadline()));
-    let args = args.map_err(|error| error.to_string());
-    let (args, unsent) = match args.and_then(wire::encode_args) {
-        Ok(args) => (args, None),
-        Err(error) => (None, Some(CallError::Arguments(error))),
+    let mut content = Values {
+        method,
+        args: None,
+        unwritten: None,
     };
-    let content = Values { method, args };
-    let mut outgoing = Outgoing::new(route, content, deadline, pipeline);
+    let mut unsent = None;
+    match args.map_err(|error| error.to_string()) {
+        // Calls of one object leave in the order in which they are made.
+        Ok(args) if route.opens().is_some() && wire::are_large(&args) => {
+            content.unwritten = Some(args);
+        }
+        args => match args.and_then(wire::encode_args) {
+            Ok(args) => content.args = args,
+            Err(error) => unsent = Some(CallError::Arguments(error)),
+        },
+    }
+    let made = Made { client, begun };
+    let mut outgoing = Outgoing::new(route, content, deadline, pipeline, made);
     let sent = match unsent {
         Some(error) => Some(Err(error)),
+        None if outgoing.content.unwritten.is_some() => None,
         None => outgoing.try_send(),
     };
     match sent {
@@ -338,7 +446,7 @@ pub(super) fn start(route: Route, call: Call, pipeline: bool) -> PendingCall {
 }
 
 /// A call that waits for its turn, and is sent then, also if nobody looks at it.
-fn wait(outgoing: Outgoing<Values>) -> PendingCall {
+fn wait(mut outgoing: Outgoing<Values>) -> PendingCall {
     let via = outgoing.route.via();
     let (target, is_sent) = oneshot::channel();
     let pipeline = outgoing.pipeline.then(|| {
@@ -349,7 +457,10 @@ fn wait(outgoing: Outgoing<Values>) -> PendingCall {
     let (mut tell, told) = oneshot::channel();
     tokio::task::spawn_local(async move {
         let mut sent = {
-            let sent = std::pin::pin!(outgoing.send());
+            let sent = std::pin::pin!(async {
+                outgoing.content.prepare().await?;
+                outgoing.send().await
+            });
             // In this order: one that was dropped does not leave because its turn has come as well.
             match select(tell.cancellation(), sent).await {
                 Either::Left(_) => return,

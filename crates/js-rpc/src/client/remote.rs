@@ -106,6 +106,8 @@ impl Remote {
             deadline: None,
             since: None,
             parent: None,
+            client: ClientId::LOCAL,
+            begun: false,
         };
         Ok(self.start(call, false).await?.into_payload())
     }

@@ -7,7 +7,7 @@ use binding_span_schema::js_rpc_capnp::js_rpc_target;
 use capnp::capability::FromClientHook;
 
 use super::destination::Destination;
-use super::permit::Permit;
+use super::permit::{Ask, Permit};
 use super::remote::{Target, Via};
 use super::session::ClientSession;
 use super::traced::{Onward, Traced};
@@ -68,20 +68,20 @@ impl Route {
     }
 
     /// A permit, if there is one now.
-    pub(super) fn permit(&self, bytes: usize) -> Option<Permit> {
+    pub(super) fn permit(&self, ask: Ask) -> Option<Permit> {
         match (self, self.session()) {
-            (Self::Session { to, .. }, _) => Permit::for_session(&to.upstream.up()?, bytes),
-            (_, Some(session)) => Permit::for_call(session.gate()?, bytes),
+            (Self::Session { to, .. }, _) => Permit::for_session(&to.upstream.up()?, ask),
+            (_, Some(session)) => Permit::for_call(session.gate()?, ask),
             (_, None) => Some(Permit::default()),
         }
     }
 
     /// A permit, when there is one; for a session also the connection, if it has to be made.
-    pub(super) async fn wait(&self, bytes: usize) -> Result<Permit, CallError> {
+    pub(super) async fn wait(&self, ask: Ask) -> Result<Permit, CallError> {
         let (target, session) = match (self, self.session()) {
             (Self::Session { to, .. }, _) => {
                 let connection = to.upstream.connection().await?;
-                return Permit::wait_for_session(&connection, bytes).await;
+                return Permit::wait_for_session(&connection, ask).await;
             }
             (Self::Target { target, .. }, Some(session)) => (target, session),
             (Self::Target { .. }, None) => return Ok(Permit::default()),
@@ -94,7 +94,7 @@ impl Route {
             let _ = sent.await;
         }
         match session.gate() {
-            Some(gate) => Permit::wait_for_call(gate, bytes).await,
+            Some(gate) => Permit::wait_for_call(gate, ask).await,
             None => Ok(Permit::default()),
         }
     }

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::ops::Range;
+use std::rc::Rc;
 use std::time::Duration;
 
 use capnp::Word;
@@ -14,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::guard::Violation;
 use super::stats::Reason;
-use crate::NetworkLimits;
+use crate::budget::{Hold, SMALL};
+use crate::{NetworkLimits, PeerKey};
 
 /// Words that are allocated ahead of what has arrived.
 const AHEAD: usize = 8 * 1024;
@@ -29,6 +31,47 @@ pub(crate) struct Frame {
     /// Word ranges; the first one apart, since most messages have only that.
     first: usize,
     more: Vec<Range<usize>>,
+    /// What it takes of the memory for incoming messages, for as long as it is there.
+    _hold: Option<Hold>,
+}
+
+/// Whose messages are read, where they share memory with those of others.
+#[derive(Clone)]
+pub(super) struct Source {
+    client: PeerKey,
+    limits: Rc<NetworkLimits>,
+}
+
+impl Source {
+    pub(super) fn new(client: PeerKey, limits: &Rc<NetworkLimits>) -> Self {
+        let limits = Rc::clone(limits);
+        Self { client, limits }
+    }
+
+    /// Nothing yet of the memory for incoming messages.
+    pub(super) fn hold(&self) -> Hold {
+        let limits = &self.limits;
+        limits.incoming.hold(self.client, limits.incoming_bytes)
+    }
+
+    /// Memory for so many bytes, as soon as it is there.
+    async fn reserve(&self, bytes: usize) -> Result<Option<Hold>, Broken> {
+        if bytes <= SMALL {
+            return Ok(None);
+        }
+        let mut hold = self.hold();
+        let limit = self.limits.frame;
+        match within(limit, hold.resize(bytes)).await {
+            Some(()) => Ok(Some(hold)),
+            None => Err(Broken::Refused(Violation::new(
+                Reason::IncomingBytes,
+                format!(
+                    "there was no memory for a message of {bytes} bytes within {limit:?}: others of this client \
+                     take its share"
+                ),
+            ))),
+        }
+    }
 }
 
 impl Frame {
@@ -46,7 +89,12 @@ impl Frame {
         }
         let more = ranges.split_off(1.min(ranges.len()));
         let first = ranges.first().map_or(0, |range| range.end);
-        Self { words, first, more }
+        Self {
+            words,
+            first,
+            more,
+            _hold: None,
+        }
     }
 
     /// The first segment.
@@ -109,6 +157,7 @@ fn strange(head: &[u8; 8], more: u32) -> String {
 pub(super) async fn read<R: AsyncRead + Unpin>(
     reader: &mut R,
     limits: &NetworkLimits,
+    source: Option<&Source>,
 ) -> Result<Option<Frame>, Broken> {
     let mut head = [0; 8];
     // The first read apart: a stream that ends here ends as it should, and may take any time.
@@ -137,10 +186,16 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
             segments.push(start..total);
         }
     }
+    let hold = match source {
+        // For all of it before any of it is read: messages that have half arrived would wait for each other.
+        Some(source) => source.reserve(total * 8).await?,
+        None => None,
+    };
     Ok(Some(Frame {
         words: read_words(reader, total, limits).await?,
         first,
         more: segments,
+        _hold: hold,
     }))
 }
 
@@ -224,7 +279,7 @@ mod tests {
     }
 
     async fn lengths(mut bytes: &[u8]) -> Result<Option<Vec<usize>>, Broken> {
-        let frame = read(&mut bytes, &limits()).await?;
+        let frame = read(&mut bytes, &limits(), None).await?;
         Ok(frame.map(|segments| {
             let length = |id| segments.get_segment(id as u32).unwrap().len() / 8;
             (0..segments.len()).map(length).collect()
@@ -299,7 +354,7 @@ mod tests {
             tokio::io::AsyncWriteExt::write_all(&mut theirs, &whole[..cut])
                 .await
                 .unwrap();
-            let read = read(&mut ours, &limits()).await;
+            let read = read(&mut ours, &limits(), None).await;
             let Err(Broken::Refused(violation)) = read else {
                 panic!("cut at {cut}");
             };

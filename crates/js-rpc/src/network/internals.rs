@@ -21,7 +21,7 @@ pub fn system(
     limits: &NetworkLimits,
 ) -> RpcSystem<Side> {
     let (read, write) = split(Stream::Unix(stream));
-    let (network, _) = Network::new(read, write, side, OpenSessions::default(), limits);
+    let (network, _) = Network::new(read, write, side, OpenSessions::default(), None, limits);
     RpcSystem::new(Box::new(network), bootstrap)
 }
 
@@ -34,14 +34,14 @@ pub struct Judge {
 impl Judge {
     /// A judge that has seen nothing.
     pub fn new(limits: NetworkLimits) -> Self {
-        let guard = Guard::new(Rc::new(limits.clone()), OpenSessions::default());
+        let guard = Guard::new(Rc::new(limits.clone()), OpenSessions::default(), None);
         Self { guard, limits }
     }
 
     /// Reads what a peer sent until it is refused or at its end; how many messages went through.
     pub async fn receive(&mut self, mut bytes: &[u8]) -> Result<usize, String> {
         let mut passed = 0;
-        while let Some(frame) = frame::read(&mut bytes, &self.limits)
+        while let Some(frame) = frame::read(&mut bytes, &self.limits, None)
             .await
             .map_err(|broken| format!("{broken:?}"))?
         {

@@ -32,10 +32,10 @@ use futures::channel::oneshot;
 use futures::future::{Either, select};
 
 use crate::stream::{ReadHalf, Stream, WriteHalf};
-use crate::{NetworkLimits, RpcLimits};
+use crate::{NetworkLimits, PeerKey, RpcLimits};
 pub(crate) use buffered::Buffered;
-use frame::{Broken, Frame, within};
-pub(crate) use gate::{Gate, Need, Turn};
+use frame::{Broken, Frame, Source, within};
+pub(crate) use gate::{Gate, Need, Sending, Turn};
 use guard::{Glance, Sent, Unwind, Verdict, Violation};
 use outbox::Outbox;
 pub(crate) use sessions::{OpenHere, OpenSessions};
@@ -56,16 +56,17 @@ pub(crate) fn split(stream: Stream) -> (Buffered<ReadHalf>, WriteHalf) {
 }
 
 /// The RPC system of an opened connection on which `sessions` are open, and the gate for our own calls on it.
-/// It does nothing until it is polled.
+/// It does nothing until it is polled. What comes from a `client` has its share of the memory for incoming messages.
 pub(crate) fn system(
     read: Buffered<ReadHalf>,
     write: WriteHalf,
     side: Side,
     bootstrap: Option<capnp::capability::Client>,
     sessions: OpenSessions,
+    client: Option<PeerKey>,
     limits: &RpcLimits,
 ) -> (RpcSystem<Side>, Rc<Gate>) {
-    let (network, gate) = Network::new(read, write, side, sessions, &limits.network);
+    let (network, gate) = Network::new(read, write, side, sessions, client, &limits.network);
     (RpcSystem::new(Box::new(network), bootstrap), gate)
 }
 
@@ -92,6 +93,7 @@ struct Inner {
     outbox: Rc<Outbox>,
     gate: Rc<Gate>,
     limits: Rc<NetworkLimits>,
+    source: Option<Source>,
     /// Work that was done for the peer since others had their turn.
     work: Cell<usize>,
     /// A call waited for the peer to read and it did not: until it does, no other call waits.
@@ -120,13 +122,22 @@ impl Network {
         write: WriteHalf,
         side: Side,
         sessions: OpenSessions,
+        client: Option<PeerKey>,
         limits: &NetworkLimits,
     ) -> (Self, Rc<Gate>) {
         let (over, is_over) = oneshot::channel();
         // Each connection holds them once: there are many.
         let limits = Rc::new(limits.clone());
         let outbox = Outbox::new(Rc::clone(&limits));
-        let gate = Gate::new(Rc::clone(&limits), sessions);
+        let source = client.map(|client| Source::new(client, &limits));
+        let hold = source.as_ref().map(Source::hold);
+        let gate = Gate::new(Rc::clone(&limits), sessions, Rc::clone(&outbox), hold);
+        let waits = Rc::downgrade(&gate);
+        outbox.when_written(move || {
+            if let Some(gate) = waits.upgrade() {
+                gate.moved();
+            }
+        });
         let reader: Reader = Rc::new(RefCell::new(Some(read)));
         let closing = Rc::new(Cell::new(false));
         let inner = Rc::new(Inner {
@@ -135,6 +146,7 @@ impl Network {
             outbox: Rc::clone(&outbox),
             gate: Rc::clone(&gate),
             limits: Rc::clone(&limits),
+            source,
             work: Cell::new(0),
             waited: Cell::new(false),
             read_until: Cell::new(None),
@@ -349,7 +361,7 @@ impl Inner {
                     let detail = "the connection is to be replaced by a new one";
                     return Err(self.refuse(Violation::new(Reason::Recycled, detail)));
                 }
-                let read = std::pin::pin!(frame::read(reader, &self.limits));
+                let read = std::pin::pin!(frame::read(reader, &self.limits, self.source.as_ref()));
                 // A peer that cannot be written to is lost, also while it says nothing.
                 let broken = std::pin::pin!(self.outbox.broken());
                 match select(read, broken).await {

@@ -12,7 +12,7 @@
 //! A peer that does not read cannot make the queue grow without bound, nor hold the connection: there
 //! are caps on both, and each ends the connection.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
@@ -39,6 +39,8 @@ const KEEP: usize = 1024;
 pub(super) struct Outbox {
     state: RefCell<State>,
     limits: Rc<NetworkLimits>,
+    /// Called when something was written, while much is queued.
+    written: OnceCell<Box<dyn Fn()>>,
 }
 
 #[derive(Default)]
@@ -89,7 +91,13 @@ impl Outbox {
         Rc::new(Self {
             state: RefCell::default(),
             limits,
+            written: OnceCell::new(),
         })
+    }
+
+    /// Has `call` called when something was written of much that is queued.
+    pub(super) fn when_written(&self, call: impl Fn() + 'static) {
+        let _ = self.written.set(Box::new(call));
     }
 
     /// Bytes that wait to be read by the peer.
@@ -302,10 +310,16 @@ impl Outbox {
 
     fn written(&self, bytes: usize) {
         let mut state = self.state.borrow_mut();
-        let left = state.bytes.saturating_sub(bytes);
+        let (before, left) = (state.bytes, state.bytes.saturating_sub(bytes));
         self.hold(&mut state, left);
         if state.bytes <= self.limits.queued {
             wake(&mut state.drain);
+        }
+        drop(state);
+        if before > self.limits.queued
+            && let Some(written) = self.written.get()
+        {
+            written();
         }
     }
 

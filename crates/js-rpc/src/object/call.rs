@@ -11,7 +11,7 @@ use super::payload::{Args, ConvertError};
 use super::pending::PendingCall;
 use super::reply::Reply;
 use super::stub::Callable;
-use crate::CallError;
+use crate::{Begun, CallError, ClientId};
 
 /// What is called, with what, until when, and whose child its span is.
 pub(crate) struct Call {
@@ -21,6 +21,10 @@ pub(crate) struct Call {
     /// When the deadline begins, if that was before the call was made.
     pub(crate) since: Option<Instant>,
     pub(crate) parent: Option<SpanContext>,
+    /// Whose turn it waits for.
+    pub(crate) client: ClientId,
+    /// It had begun before a shutdown did.
+    pub(crate) begun: bool,
 }
 
 /// A call that has not been sent. Await it for the result, or [`send`](Self::send) it.
@@ -42,6 +46,8 @@ impl CallBuilder {
             deadline: None,
             since: None,
             parent: None,
+            client: ClientId::LOCAL,
+            begun: false,
         };
         Self { on, call }
     }
@@ -64,6 +70,19 @@ impl CallBuilder {
     /// Makes the call's span a child of this one, instead of the current `tracing` span.
     pub fn parent(mut self, parent: SpanContext) -> Self {
         self.call.parent = Some(parent);
+        self
+    }
+
+    /// Makes the call on behalf of a client: where calls wait, each client has its turn, however many calls
+    /// another has there.
+    pub fn client(mut self, client: ClientId) -> Self {
+        self.call.client = client;
+        self
+    }
+
+    /// Makes a call that had begun to arrive before a shutdown began, which lets it finish.
+    pub fn begun(mut self, _begun: &Begun) -> Self {
+        self.call.begun = true;
         self
     }
 

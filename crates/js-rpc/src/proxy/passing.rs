@@ -18,8 +18,7 @@ use binding_span_schema::js_rpc_capnp::js_value as wire_value;
 use capnp::Error;
 
 use super::{Forward, Proxy};
-use crate::CallError;
-use crate::client::{Ahead, ClientSession, Content, Onward, Outgoing, Route, Target, Via};
+use crate::client::{Ahead, ClientSession, Content, Made, Onward, Outgoing, Route, Target, Via};
 use crate::deadlines::Deadline;
 use crate::object::Operation;
 use crate::observers::Observers;
@@ -27,6 +26,7 @@ use crate::serve::{Answer, Answers, Arrival, Held, Incoming, Params, Served, exp
 use crate::shared::Shared;
 use crate::telemetry::{CallSpan, Parent, Place};
 use crate::wire;
+use crate::{CallError, ClientId};
 
 /// A session that is passed on: ours to the callee, and what keeps the one that we serve open.
 struct Session {
@@ -36,6 +36,8 @@ struct Session {
     shared: Rc<Shared>,
     /// The name under which we serve it.
     binding: Rc<str>,
+    /// Whose it is: where its calls have to wait, they wait for each other.
+    from: ClientId,
     /// Those of whoever called.
     observers: Observers,
     forward: Forward,
@@ -98,7 +100,7 @@ pub(super) async fn open(
         binding,
         keep,
         observers,
-        ..
+        client: from,
     } = arrival;
     let to = proxy.destination(&shared, &binding);
     let parent = Parent::Given(Place::remote(incoming.caller));
@@ -122,6 +124,7 @@ pub(super) async fn open(
         ),
         shared,
         binding,
+        from,
         observers,
         forward: proxy.forward,
         deadline,
@@ -231,7 +234,11 @@ impl Passing {
             holds: false,
         };
         let deadline = Deadline::after(limit);
-        let outgoing = Outgoing::new(route, bytes, deadline, incoming.wants_pipeline);
+        let made = Made {
+            client: bytes.passing.session.from,
+            begun: false,
+        };
+        let outgoing = Outgoing::new(route, bytes, deadline, incoming.wants_pipeline, made);
         let (outcome, bytes) = run(outgoing).await;
         bytes.finish(outcome, &scope)
     }
@@ -325,6 +332,7 @@ struct Bytes {
 
 impl Content for Bytes {
     type Output = ();
+    type Read = ();
 
     fn size(&self) -> usize {
         self.size
@@ -338,6 +346,10 @@ impl Content for Bytes {
 
     fn read(&mut self, from: call_results::Reader<'_>, _route: &Route) -> Result<(), CallError> {
         Ok(self.copy_results(from)?)
+    }
+
+    async fn finish(&self, (): (), _route: &Route) -> Result<(), CallError> {
+        Ok(())
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) struct Arrival {
     /// What lives as long as the session.
     pub(crate) keep: Keep,
     pub(crate) observers: Observers,
+    /// By which connection.
     pub(crate) client: ClientId,
 }
 

@@ -18,9 +18,10 @@ use crate::CallError;
 use crate::deadlines::Deadline;
 use crate::object::Operation;
 use crate::object::{Args, ByteService, Context, Payload, Service, Stub};
+use crate::offload::LARGE;
 use crate::shared::Shared;
 use crate::telemetry::{CallSpan, Place};
-use crate::wire;
+use crate::wire::{self, EncodedValue};
 
 /// Serves a call. `opens` a session: what its result holds may go on saying what it was.
 pub(crate) async fn serve(
@@ -38,6 +39,10 @@ pub(crate) async fn serve(
     };
     // The message is not needed any more, and the call may take long.
     drop(params);
+    let given = match given.ready(home, opens).await {
+        Ok(given) => given,
+        Err(error) => return answer.refused(error),
+    };
     let running = Running::start(&incoming, home);
     if let Some(observer) = incoming.observer.take() {
         home.observers.push(running.scope.updates(), observer);
@@ -45,10 +50,14 @@ pub(crate) async fn serve(
     answer.set_wants_pipeline(incoming.wants_pipeline);
     let limit = time(&incoming, &home.shared, &mut answer);
     let outcome = running.run(service, incoming, given, home, limit).await;
-    let outcome = outcome.and_then(|returned| {
-        let written = write(&returned, home, &mut answer);
-        written.map(|()| returned)
-    });
+    let outcome = match outcome {
+        Ok(returned) => {
+            let (returned, encoded) = returned.encode().await;
+            let written = write(&returned, encoded, home, &mut answer);
+            written.map(|()| returned)
+        }
+        Err(error) => Err(error),
+    };
     match outcome {
         Ok(returned) => {
             let holds = returned.has_stubs();
@@ -59,10 +68,39 @@ pub(crate) async fn serve(
     }
 }
 
+/// The arguments of a call, as they were taken from its message.
+enum Taken<'s> {
+    Ready(Given<'s>),
+    /// Values that are large and are still to be read.
+    Unread(Vec<u8>, Vec<Stub>),
+}
+
 /// The arguments of a call, as its service takes them.
 enum Given<'s> {
     Values(Args),
     Bytes(&'s dyn ByteService, Vec<u8>),
+}
+
+impl<'s> Taken<'s> {
+    /// Reads what is large elsewhere. Calls of one object begin in the order in which they came; one that `opens` a
+    /// session is before or after no other.
+    async fn ready(self, home: &Home, opens: bool) -> Result<Given<'s>, Error> {
+        let order = &home.session.order;
+        let (bytes, stubs) = match self {
+            Self::Unread(bytes, stubs) => (bytes, stubs),
+            Self::Ready(given) => {
+                if !opens && order.try_lock().is_err() {
+                    drop(order.lock().await);
+                }
+                return Ok(given);
+            }
+        };
+        let _order = order.lock().await;
+        // Apart, since few calls need it.
+        let read = Box::pin(wire::read_large_args(bytes, &home.shared.limits.decode));
+        let values = read.await?;
+        Ok(Given::Values(Args { values, stubs }))
+    }
 }
 
 /// What a call returned.
@@ -72,6 +110,18 @@ enum Returned {
 }
 
 impl Returned {
+    /// Writes what is large elsewhere.
+    async fn encode(self) -> (Self, Option<Result<EncodedValue, String>>) {
+        match self {
+            Self::Value(payload) if payload.value.is_larger_than(LARGE) => {
+                let payload = Rc::unwrap_or_clone(payload);
+                let (payload, encoded) = Box::pin(wire::encode_large_result(payload)).await;
+                (Self::Value(Rc::new(payload)), Some(encoded))
+            }
+            small => (small, None),
+        }
+    }
+
     fn has_stubs(&self) -> bool {
         matches!(self, Self::Value(payload) if !payload.stubs.is_empty())
     }
@@ -82,18 +132,21 @@ fn read<'s>(
     params: &Params,
     home: &Home,
     bytes: Option<&'s dyn ByteService>,
-) -> Result<(Incoming, Given<'s>), Error> {
+) -> Result<(Incoming, Taken<'s>), Error> {
     let incoming = Incoming::read(params)?;
     if let (Some(service), Operation::Call) = (bytes, &incoming.operation) {
-        return Ok((
-            incoming,
-            Given::Bytes(service, wire::copy_args(params.call()?)?),
-        ));
+        let given = Given::Bytes(service, wire::copy_args(params.call()?)?);
+        return Ok((incoming, Taken::Ready(given)));
+    }
+    let import = |target| (home.import)(home, params.wire(), target);
+    if let Some((bytes, stubs)) = wire::large_args(params.call()?)? {
+        let stubs = stubs.into_iter().map(import).collect();
+        return Ok((incoming, Taken::Unread(bytes, stubs)));
     }
     let (values, stubs) = wire::read_args(params.call()?, &home.shared.limits.decode)?;
-    let import = |target| (home.import)(home, params.wire(), target);
     let stubs = stubs.into_iter().map(import).collect();
-    Ok((incoming, Given::Values(Args { values, stubs })))
+    let given = Given::Values(Args { values, stubs });
+    Ok((incoming, Taken::Ready(given)))
 }
 
 /// How long the call may take: its caller's time, less what the answer needs, or a service's own.
@@ -218,7 +271,12 @@ fn panicked() -> Result<Returned, JsError> {
 }
 
 /// Fills in the value, and what pipelined calls go to.
-fn write(returned: &Returned, home: &Home, answer: &mut Answer) -> Result<(), CallError> {
+fn write(
+    returned: &Returned,
+    encoded: Option<Result<EncodedValue, String>>,
+    home: &Home,
+    answer: &mut Answer,
+) -> Result<(), CallError> {
     let unsent = |why: String| {
         let error = JsError::type_error(format!("the result cannot be sent: {why}"));
         CallError::Thrown(Box::new(error))
@@ -230,7 +288,9 @@ fn write(returned: &Returned, home: &Home, answer: &mut Answer) -> Result<(), Ca
     let export = |stub: &Stub| export(stub, home);
     let pipeline = match returned {
         Returned::Value(payload) => {
-            wire::write_result(payload, results.reborrow(), export).map_err(unsent)?;
+            let encoded = encoded.unwrap_or_else(|| wire::encode_result(payload));
+            let encoded = encoded.map_err(unsent)?;
+            encoded.write(results.reborrow().init_result(), export);
             wants_pipeline.then(|| ResultTarget::of(payload, home))
         }
         Returned::Bytes(bytes) => {

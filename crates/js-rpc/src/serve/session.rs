@@ -8,6 +8,7 @@ use binding_span_schema::call_capnp::call_session;
 use binding_span_schema::js_rpc_capnp::js_rpc_session;
 use capnp::Error;
 use futures::channel::oneshot;
+use tokio::sync::Mutex;
 
 use crate::network::{NetworkStats, OpenHere, OpenSession};
 use crate::observers::Observers;
@@ -21,6 +22,8 @@ pub(crate) struct Served {
     pub(crate) root: Cell<Option<SpanRef>>,
     /// The call whose result is held, which may go on saying what it was.
     late: RefCell<Option<CallScope>>,
+    /// Held while the arguments of a call are read elsewhere: later calls of it begin after it.
+    pub(crate) order: Mutex<()>,
     #[allow(dead_code, reason = "held for its drop")]
     keep: Keep,
 }
@@ -41,6 +44,7 @@ impl Served {
         Rc::new(Self {
             root: Cell::new(root),
             late: RefCell::default(),
+            order: Mutex::const_new(()),
             keep,
         })
     }

@@ -11,7 +11,7 @@ use super::TailReceiver;
 use crate::client::{Binding, Link};
 use crate::object::Service;
 use crate::proxy::Proxy;
-use crate::shared::Shared;
+use crate::shared::{InFlight, Shared};
 
 /// The bindings of a [`Server`](crate::Server): a handle, whose clones are the same bindings. It belongs
 /// to the thread that serves.
@@ -24,6 +24,10 @@ struct Inner {
     /// Set when the server runs.
     shared: OnceCell<Rc<Shared>>,
 }
+
+/// A call that has begun to arrive; see [`Bindings::begin`].
+#[derive(Debug)]
+pub struct Begun(#[allow(dead_code, reason = "held for its drop")] InFlight);
 
 /// What stands behind a binding's name.
 #[derive(Clone)]
@@ -98,6 +102,14 @@ impl Bindings {
             Entry::Proxy(proxy) => Some(proxy.binding(self.0.shared.get()?, name)),
             Entry::Service(_) | Entry::Tail(_) => None,
         }
+    }
+
+    /// Counts a call as in flight although not all of it has arrived, until what is returned is dropped: a server
+    /// that shuts down waits for it, and [takes it](crate::CallBuilder::begun). `None` before the server runs, and
+    /// when it shuts down already.
+    pub fn begin(&self) -> Option<Begun> {
+        let shared = self.0.shared.get()?;
+        (!shared.is_draining()).then(|| Begun(shared.enter()))
     }
 
     /// The binding of that name.

@@ -11,15 +11,14 @@ use binding_span_schema::js_rpc_capnp::{
 use binding_span_schema::tail_stream_capnp::outcome;
 use capnp::Error;
 
-use crate::CallError;
 use crate::client::import;
 use crate::error::overloaded;
 use crate::network::OpenSessions;
-use crate::object::ClientId;
 use crate::observers::Observers;
 use crate::serve::{self, Answer, Arrival, Home, Keep, Params, ServiceTarget};
 use crate::server::{Entry, Running, tail};
 use crate::wire;
+use crate::{CallError, ClientId};
 
 /// The server, as one connection has it.
 #[derive(Clone)]

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::{AcceptStats, Acceptor, Admitted, Quota, RefusedBy};
-use crate::object::{ClientId, Service};
+use crate::object::Service;
 use crate::observers::Observers;
 use crate::opening::{self, Opening};
 use crate::proxy::Proxy;
@@ -27,8 +27,8 @@ use entry::{Entrypoint, NamedBindings, Port};
 /// Connections that are let in before those that are open have their turn.
 const TURN: usize = 8;
 
-pub use bindings::Bindings;
 pub(crate) use bindings::Entry;
+pub use bindings::{Begun, Bindings};
 pub use tail::TailReceiver;
 
 /// Serves bindings on listeners.
@@ -207,6 +207,7 @@ async fn connection(
     fixed: Option<String>,
     running: Rc<Running>,
 ) -> io::Result<()> {
+    let (client, key) = (admitted.id(), admitted.key());
     let (accepted, slot) = admitted.into_parts();
     let limit = running.shared.limits.connect;
     // Apart, so that an open connection does not keep the room that a handshake needs.
@@ -229,7 +230,7 @@ async fn connection(
         running: Rc::clone(&running),
         sessions: sessions.clone(),
         observers: Observers::default(),
-        client: ClientId::next(),
+        client,
     };
     let bootstrap = match opening {
         Opening::Connect(name) => {
@@ -242,7 +243,15 @@ async fn connection(
         }
     };
     let limits = &running.shared.limits;
-    let (system, _) = network::system(read, write, Side::Server, Some(bootstrap), sessions, limits);
+    let (system, _) = network::system(
+        read,
+        write,
+        Side::Server,
+        Some(bootstrap),
+        sessions,
+        Some(key),
+        limits,
+    );
     let disconnector = system.get_disconnector();
     let mut system = std::pin::pin!(system);
     tokio::select! {

@@ -20,7 +20,8 @@ use crate::Address;
 pub use inherited::InheritError;
 pub(crate) use listener::{Accepted, Refused};
 pub use listener::{BindError, ListenOptions, Listener};
-pub(crate) use peer::{Peer, PeerKey};
+pub(crate) use peer::Peer;
+pub use peer::PeerKey;
 pub use tls::{Identity, InvalidPin, KeyPin, Tls, TlsConfig, TlsError};
 pub use users::Users;
 

@@ -1,7 +1,7 @@
 //! Who is at the other end, as far as the system knows: what quotas are counted by and logs name.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The other end of an accepted connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,20 +12,25 @@ pub(crate) enum Peer {
     Ip(IpAddr),
 }
 
-/// What counts as the same peer.
+/// What counts as the same peer, wherever peers have shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum PeerKey {
+#[non_exhaustive]
+pub enum PeerKey {
+    /// A user of this machine, on unix sockets.
     Uid(u32),
+    /// An IPv4 address; the first 64 bits of an IPv6 address. All of this machine's own are one: whoever has one
+    /// of 127.0.0.0/8 has all of them.
     Ip(IpAddr),
 }
 
 impl Peer {
     /// The user; the IPv4 address; of an IPv6 address the first 64 bits, since whoever has one address
-    /// commonly has all of those.
+    /// commonly has all of those; of this machine's own addresses always the same.
     pub(crate) fn key(self) -> PeerKey {
         match self {
             Self::Uid(uid) => PeerKey::Uid(uid),
             Self::Ip(ip) => PeerKey::Ip(match ip.to_canonical() {
+                ip if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
                 IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
                 ip => ip,
             }),
@@ -52,6 +57,11 @@ mod tests {
             ("10.0.0.1", "10.0.0.1", true),
             ("10.0.0.1", "::ffff:10.0.0.1", true),
             ("10.0.0.1", "10.0.0.2", false),
+            ("127.0.0.1", "127.255.0.9", true),
+            ("127.0.0.1", "::1", true),
+            ("127.0.0.1", "::ffff:127.0.0.2", true),
+            ("127.0.0.1", "126.0.0.1", false),
+            ("::1", "::2", false),
             ("2001:db8::1", "2001:db8::ffff:1:2", true),
             ("2001:db8::1", "2001:db8:0:1::1", false),
         ] {

@@ -23,12 +23,14 @@ use super::frame::Frame;
 use super::sessions::OpenSessions;
 use super::stats::Reason;
 use super::{Message, details};
-use crate::NetworkLimits;
+use crate::budget::{Hold, SMALL};
 use crate::error::attach;
+use crate::{ClientId, NetworkLimits};
 pub(super) use glance::glance;
 pub(super) use shape::Shape as Glance;
 use shape::{Cap, Outcome, Resolution, Shape, Target};
 use tables::{Asked, Kind, State, Tables};
+pub(super) use tables::{Held, Usage};
 pub(super) use unwind::Unwind;
 pub(crate) use violation::Violation;
 
@@ -37,6 +39,9 @@ const GATHER_LEAST: usize = 3;
 
 /// More gains nothing.
 const GATHER_MOST: usize = 64;
+
+/// Bytes of an abort's text, which capnp-rpc copies into each call in flight, and on its way more than once.
+const ABORT_BYTES: usize = 1024;
 
 /// When nobody counts what is in flight.
 const GATHER_UNKNOWN: usize = 16;
@@ -60,16 +65,23 @@ pub(super) struct Guard {
     caps: Vec<Cap>,
     /// Messages that arrived, which tells whether something happens at all.
     frames: u64,
+    /// The memory that small calls of the peer take of what all share; large ones have their own.
+    hold: Option<Hold>,
 }
 
 impl Guard {
-    pub(super) fn new(limits: Rc<NetworkLimits>, sessions: OpenSessions) -> Self {
+    pub(super) fn new(
+        limits: Rc<NetworkLimits>,
+        sessions: OpenSessions,
+        hold: Option<Hold>,
+    ) -> Self {
         Self {
             limits,
             sessions,
             tables: Tables::new(),
             caps: Vec::new(),
             frames: 0,
+            hold,
         }
     }
 
@@ -120,8 +132,18 @@ impl Guard {
     }
 
     /// Bytes of questions of ours that have not returned, which count for the peer's mark.
-    pub(super) const fn asked_bytes(&self) -> usize {
+    pub(super) const fn asked_bytes(&self) -> Held {
         self.tables.asked_bytes
+    }
+
+    /// What a client's questions hold of it.
+    pub(super) fn usage(&self, client: ClientId) -> Usage {
+        self.tables.usage(client)
+    }
+
+    /// Questions are asked on behalf of this client from now on.
+    pub(super) const fn set_client(&mut self, client: ClientId) {
+        self.tables.sending = client;
     }
 
     /// Questions of ours that count for the peer's mark.
@@ -193,7 +215,7 @@ impl Guard {
             }
             Shape::Abort(exception) => Err(Violation::new(
                 Reason::Aborted,
-                reply::text(exception, self.limits.reason_bytes),
+                reply::text(exception, self.limits.reason_bytes.min(ABORT_BYTES)),
             )),
         }
     }
@@ -245,7 +267,7 @@ impl Guard {
         };
         if tables.in_flight >= limits.in_flight {
             Some(Reason::InFlight)
-        } else if !limits.has_room_for(tables.bytes, bytes) {
+        } else if !tables.bytes.has_room(bytes, limits.in_flight_bytes) {
             Some(Reason::InFlightBytes)
         } else if queued > limits.queued {
             Some(Reason::Queued)
@@ -278,6 +300,7 @@ impl Guard {
             let detail = format!("more than {} questions", self.limits.questions);
             return Err(Violation::new(Reason::Questions, detail));
         }
+        let refused = refused.or_else(|| self.take_memory(bytes));
         let Some(reason) = refused else {
             self.check_promises()?;
             self.tables.admit(question, depth, bytes);
@@ -295,6 +318,22 @@ impl Guard {
             reply(&reply::release(same[0], same.len() as u32));
         }
         Ok(Verdict::Keep)
+    }
+
+    /// Takes memory for one more small call, if it is there.
+    fn take_memory(&mut self, bytes: usize) -> Option<Reason> {
+        let small = self.tables.bytes.small();
+        let small = if bytes <= SMALL { small + bytes } else { small };
+        let hold = self.hold.as_mut()?;
+        (!hold.try_resize(small)).then_some(Reason::IncomingBytes)
+    }
+
+    /// Gives back what calls took that are answered or given up.
+    fn give_memory(&mut self) {
+        if let Some(hold) = &mut self.hold {
+            // Less can always be had.
+            let _ = hold.try_resize(self.tables.bytes.small());
+        }
     }
 
     /// A promise that was resolved is not sent again: to take it once more could close a loop.
@@ -398,7 +437,9 @@ impl Guard {
     }
 
     fn finished(&mut self, question: u32, release: bool) -> Result<Verdict, Violation> {
-        match self.tables.finish(question, release) {
+        let state = self.tables.finish(question, release);
+        self.give_memory();
+        match state {
             Some(State::Refused) => return Ok(Verdict::Keep),
             Some(State::Running) => {
                 self.limits.stats.cancel();
@@ -479,6 +520,7 @@ impl Guard {
                 answer, no_finish, ..
             }) => {
                 self.tables.answer(answer, no_finish, bytes);
+                self.give_memory();
                 Sent::Return
             }
             Some(Shape::Finish { question, .. }) => {
@@ -521,6 +563,7 @@ impl Guard {
                 let it = it?;
                 let (id, no_finish) = (it.get_answer_id(), it.get_no_finish_needed());
                 self.tables.answer(id, no_finish, bytes);
+                self.give_memory();
                 if !no_finish && let return_::Results(results) = it.which()? {
                     for descriptor in results?.get_cap_table()? {
                         if let Some(export) = self.export(descriptor)
@@ -590,6 +633,7 @@ const fn explain(reason: Reason) -> &'static str {
     match reason {
         Reason::InFlight => "too many calls in flight on this connection",
         Reason::InFlightBytes => "the calls in flight on this connection are too large together",
+        Reason::IncomingBytes => "the calls of this client are too large together",
         Reason::Queued => "replies on this connection are not read",
         Reason::Exports => "too many capabilities are held through this connection",
         Reason::Imports => "too many capabilities were passed through this connection",

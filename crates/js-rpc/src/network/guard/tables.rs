@@ -3,8 +3,12 @@
 //! capnp-rpc keeps the same ones, but does not bound them, and trusts the peer in some places. Here each
 //! entry is small, and is made and removed as capnp-rpc does it, so that their numbers agree.
 
+use std::collections::HashMap;
+
 use super::shape::Cap;
 use super::slots::Slots;
+use crate::ClientId;
+use crate::budget::SMALL;
 
 /// A question of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,10 +72,65 @@ pub(super) enum Kind {
     Resolved,
 }
 
+/// Bytes that are held for calls: of those that are [small](SMALL), and of the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::network) struct Held {
+    small: usize,
+    large: usize,
+}
+
+impl Held {
+    pub(in crate::network) const fn add(&mut self, bytes: usize) {
+        match bytes <= SMALL {
+            true => self.small += bytes,
+            false => self.large += bytes,
+        }
+    }
+
+    pub(in crate::network) const fn take(&mut self, bytes: usize) {
+        match bytes <= SMALL {
+            true => self.small -= bytes,
+            false => self.large -= bytes,
+        }
+    }
+
+    pub(in crate::network) const fn and(self, other: Self) -> Self {
+        Self {
+            small: self.small + other.small,
+            large: self.large + other.large,
+        }
+    }
+
+    /// Of small ones.
+    pub(in crate::network) const fn small(self) -> usize {
+        self.small
+    }
+
+    pub(in crate::network) const fn total(self) -> usize {
+        self.small + self.large
+    }
+
+    /// Whether a call of so many bytes may join them, where `mark` is what calls may hold. One call may hold more
+    /// than that, and a quarter of it is there for small ones whatever large ones hold.
+    pub(in crate::network) const fn has_room(self, bytes: usize, mark: usize) -> bool {
+        let total = self.total();
+        let small = bytes <= SMALL && self.small + bytes <= mark / 4;
+        total.saturating_add(bytes) <= mark || small || total <= mark / 16
+    }
+}
+
+/// What questions of ours that were asked on behalf of one client hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::network) struct Usage {
+    pub(in crate::network) questions: usize,
+    pub(in crate::network) bytes: usize,
+}
+
 /// A question of ours, and how many bytes the peer holds for it: its parameters until it returns, then its results.
 pub(super) struct Question {
     state: Asked,
     bytes: u32,
+    client: ClientId,
 }
 
 /// All of them, with the sums that are bounded.
@@ -85,13 +144,17 @@ pub(super) struct Tables {
     /// Questions of the peer that it has not finished and that we did not refuse.
     pub(super) in_flight: usize,
     /// What is held for questions of the peer.
-    pub(super) bytes: usize,
+    pub(super) bytes: Held,
     /// Questions of the peer that have not returned.
     pub(super) running: usize,
     /// Questions of the peer that it cancelled.
     pub(super) cancelled: usize,
     /// What the peer holds for questions of ours.
-    pub(super) asked_bytes: usize,
+    pub(super) asked_bytes: Held,
+    /// On whose behalf questions of ours are asked now.
+    pub(super) sending: ClientId,
+    /// What those hold that are asked on behalf of others than this process.
+    clients: HashMap<ClientId, Usage>,
     /// Questions of ours that have not returned, and those that we gave up on.
     pub(super) waiting: usize,
     pub(super) abandoned: usize,
@@ -109,10 +172,12 @@ impl Tables {
             imports: Slots::new(),
             embargoes: Slots::new(),
             in_flight: 0,
-            bytes: 0,
+            bytes: Held::default(),
             running: 0,
             cancelled: 0,
-            asked_bytes: 0,
+            asked_bytes: Held::default(),
+            sending: ClientId::LOCAL,
+            clients: HashMap::new(),
             waiting: 0,
             abandoned: 0,
             open_exports: 0,
@@ -124,10 +189,42 @@ impl Tables {
 
     pub(super) fn ask(&mut self, question: u32, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let state = Asked::Waiting;
-        self.asked.insert(question, Question { state, bytes });
+        let (state, client) = (Asked::Waiting, self.sending);
+        let asked = Question {
+            state,
+            bytes,
+            client,
+        };
+        self.asked.insert(question, asked);
         self.waiting += 1;
-        self.asked_bytes += bytes as usize;
+        self.asked_bytes.add(bytes as usize);
+        if client != ClientId::LOCAL {
+            let usage = self.clients.entry(client).or_default();
+            usage.questions += 1;
+            usage.bytes += bytes as usize;
+        }
+    }
+
+    /// What a client's questions hold.
+    pub(super) fn usage(&self, client: ClientId) -> Usage {
+        self.clients.get(&client).copied().unwrap_or_default()
+    }
+
+    /// A client's question holds `bytes` where it held `before`. `None`: it is over.
+    fn held_by(&mut self, client: ClientId, before: u32, bytes: Option<u32>) {
+        self.asked_bytes.take(before as usize);
+        self.asked_bytes.add(bytes.unwrap_or(0) as usize);
+        if client == ClientId::LOCAL {
+            return;
+        }
+        let Some(usage) = self.clients.get_mut(&client) else {
+            return;
+        };
+        usage.bytes = usage.bytes + bytes.unwrap_or(0) as usize - before as usize;
+        usage.questions -= usize::from(bytes.is_none());
+        if usage.questions == 0 {
+            self.clients.remove(&client);
+        }
     }
 
     /// We finish a question. True: before it returned.
@@ -135,17 +232,18 @@ impl Tables {
         let Some(asked) = self.asked.get_mut(question) else {
             return false;
         };
+        let (bytes, client) = (asked.bytes, asked.client);
         match asked.state {
             Asked::Waiting => {
                 asked.state = Asked::Abandoned;
                 self.waiting -= 1;
                 self.abandoned += 1;
-                self.asked_bytes -= asked.bytes as usize;
+                self.held_by(client, bytes, None);
                 true
             }
             Asked::Returned => {
-                self.asked_bytes -= asked.bytes as usize;
                 self.asked.remove(question);
+                self.held_by(client, bytes, None);
                 false
             }
             Asked::Abandoned => false,
@@ -160,18 +258,19 @@ impl Tables {
         bytes: usize,
     ) -> Option<Asked> {
         let asked = self.asked.get_mut(question)?;
-        let before = asked.state;
+        let (before, held, client) = (asked.state, asked.bytes, asked.client);
         match before {
             Asked::Waiting => {
                 self.waiting -= 1;
-                self.asked_bytes -= asked.bytes as usize;
                 asked.state = Asked::Returned;
                 if no_finish {
                     self.asked.remove(question);
+                    self.held_by(client, held, None);
                 } else {
                     // It keeps them for pipelined calls.
                     asked.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-                    self.asked_bytes += asked.bytes as usize;
+                    let bytes = asked.bytes;
+                    self.held_by(client, held, Some(bytes));
                 }
             }
             Asked::Abandoned => {
@@ -197,7 +296,7 @@ impl Tables {
         self.answers.insert(question, answer);
         self.in_flight += 1;
         self.running += 1;
-        self.bytes += bytes as usize;
+        self.bytes.add(bytes as usize);
     }
 
     pub(super) fn refuse(&mut self, question: u32) {
@@ -218,7 +317,7 @@ impl Tables {
         match answer.state {
             State::Running => {
                 self.running -= 1;
-                self.bytes -= answer.bytes as usize;
+                self.bytes.take(answer.bytes as usize);
                 if no_finish {
                     self.in_flight -= 1;
                     self.answers.remove(question);
@@ -226,7 +325,7 @@ impl Tables {
                     answer.state = State::Returned;
                     // Results with capabilities are kept for pipelined calls.
                     answer.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-                    self.bytes += answer.bytes as usize;
+                    self.bytes.add(answer.bytes as usize);
                 }
             }
             State::Cancelled => {
@@ -247,11 +346,11 @@ impl Tables {
                 self.running -= 1;
                 self.in_flight -= 1;
                 self.cancelled += 1;
-                self.bytes -= std::mem::take(&mut answer.bytes) as usize;
+                self.bytes.take(std::mem::take(&mut answer.bytes) as usize);
             }
             State::Returned => {
                 self.in_flight -= 1;
-                self.bytes -= answer.bytes as usize;
+                self.bytes.take(answer.bytes as usize);
                 let exports = std::mem::take(&mut answer.exports);
                 self.answers.remove(question);
                 if release {

@@ -24,7 +24,7 @@ impl Guard {
     pub(in crate::network) const fn weight(&self) -> usize {
         let tables = &self.tables;
         let capabilities = tables.exports.len() + tables.imports.len() / 8;
-        tables.answers.len() + capabilities + tables.bytes / BYTES
+        tables.answers.len() + capabilities + tables.bytes.total() / BYTES
     }
 
     /// Begins to let go of all that the peer holds.

@@ -1,95 +1,114 @@
-//! Bodies: how long one may be, how much all that arrive at a time may hold, and how many values one may
-//! have. Its memory grows with the bytes that arrive, not with those that its head promises.
+//! Bodies: how long one may be, how much all that are there may hold, and how many values one may have. Its memory
+//! grows with the bytes that arrive, not with those that its head promises.
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use http::StatusCode;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body as _, Incoming};
+use js_rpc::{Budget, Hold, LARGE, PeerKey, offload};
 
 use super::answer::Refusal;
+use super::call::ending;
 
 /// Bytes of a body: 8 MiB.
 const BYTES: usize = 8 * 1024 * 1024;
-/// Bytes of all bodies that are arriving, beyond the first [`FREE`] of each: 64 MiB.
+/// Bytes of all bodies that are there, from when they arrive until they are read, beyond the first 64 KiB of each:
+/// 64 MiB.
 const ALL_BYTES: usize = 64 * 1024 * 1024;
-/// Bytes that every body may have, however many others arrive.
-const FREE: usize = 64 * 1024;
 /// How long a body may take to arrive.
 const TIME: Duration = Duration::from_secs(30);
+/// How long one waits for others to be done with.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Values of a body: what our own callees take of a call. Parsed, each holds up to a hundred bytes.
 const VALUES: usize = 1 << 20;
 
-/// The bodies that are arriving.
+/// The bodies that are there.
 #[derive(Default)]
-pub(super) struct Bodies(Cell<usize>);
+pub(super) struct Bodies(Budget);
 
-/// A body as far as it has arrived.
-struct Arriving<'a> {
-    bodies: &'a Bodies,
+/// A body as far as it has arrived, and what it holds of the memory for all.
+pub(super) struct Body {
     bytes: Vec<u8>,
+    hold: Hold,
+    /// Bytes that it has the memory for.
+    reserved: usize,
 }
 
 impl Bodies {
-    pub(super) async fn receive(&self, body: Incoming) -> Result<Vec<u8>, Refusal> {
+    /// Receives a client's body. One that says its length takes its share before it is read, so that bodies that
+    /// have half arrived do not wait for each other.
+    pub(super) async fn receive(&self, body: Incoming, client: PeerKey) -> Result<Body, Refusal> {
+        let length = body.size_hint().lower();
         // One that says its length needs not to be read to be refused.
-        if body.size_hint().lower() > BYTES as u64 {
+        if length > BYTES as u64 {
             return Err(too_long());
         }
-        let arriving = Arriving {
-            bodies: self,
+        let mut arriving = Body {
             bytes: Vec::new(),
+            hold: self.0.hold(client, ALL_BYTES),
+            reserved: 0,
         };
         let late = |_| {
             let message = "the body did not arrive in time";
             Refusal::new(StatusCode::REQUEST_TIMEOUT, "body", message)
         };
-        let received = tokio::time::timeout(TIME, arriving.all(body)).await;
-        received.map_err(late)?
+        let received = tokio::time::timeout(TIME, async {
+            arriving
+                .reserve(usize::try_from(length).unwrap_or(BYTES))
+                .await?;
+            arriving.all(body).await
+        });
+        received.await.map_err(late)??;
+        Ok(arriving)
     }
 }
 
-impl Arriving<'_> {
-    async fn all(mut self, mut body: Incoming) -> Result<Vec<u8>, Refusal> {
+impl Body {
+    /// Has it read, elsewhere if it is long.
+    pub(super) async fn read<T: Send + 'static>(self, read: fn(&[u8]) -> T) -> Result<T, Refusal> {
+        let Self { bytes, hold, .. } = self;
+        if bytes.len() <= LARGE {
+            return Ok(read(&bytes));
+        }
+        let done = offload(move || {
+            // Also if nobody waits for it any more.
+            let _hold = hold;
+            read(&bytes)
+        });
+        done.await.ok_or_else(ending)
+    }
+
+    async fn all(&mut self, mut body: Incoming) -> Result<(), Refusal> {
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| bad(format!("the body cannot be read: {error}")))?;
             if let Ok(data) = frame.into_data() {
-                self.add(&data)?;
+                let length = self.bytes.len() + data.len();
+                if length > BYTES {
+                    return Err(too_long());
+                }
+                self.reserve(length).await?;
+                self.bytes.extend_from_slice(&data);
             }
         }
-        Ok(std::mem::take(&mut self.bytes))
-    }
-
-    fn add(&mut self, data: &[u8]) -> Result<(), Refusal> {
-        let length = self.bytes.len() + data.len();
-        if length > BYTES {
-            return Err(too_long());
-        }
-        let all = self.bodies.0.get() - counted(self.bytes.len()) + counted(length);
-        if all > ALL_BYTES && length > FREE {
-            return Err(Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "overloaded",
-                "too many long bodies arrive at once; the call did not run",
-            ));
-        }
-        self.bodies.0.set(all);
-        self.bytes.extend_from_slice(data);
         Ok(())
     }
-}
 
-impl Drop for Arriving<'_> {
-    fn drop(&mut self) {
-        let rest = self.bodies.0.get() - counted(self.bytes.len());
-        self.bodies.0.set(rest);
+    /// Takes its share of the memory for bodies, when that is there.
+    async fn reserve(&mut self, bytes: usize) -> Result<(), Refusal> {
+        if self.reserved >= bytes {
+            return Ok(());
+        }
+        let reserved = tokio::time::timeout(PATIENCE, self.hold.resize(bytes)).await;
+        self.reserved = bytes;
+        reserved.map_err(|_| {
+            Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "too many long bodies of this client arrive at once; the call did not run",
+            )
+        })
     }
-}
-
-/// What counts of so many bytes.
-const fn counted(bytes: usize) -> usize {
-    bytes.saturating_sub(FREE)
 }
 
 /// Refuses a text that would be more values than may be, before there is memory for any.

@@ -5,7 +5,7 @@ use std::error::Error;
 use http::header::HeaderName;
 use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
-use js_rpc::{Args, Value};
+use js_rpc::{Args, CallError, LARGE, Value, offload};
 use serde_json::Value as Json;
 
 use super::Calls;
@@ -13,14 +13,14 @@ use super::answer::{self, Refusal};
 use super::body::{self, bad};
 use super::gate::{self, Wanted};
 use crate::http::gate::single;
-use crate::http::{Answer, Handler};
+use crate::http::{Answer, Client, Handler};
 use binding_span::SpanContext;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 impl Handler for Calls {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
-        match self.call(request).await {
+    async fn answer(&self, request: Request<Incoming>, client: &Client) -> Answer {
+        match self.call(request, client).await {
             Ok(result) => answer::result(result),
             Err(refusal) => refusal.answer(),
         }
@@ -28,20 +28,23 @@ impl Handler for Calls {
 }
 
 impl Calls {
-    async fn call(&self, request: Request<Incoming>) -> Result<Vec<u8>, Refusal> {
+    async fn call(&self, request: Request<Incoming>, client: &Client) -> Result<Vec<u8>, Refusal> {
         let (head, body) = request.into_parts();
         let Wanted { binding, method } = gate::pass(&head, &self.hosts)?;
         let Some(binding) = self.bindings.proxied(&binding) else {
             return Err(self.unknown(&binding));
         };
-        let args = arguments(&self.bodies.receive(body).await?)?;
-        let mut call = binding.call(&method, args);
+        // From here on a shutdown waits for it.
+        let begun = self.bindings.begin().ok_or_else(shutting_down)?;
+        let body = self.bodies.receive(body, client.key).await?;
+        let args = Args::from(body.read(values).await??);
+        let call = binding.call(&method, args);
+        let mut call = call.client(client.id).begun(&begun);
         if let Some(parent) = parent(&head.headers) {
             call = call.parent(parent);
         }
         let reply = call.await.map_err(|error| Refusal::failed(&error))?;
-        let json = reply.to_json().map_err(|error| unwritable(&error))?;
-        serde_json::to_vec(&json).map_err(|error| unwritable(&error))
+        written(reply.into_payload().value).await
     }
 
     fn unknown(&self, binding: &str) -> Refusal {
@@ -56,12 +59,34 @@ impl Calls {
     }
 }
 
+fn shutting_down() -> Refusal {
+    Refusal::failed(&CallError::Overloaded("it is shutting down".into()))
+}
+
 fn unwritable(error: &dyn Error) -> Refusal {
     let message = format!("the result cannot be written as JSON: {error}");
     Refusal::new(StatusCode::BAD_GATEWAY, "result", message)
 }
 
-pub(super) fn arguments(body: &[u8]) -> Result<Args, Refusal> {
+/// A result as the text that answers.
+async fn written(value: Value) -> Result<Vec<u8>, Refusal> {
+    let write = |value: Value| {
+        let json = value.to_json().map_err(|error| unwritable(&error))?;
+        serde_json::to_vec(&json).map_err(|error| unwritable(&error))
+    };
+    match value.is_larger_than(LARGE) {
+        true => offload(move || write(value)).await.ok_or_else(ending)?,
+        false => write(value),
+    }
+}
+
+/// The runtime ends before something was done.
+pub(super) fn ending() -> Refusal {
+    Refusal::failed(&CallError::Canceled)
+}
+
+/// The arguments that a body has.
+pub(super) fn values(body: &[u8]) -> Result<Vec<Value>, Refusal> {
     body::check_values(body)?;
     let json: Json = serde_json::from_slice(body)
         .map_err(|error| bad(format!("the body is not JSON: {error}")))?;
@@ -72,7 +97,7 @@ pub(super) fn arguments(body: &[u8]) -> Result<Args, Refusal> {
         Value::from_json(json)
             .map_err(|error| bad(format!("argument {} is not a value: {error}", i + 1)))
     });
-    Ok(Args::from(values.collect::<Result<Vec<_>, _>>()?))
+    values.collect()
 }
 
 /// The span that the call belongs to. One that is not valid is ignored, as the standard asks.

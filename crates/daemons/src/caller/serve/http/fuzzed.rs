@@ -11,30 +11,35 @@ use tokio::sync::watch;
 
 use super::answer::{self, Refusal};
 use super::body::Bodies;
-use super::call::{arguments, parent};
+use super::call::{parent, values};
 use super::gate::{self, Wanted};
 use crate::http::gate::Hosts;
-use crate::http::{Answer, Handler, HttpLimits, talk};
+use crate::http::{Answer, Client, Handler, HttpLimits, talk};
 
 /// Reads a request as a call, and answers with what would be called.
 struct UpToTheCall(Bodies);
 
 impl UpToTheCall {
-    async fn read(&self, request: Request<Incoming>) -> Result<Vec<u8>, Refusal> {
+    async fn read(&self, request: Request<Incoming>, client: &Client) -> Result<Vec<u8>, Refusal> {
         let (head, body) = request.into_parts();
         let Wanted { binding, method } = gate::pass(&head, &Hosts::default())?;
-        let args = arguments(&self.0.receive(body).await?)?;
+        let args = self
+            .0
+            .receive(body, client.key)
+            .await?
+            .read(values)
+            .await??;
         let parent = parent(&head.headers).map(|parent| format!("{parent:?}"));
         let read = json!({
-            "binding": binding, "method": method, "arguments": args.values.len(), "parent": parent,
+            "binding": binding, "method": method, "arguments": args.len(), "parent": parent,
         });
         Ok(read.to_string().into_bytes())
     }
 }
 
 impl Handler for UpToTheCall {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
-        match self.read(request).await {
+    async fn answer(&self, request: Request<Incoming>, client: &Client) -> Answer {
+        match self.read(request, client).await {
             Ok(read) => answer::result(read),
             Err(refusal) => refusal.answer(),
         }
@@ -48,13 +53,16 @@ pub(crate) async fn answers(bytes: &[u8]) -> Vec<u8> {
         head_bytes: super::HEAD_BYTES,
         stall: Duration::from_secs(5),
         grace: Duration::ZERO,
+        most: None,
     };
     let (near, far) = tokio::io::duplex(64 * 1024);
     let (_running, stopped) = watch::channel(false);
     let handler = Rc::new(UpToTheCall(Bodies::default()));
+    let nobody = js_rpc::PeerKey::Uid(0);
+    let client = Rc::new(Client::new(nobody, js_rpc::ClientId::LOCAL));
     let (mut answers, mut write) = tokio::io::split(near);
     let mut said = Vec::new();
-    let answer = async { drop(talk(far, handler, limits, stopped).await) };
+    let answer = async { drop(talk(far, handler, limits, client, stopped).await) };
     let send = async {
         // It may stop reading.
         let _ = write.write_all(bytes).await;

@@ -68,6 +68,7 @@ impl Front {
                 head_bytes: HEAD_BYTES,
                 stall: Duration::from_secs(30),
                 grace: config.limits.drain.saturating_add(ANSWERS),
+                most: None,
             },
             hosts: Hosts {
                 named: http.hosts.clone(),
