@@ -27,13 +27,14 @@ use crate::signals::Shutdown;
 use crate::systemd::sockets::Sockets;
 use crate::tail_args::LiveLimits;
 use crate::telemetry::{TailTo, Telemetry};
-use crate::{generate, runtime, systemd};
+use crate::{cli, generate, runtime, systemd};
 
 pub use args::CalleeArgs;
 
 /// The program: parses, wires, exits.
 pub fn main() -> ExitCode {
-    // Before anything else: it changes the environment, which threads would read.
+    // Before anything else: they change the environment, which threads would read.
+    cli::forget_empty_variables();
     let sockets = Sockets::inherit();
     let line: Vec<OsString> = std::env::args_os().collect();
     if let Some(done) = generate::requested(&line, CalleeArgs::command) {
