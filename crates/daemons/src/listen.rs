@@ -9,7 +9,7 @@ use js_rpc::{Address, InheritError, Listener};
 
 use crate::config::Places;
 use crate::door::{self, Admission};
-use crate::exit::Failure;
+use crate::exit::{Failure, Findings};
 use crate::log;
 use crate::systemd::sockets::Sockets;
 
@@ -189,14 +189,16 @@ pub fn check(endpoints: &[Endpoint], known: &[&str], admission: &Admission) -> R
         let options = "--tls-client-ca or --tls-client-pin";
         return Err(door::unused(options, "listen on"));
     }
-    endpoints.iter().try_for_each(|endpoint| {
-        check_binding(endpoint, known)?;
-        match &endpoint.place {
-            Place::Address(address) => refuse_exposed(address, judges, admission.insecure),
-            // Where they are shows when they are there.
-            Place::Systemd { .. } => Ok(()),
+    let mut found = Findings::default();
+    for (nth, endpoint) in endpoints.iter().enumerate() {
+        let of = |failure: Failure| failure.of("listen", nth);
+        found.take(check_binding(endpoint, known).map_err(of));
+        // Where those of the service manager are shows when they are there.
+        if let Place::Address(address) = &endpoint.place {
+            found.take(refuse_exposed(address, judges, admission.insecure).map_err(of));
         }
-    })
+    }
+    found.end()
 }
 
 /// [`check`], for settings of which some are as a file says.

@@ -27,6 +27,7 @@ mod address;
 mod client;
 mod deadlines;
 mod error;
+mod files;
 mod handle;
 mod limits;
 mod network;
@@ -48,6 +49,7 @@ pub use async_trait::async_trait;
 pub use binding_span::{CallScope, Enrichment, Policy, PolicyConfig, Rename, current, enrich};
 pub use client::{Binding, ConnectOptions, Connection, Link, LinkState, TailStream};
 pub use error::CallError;
+pub use files::read_file;
 pub use handle::{CallOptions, Client, RemoteReply, RemoteStub};
 pub use js_value::{JsError, Value};
 pub use limits::{NetworkLimits, RpcLimits};
@@ -61,7 +63,7 @@ pub use object::{
 pub use proxy::{Forward, Proxy};
 pub use server::{Bindings, Server, TailReceiver};
 pub use stream::{BindError, InheritError, ListenOptions, Listener, Trust, Users};
-pub use stream::{Identity, InvalidPin, KeyPin, Tls, TlsConfig, TlsError};
+pub use stream::{Identity, InvalidPin, KeyPin, Tls, TlsConfig, TlsError, TlsPart};
 
 /// The README's code is compiled and run with the documentation's.
 #[cfg(doctest)]

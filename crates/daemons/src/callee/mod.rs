@@ -18,7 +18,7 @@ use js_rpc::{Listener, RpcLimits, Server};
 use crate::admin::{Admin, AdminConfig};
 use crate::config::{self, Places};
 use crate::door::Admission;
-use crate::exit::{self, Failure};
+use crate::exit::{self, Failure, Findings};
 use crate::listen::{self, Endpoint};
 use crate::log::{self, LogArgs};
 use crate::otel;
@@ -56,7 +56,13 @@ fn start(
     log.start("callee")?;
     let (configured, sockets) = (configured?, sockets?);
     match configured.check {
-        true => configured.config.otel.check(),
+        true => {
+            configured.config.otel.check()?;
+            exit::usable(&format!(
+                "serving {}",
+                configured.config.served().join(", ")
+            ))
+        }
         false => runtime::block_on(serve(configured, sockets)),
     }
 }
@@ -85,11 +91,18 @@ fn configured(line: &[OsString]) -> Result<Configured, Failure> {
     };
     let places = loaded.places.clone();
     let config = Config::new(loaded)?;
-    config.log.check_at(&places)?;
-    listen::check_at(&places, &config.listen, &config.served(), &config.admission)?;
+    let mut found = Findings::default();
+    let served = config.served();
+    found.take(listen::check_at(
+        &places,
+        &config.listen,
+        &served,
+        &config.admission,
+    ));
     if check {
-        config.check(&places)?;
+        found.take(config.check(&places));
     }
+    found.end()?;
     Ok(Configured {
         config,
         check,
@@ -155,11 +168,13 @@ impl Config {
 
     /// Whether the databases can be there.
     fn check(&self, places: &Places) -> Result<(), Failure> {
-        self.databases.iter().try_for_each(|database| {
+        let mut found = Findings::default();
+        for database in &self.databases {
             let path = format!("d1.{}.path", database.binding);
             let checked = database.check();
-            checked.map_err(|failure| places.blame(&[&path, "d1"], None, failure))
-        })
+            found.take(checked.map_err(|failure| places.blame(&[&path, "d1"], None, failure)));
+        }
+        found.end()
     }
 }
 

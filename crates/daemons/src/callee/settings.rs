@@ -9,7 +9,7 @@ use super::{CalleeArgs, Config, DatabaseConfig};
 use crate::cli::{self, Switch};
 use crate::config::{File, Loaded, Plan, Problem, Section};
 use crate::door;
-use crate::exit::Failure;
+use crate::exit::{Failure, Findings};
 use crate::otel;
 
 /// What the file may contain besides the options.
@@ -38,25 +38,42 @@ impl Config {
     /// options contradict each other.
     pub(super) fn new(loaded: Loaded<CalleeArgs>) -> Result<Self, Failure> {
         let Loaded {
-            args, file, places, ..
+            args,
+            file,
+            places,
+            mut found,
+            ..
         } = loaded;
         let limits = RpcLimits {
             drain: args.drain,
             ..RpcLimits::default()
         };
-        let admission = args.admit.admission(&args.identity);
+        // Each is looked at, so that one does not hide the others.
         let wrong = |failure| places.blame(&door::ADMISSION, None, failure);
-        let mut admission = admission.map_err(wrong)?;
-        let admin = args.admin.config(&mut admission);
+        let admission = args.admit.admission(&args.identity).map_err(wrong);
+        let mut admission = found.take(admission);
+        let admin = admission.as_mut().map(|admission| {
+            let admin = args.admin.config(admission);
+            admin.map_err(|failure| places.blame(&[], Some("admin"), failure))
+        });
+        let admin = admin.and_then(|admin| found.take(admin));
+        let databases = found.take(databases(args.databases, args.create, file.as_ref()));
+        found.take(args.log.check_at(&places));
+        let tail = found.take(args.tail.clone().to(&places));
+        let parts = (admission, admin, databases, tail);
+        let (Some(admission), Some(admin), Some(databases), Some(tail)) = parts else {
+            return Err(found.failure());
+        };
+        found.end()?;
         let config = Self {
-            admin: admin.map_err(|failure| places.blame(&[], Some("admin"), failure))?,
+            admin,
             admission,
             limits: args.admit.limits(args.limits.limits(limits)),
-            databases: databases(args.databases, args.create, file.as_ref())?,
+            databases,
             listen: args.listen,
             log: args.log,
             live: args.tail.live(),
-            tail: args.tail.to(&places)?,
+            tail,
             otel: otel::Plan::from_env(&args.otlp, "callee"),
         };
         let lacks = |what: &str| Err(places.lacks(what));
@@ -91,16 +108,19 @@ fn databases(
         return Err(Failure::Usage(reason));
     }
     let mut options = options;
+    let mut found = Findings::default();
     let mut databases = Vec::new();
     for (name, section) in file.into_iter().flat_map(|file| file.tables("d1")) {
         let own = |database: &DatabaseConfig| database.binding == name;
         let said = options.iter().position(own).map(|i| options.remove(i).path);
         let database = database(name, section, said, create);
-        databases.push(database.map_err(|problem| match file {
+        let database = database.map_err(|problem| match file {
             Some(file) => file.failure(&problem),
             None => Failure::Config(problem.text),
-        })?);
+        });
+        databases.extend(found.take(database));
     }
+    found.end()?;
     let more = options.into_iter();
     databases.extend(more.map(|database| DatabaseConfig { create, ..database }));
     Ok(databases)

@@ -24,7 +24,7 @@ use super::CallerArgs;
 use crate::admin::{Admin, AdminConfig};
 use crate::config::{self, Places, Plan};
 use crate::door::Admission;
-use crate::exit::Failure;
+use crate::exit::{self, Failure};
 use crate::listen::{self, Endpoint, Place};
 use crate::log::{self, LogArgs};
 use crate::otel;
@@ -145,15 +145,7 @@ fn configured(line: &[OsString]) -> Result<Configured, Failure> {
         has_file: loaded.file.is_some(),
         values: loaded.values.clone(),
     };
-    let places = loaded.places.clone();
     let config = Config::new(loaded)?;
-    config.log.check_at(&places)?;
-    listen::check_at(&places, &config.listen, &config.served(), &config.admission)?;
-    config.check_circle(&places)?;
-    if let Some(http) = &config.http {
-        let reach = listen::check_reach(&http.address, config.admission.insecure);
-        reach.map_err(|failure| places.blame(&[], Some("http"), failure))?;
-    }
     Ok(Configured {
         config,
         check,
@@ -183,7 +175,10 @@ pub(super) fn start(said: &LogArgs, sockets: Sockets) -> Result<(), Failure> {
     log.start("caller")?;
     let configured = configured?;
     match configured.check {
-        true => configured.config.otel.check(),
+        true => {
+            configured.config.otel.check()?;
+            exit::usable(&configured.config.describe())
+        }
         false => runtime::block_on(serve(configured, sockets)),
     }
 }
