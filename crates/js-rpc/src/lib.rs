@@ -58,7 +58,8 @@ pub use network::internals;
 pub use network::{NetworkStats, Reason};
 pub use object::{
     Args, Arguments, CallBuilder, Context, ConvertError, IntoArgs, Operation, Payload, PendingCall,
-    Reply, Service, ServiceResult, Stub, nothing, reply, scalar, service_fn, unknown_method,
+    Reply, Service, ServiceResult, Stub, method_names, method_path, nothing, reply, scalar,
+    service_fn, unknown_method,
 };
 pub use proxy::{Forward, Proxy};
 pub use server::{Bindings, Server, TailReceiver};

@@ -13,7 +13,7 @@ mod stub;
 pub(crate) use call::Call;
 pub use call::CallBuilder;
 pub(crate) use method::Method;
-pub use method::Operation;
+pub use method::{Operation, method_names, method_path};
 pub use payload::{Args, Arguments, ConvertError, IntoArgs, Payload, scalar};
 pub use pending::PendingCall;
 pub(crate) use pending::Pipeline;
