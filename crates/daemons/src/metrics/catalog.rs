@@ -100,7 +100,7 @@ catalog! {
     OTLP_QUEUED = Gauge "binding_span_otlp_queued_spans",
         "Spans that ended and wait for an OTLP receiver";
     OTLP_CUT = Counter "binding_span_otlp_attributes_cut",
-        "Attributes that spans for OTLP lost to a limit on their number, or to one on memory";
+        "Attributes and new names that spans for OTLP lost to a limit on their number, or to one on memory";
     LOG_QUEUED = Gauge "binding_span_log_queued_bytes",
         "Bytes of log lines that wait for whoever reads the standard error stream";
     LOG_LOST = Counter "binding_span_log_lost_lines",
