@@ -1,5 +1,6 @@
 //! `caller call` as scripts see it: its result, its exit codes, and what it says when something is wrong.
 
+mod http;
 mod util;
 
 use std::io::{Read, Write};
@@ -9,7 +10,7 @@ use std::thread;
 
 use js_rpc::{Args, Context, JsError, Listener, Server, Service, ServiceResult, Stub, reply};
 use serde_json::json;
-use util::{World, caller, finish, request};
+use util::{World, callee, caller, finish, request};
 
 #[test]
 fn stdout_is_the_result_as_one_line_of_json_and_nothing_else() {
@@ -107,6 +108,7 @@ impl Service for Odd {
             "open" => reply(&("here", Stub::new(Odd))),
             "a.b.count" => reply(&args.values.len()),
             "nothing" => js_rpc::nothing(),
+            "echo" => Ok(args.values.into_iter().next().unwrap_or_default().into()),
             "controls" => reply("\u{9b}31m"),
             _ => Err(JsError::range_error("two\nlines \u{1b}[31m")),
         }
@@ -355,4 +357,95 @@ fn a_result_that_cannot_be_written_is_no_success_and_a_reader_that_left_is_no_fa
         .status()
         .unwrap();
     assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn what_is_empty_in_the_environment_is_as_if_it_were_not_there() {
+    let world = World::new();
+    world.database();
+    let mut daemon = callee();
+    for name in [
+        "TRACEPARENT",
+        "RUST_LOG",
+        "OTEL_TRACES_SAMPLER",
+        "NOTIFY_SOCKET",
+    ] {
+        daemon.env(name, "");
+    }
+    // Of every kind of setting: a list, a number, a time, a size, a word, a path.
+    let ours = [
+        "CONFIG",
+        "D1",
+        "D1_CREATE",
+        "CONNECTIONS",
+        "DRAIN",
+        "TAIL",
+        "TAIL_ROTATE",
+        "LOG_FORMAT",
+        "ADMIN",
+        "TLS_CERT",
+        "TLS_CLIENT_PIN",
+        "ALLOW_UID",
+        "LIMIT_QUEUED",
+        "OTLP",
+        "OTLP_PROTOCOL",
+        "INSECURE",
+    ];
+    for name in ours {
+        daemon.env(format!("BINDING_SPAN_{name}"), "");
+    }
+    let (listen, db) = (world.unix("callee.sock"), world.db());
+    let daemon = world
+        .start(daemon, &["--listen", &listen, "--d1", &db])
+        .ready();
+    let mut call = caller();
+    for name in [
+        "TRACEPARENT",
+        "RUST_LOG",
+        "COLUMNS",
+        "BINDING_SPAN_DEADLINE",
+        "BINDING_SPAN_TAIL",
+    ] {
+        call.env(name, "");
+    }
+    let request = request("select 1");
+    let args = [
+        "call",
+        "--no-tree",
+        "--connect",
+        &listen,
+        "DB.query",
+        &request,
+    ];
+    let done = world.run(call, &args);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn a_text_that_was_cut_within_a_character_arrives_as_it_is() {
+    let world = World::new();
+    let at = odd(&world);
+    let cut = r#"{"a":["cut \ud83d","\ud83d\ude00"]}"#;
+    let printed = "{\"a\":[{\"$text\":[99,117,116,32,55357]},\"\u{1f600}\"]}";
+    std::fs::write(world.path("bom.json"), format!("\u{feff}{cut}")).unwrap();
+    for argument in [cut, "@bom.json"] {
+        let done = world.call(&at, &["ODD.echo", argument, "--no-tree"]);
+        assert_eq!(done.stdout.trim_end(), printed, "{done:?}");
+    }
+    let bind = format!("ODD={at}");
+    let http = world.unix("http.sock");
+    let args = ["serve", "--http", &http, "--bind", &bind];
+    let _caller = world.start(caller(), &args).ready();
+    let mut http = http::Http::unix(&world.path("http.sock"));
+    for bom in ["", "\u{feff}"] {
+        let answer = http.post("/v1/call/ODD/echo", "", &format!("{bom}[{cut}]"));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let printed: serde_json::Value = serde_json::from_str(printed).unwrap();
+        assert_eq!(answer.body, printed);
+    }
+    let answer = http.post("/v1/call/ODD/echo", "", "[\"\\ud83d\", x]");
+    assert_eq!(answer.status, 400);
+    let text = answer.body.to_string();
+    assert!(text.contains("line 1 column 12"), "{text}");
 }

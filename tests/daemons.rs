@@ -192,11 +192,12 @@ fn a_callee_listens_on_several_addresses_and_understands_both_openings() {
         address(callee.line("127.0.0.1:")),
     );
     let unix = world.unix("callee.sock");
-    let cases: [(&str, &[&str]); 5] = [
+    let cases: [(&str, &[&str]); 6] = [
         (&unix, &[]),
         (&unix, &["--connect-name", "DB"]),
         (&by_name, &[]),
         (&by_name, &["--connect-name", "DB"]),
+        (&fixed, &[]),
         // Some tools hard-wire the name that they send.
         (&fixed, &["--connect-name", "whatever"]),
     ];
@@ -210,6 +211,38 @@ fn a_callee_listens_on_several_addresses_and_understands_both_openings() {
         unknown.stderr,
         "the callee refused the call: there is no binding \"X\" here; there is: DB\n"
     );
+}
+
+#[test]
+fn an_address_for_one_binding_is_a_fence_on_both_daemons() {
+    let world = World::new();
+    world.database();
+    let (only, of_caller) = (world.unix("only.sock"), world.unix("only-caller.sock"));
+    let other = format!("OTHER={}", world.text("shop.sqlite"));
+    let fenced = format!("{only},binding=DB");
+    let _callee = world.callee(&["--listen", &fenced, "--d1", &other]);
+    let bind = format!("OTHER={}", world.unix("callee.sock"));
+    let fenced = format!("{of_caller},binding=DB");
+    let more = [
+        "--listen",
+        &fenced,
+        "--bind",
+        &bind,
+        "--tail-from",
+        "events",
+    ];
+    let _caller = world.caller(&more);
+    let request = request("select 1");
+    for address in [&only, &of_caller] {
+        assert_eq!(world.query(address, "select 1", &[]).rows(), json!([[1]]));
+        for name in ["OTHER", "events", "DB#x"] {
+            let method = format!("{name}.query");
+            let done = world.call(address, &["--no-tree", &method, &request]);
+            let says = format!("there is no binding \"{name}\" here; there is: DB\n");
+            assert!(done.stderr.ends_with(&says), "{address} {name}: {done:?}");
+            assert_eq!(done.code, Some(1), "{done:?}");
+        }
+    }
 }
 
 #[test]

@@ -289,6 +289,31 @@ fn what_shows_only_when_all_is_put_together_is_said_with_its_place() {
             "listen = 'unix:b'\n[bind.DB]\nto = 'tls:db.example:7400'".into(),
             "3:6: bind.DB.to: whom to trust at tls:db.example:7400 is not said; ",
         ),
+        // The right one of two, even where both have the same value, or one's is a part of the other's.
+        (
+            all("tls-cert = 'cert.pem'\ntls-key = 'cert.pem'"),
+            "3:11: tls-key: cert.pem has no private key in it",
+        ),
+        (
+            all("tls-client-ca = 'key.pem'\ntls-cert = 'key.pem'\ntls-key = 'key.pem'"),
+            "3:12: tls-cert: key.pem has no certificate in it",
+        ),
+        (
+            all("tls-cert = 'cert.pem'\ntls-key = 'key.pem'\ntls-ca = 'key.pem'"),
+            "4:10: tls-ca: key.pem has no certificate in it",
+        ),
+        (
+            format!("listen = ['unix:b', '*:7400']\n{bind}"),
+            "1:21: listen: refusing to listen on 0.0.0.0:7400: ",
+        ),
+        (
+            format!("listen = ['127.0.0.1:74', 'unix:b,binding=DB', '10.0.0.1:740']\n{bind}"),
+            "1:48: listen: refusing to listen on 10.0.0.1:740: ",
+        ),
+        (
+            "listen = 'unix:b'\n[bind.A]\nto = 'unix:a'\n[bind.B]\nto = 'tls:db:74#X'".into(),
+            "5:6: bind.B.to: whom to trust at tls:db:74 is not said; ",
+        ),
         (all("connections = 0"), "2:15: connections: "),
         (all("limit-queued = 0"), "2:16: limit-queued: "),
         (
@@ -297,6 +322,9 @@ fn what_shows_only_when_all_is_put_together_is_said_with_its_place() {
         ),
     ];
     let world = World::new();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(world.path("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(world.path("key.pem"), made.signing_key.serialize_pem()).unwrap();
     for (text, says) in cases {
         let done = check(&world, &text, &[]);
         assert_eq!(done.code, Some(78), "{text}\n{done:?}");
@@ -552,4 +580,124 @@ fn a_limit_counts_from_an_option_a_variable_or_the_file() {
     variable.env("BINDING_SPAN_LIMIT_FRAME_BYTES", "1KiB");
     let option = ["--limit-frame-bytes", "65536"];
     assert_eq!(said(variable, &option), Some(0), "the option's");
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once_and_that_nothing_is() {
+    let world = World::new();
+    let text = "listen = ['unix:b', '*:7400', '*:7401']\nlog = 'a=b=c'\ndrain = 'soon'\nzebra = 1\n\
+                tls-client-ca = 'no.pem'\nhttp = '*:1'\nadmin = '*:2'\n\
+                [bind.A]\nto = 'nowhere'\nmax-names = 'x'\ndeny = [1]\n[bind.B]\nrename = ''\n";
+    let done = check(&world, text, &[]);
+    assert_eq!(
+        (done.code, done.stdout.as_str()),
+        (Some(78), ""),
+        "{done:?}"
+    );
+    let places: Vec<&str> = done
+        .stderr
+        .lines()
+        .map(|line| line.strip_prefix("caller: caller.toml:").expect(line))
+        .collect();
+    let says = [
+        "3:9: drain: ",
+        "4:1: zebra: there is no such key",
+        "5:17: tls-client-ca: cannot read no.pem: ",
+        "10:13: bind.A.max-names: ",
+        "11:9: bind.A.deny: ",
+        "13:10: bind.B.rename: ",
+        "2:7: log: ",
+        "6:8: http: refusing to listen on ",
+    ];
+    assert_eq!(places.len(), says.len(), "{places:#?}");
+    for (line, says) in places.iter().zip(says) {
+        assert!(line.starts_with(says), "{line}\n{says}");
+    }
+    // What depends on others is looked at when those are right.
+    let text = "listen = ['unix:b', '*:7400', '*:7401,binding=X']\n[bind.A]\nto = 'unix:a'\n";
+    let done = check(&world, text, &[]);
+    let begins =
+        ["1:21: ", "1:31: ", "1:31: "].map(|at| format!("caller: caller.toml:{at}listen: "));
+    assert_eq!(done.stderr.lines().count(), 3, "{done:?}");
+    for (line, begin) in done.stderr.lines().zip(begins) {
+        assert!(line.starts_with(&begin), "{line}\n{begin}");
+    }
+    let text = "listen = 'unix:b'\n[bind.A]\nto = 'unix:a'\n";
+    let done = check(&world, text, &[]);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+    assert_eq!(
+        done.stdout,
+        "the configuration can be used: passing on A to unix:a\n"
+    );
+    // At a start they are said as well, and on a reload in one line.
+    std::fs::write(
+        world.path("callee.toml"),
+        "a = 1\nlisten = 'x'\n[d1.A]\npaht = 'x'\n",
+    )
+    .unwrap();
+    let done = world.run(callee(), &["--config", "callee.toml"]);
+    assert_eq!(done.code, Some(78), "{done:?}");
+    let lines: Vec<&str> = done.stderr.lines().collect();
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    assert!(
+        lines[2].starts_with("callee: callee.toml:4:1: d1.A.paht: "),
+        "{lines:#?}"
+    );
+}
+
+#[test]
+fn what_is_no_file_freezes_nothing() {
+    let world = World::new();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, world.path("pipe"), kind, mode, 0).unwrap();
+    std::fs::create_dir(world.path("folder")).unwrap();
+    std::fs::write(world.path("long"), "#".repeat(4 * 1024 * 1024 + 1)).unwrap();
+    for (path, says) in [
+        ("pipe", "it is a pipe"),
+        ("folder", "it is a directory"),
+        ("/dev/zero", "it is no regular file"),
+        ("/dev/null", "it is no regular file"),
+        ("long", "it has more than 4194304 bytes"),
+    ] {
+        for program in [callee as fn() -> _, caller] {
+            let serve: &[&str] = if program()
+                .get_program()
+                .to_string_lossy()
+                .ends_with("callee")
+            {
+                &[]
+            } else {
+                &["serve"]
+            };
+            let done = world.run(program(), &[serve, &["--config", path]].concat());
+            assert_eq!(done.code, Some(78), "{path}: {done:?}");
+            let says = format!("cannot read the configuration {path}: {says}");
+            assert!(done.stderr.contains(&says), "{done:?}");
+        }
+        // Certificates are read in the same way.
+        let text = "listen = 'unix:b'\n[bind.A]\nto = 'unix:a'\n";
+        let done = check(&world, &format!("tls-client-ca = '{path}'\n{text}"), &[]);
+        let says = format!("1:17: tls-client-ca: cannot read {path}: {says}");
+        assert!(done.stderr.contains(&says), "{done:?}");
+    }
+}
+
+#[test]
+fn thousands_of_tables_are_read_in_time_that_grows_with_them() {
+    let world = World::new();
+    let time = |tables: usize, wrong: &str| {
+        let each = |i| format!("[bind.B{i}]\nto = 'unix:a{i}'\n");
+        let text: String = (0..tables).map(each).collect();
+        let began = std::time::Instant::now();
+        let done = check(&world, &format!("listen = 'unix:b'\n{wrong}{text}"), &[]);
+        assert_eq!(done.code, Some(if wrong.is_empty() { 0 } else { 78 }));
+        began.elapsed()
+    };
+    // Reading alone, and saying what is wrong where.
+    for wrong in ["", "log = 'a=b=c'\n", "zebra = 1\n"] {
+        let (few, many) = (time(1_000, wrong), time(16_000, wrong));
+        println!("{wrong:?}: 1,000 tables {few:?}, 16,000 tables {many:?}");
+        assert!(many < few * 64, "{few:?} {many:?}");
+    }
 }

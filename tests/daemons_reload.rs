@@ -310,3 +310,23 @@ fn the_service_manager_is_told_when_a_reload_begins_and_how_it_ended() {
     }
     assert!(daemon.stop().success());
 }
+
+#[test]
+fn a_configuration_that_became_a_pipe_freezes_no_call() {
+    let world = World::new();
+    database(&world, "a.sqlite", 1);
+    let text = "listen = ['unix:callee.sock']\n[d1.A]\npath = 'a.sqlite'\n";
+    write(&world, "callee.toml", text);
+    let mut daemon = world.start(callee(), &["--config", "callee.toml"]).ready();
+    std::fs::remove_file(world.path("callee.toml")).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, world.path("callee.toml"), kind, mode, 0).unwrap();
+    let said = reload(&mut daemon, "the configuration stays as it was");
+    assert!(said.contains("callee.toml: it is a pipe"), "{said}");
+    assert_eq!(ask(&world, "callee.sock", "A"), Ok(1));
+    // And is read when it is a file again.
+    std::fs::remove_file(world.path("callee.toml")).unwrap();
+    write(&world, "callee.toml", text);
+    reload(&mut daemon, READ);
+}

@@ -239,7 +239,7 @@ fn sockets_are_chosen_by_name_for_one_binding_and_what_nobody_takes_is_said() {
     let args = ["--listen", "systemd:tcp,binding=DB", "--d1", &world.db()];
     let mut daemon = activate(&world, &callee(), [unix.into(), tcp.into()], "$$", &args);
     daemon.line("sockets were handed over that no --listen takes: rpc");
-    daemon.line(&format!("listening on {at} (CONNECT means DB)"));
+    daemon.line(&format!("listening on {at} (only DB)"));
     // Its own copy is closed with the process at the latest; until then it listens and is not served.
     assert!(UnixStream::connect(world.path("callee.sock")).is_ok());
     assert!(daemon.stop().success());

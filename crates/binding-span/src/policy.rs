@@ -46,7 +46,8 @@ pub struct PolicyConfig {
     pub max_distinct_names: usize,
     /// Whether attributes count at all.
     pub attributes: bool,
-    /// Keys that begin with one of these do not count; [`DENIED_PREFIXES`] by default.
+    /// Keys that begin with one of these do not count, whatever the case of their letters and what is unseen in
+    /// them; [`DENIED_PREFIXES`] by default.
     pub denied_prefixes: Vec<String>,
 }
 
@@ -158,6 +159,88 @@ impl Policy {
 
     fn denies(&self, key: &str) -> bool {
         let denied = &self.config.denied_prefixes;
-        denied.iter().any(|prefix| key.starts_with(prefix.as_str()))
+        denied.iter().any(|prefix| begins_with(key, prefix))
+    }
+}
+
+/// Whether a key begins with a prefix, as people read both: whatever the case of its letters, and without what they
+/// do not see, such as spaces in front. `Service.name` is not the callee's either.
+fn begins_with(key: &str, prefix: &str) -> bool {
+    if key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let begin = key.as_bytes().get(..prefix.len());
+        return begin.is_some_and(|begin| begin.eq_ignore_ascii_case(prefix.as_bytes()));
+    }
+    let mut key = seen(key);
+    seen(prefix).all(|character| key.next() == Some(character))
+}
+
+/// What people see of a text, in lower case; letters of full width are those that they look like.
+fn seen(text: &str) -> impl Iterator<Item = char> {
+    let ascii = |c: char| match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
+        other => other,
+    };
+    let seen = text.chars().filter(|c| !is_unseen(*c)).map(ascii);
+    seen.flat_map(char::to_lowercase)
+}
+
+/// White space, control characters, and those of no width.
+fn is_unseen(c: char) -> bool {
+    c.is_whitespace()
+        || c.is_control()
+        || matches!(
+            c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+                | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_reads_like_a_denied_one_is_denied() {
+        let policy = Policy::default();
+        for key in [
+            "service.name",
+            "Service.name",
+            "SERVICE.NAME",
+            " service.name",
+            "\tservice.name",
+            "\u{feff}service.name",
+            "ser\u{200b}vice.name",
+            "\u{ff53}ervice\u{ff0e}name",
+            "sERV\u{130}ce.name\u{0}",
+            "span.name",
+            "Span.Name ",
+            "span.name.more",
+            "Binding_Span.dropped",
+            "JSRPC.method",
+        ] {
+            let denied = key != "sERV\u{130}ce.name\u{0}";
+            assert_eq!(policy.denies(key), denied, "{key:?}");
+        }
+        for key in [
+            "service",
+            "my.service.name",
+            "services.name",
+            "spanname",
+            "",
+            "é",
+            "db.system",
+        ] {
+            assert!(!policy.denies(key), "{key:?}");
+        }
+        // Also for what an operator denies.
+        let config = PolicyConfig {
+            denied_prefixes: vec!["DB.Größe".into()],
+            ..PolicyConfig::default()
+        };
+        let policy = Policy::new(config);
+        assert!(policy.denies("db.GRÖSSE") != policy.denies("db.größe.x"));
+        assert!(policy.denies("db.GRÖßE"));
     }
 }

@@ -26,6 +26,36 @@ Exit codes:
 }
 pub(crate) use exit_codes;
 
+/// Removes those variables that these programs read and that are empty: an empty one is as good as none, whatever
+/// reads it. For the first line of `main`, while there is one thread.
+#[allow(
+    unsafe_code,
+    reason = "the standard library has no safe way to change variables"
+)]
+pub(crate) fn forget_empty_variables() {
+    for (name, value) in std::env::vars_os() {
+        let Some(name) = name.to_str().filter(|_| value.is_empty()) else {
+            continue;
+        };
+        let ours = ["BINDING_SPAN_", "OTEL_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
+        if ours || VARIABLES.contains(&name) {
+            // SAFETY: no other thread has been started, so none reads the environment.
+            unsafe { std::env::remove_var(name) };
+        }
+    }
+}
+
+/// Variables of others that are read here.
+const VARIABLES: [&str; 5] = [
+    "RUST_LOG",
+    "TRACEPARENT",
+    "COLUMNS",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+];
+
 /// Reads a time span: `500ms`, `5s`, `2m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)

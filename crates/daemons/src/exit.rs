@@ -1,5 +1,6 @@
 //! How a program ends: one line that says what failed, where and what to do, and a code for scripts.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -29,6 +30,19 @@ pub enum Failure {
     /// There was no answer in time. Code 124.
     #[error("{0}")]
     Deadline(String),
+    /// What is wrong with one setting, by its name without `--`, and with which of several values.
+    #[error("{failure}")]
+    Of {
+        /// The setting: `listen`, `bind.DB.to`.
+        setting: String,
+        /// Its value, from 0.
+        nth: usize,
+        /// What is wrong.
+        failure: Box<Failure>,
+    },
+    /// Several things at once. The first one's code.
+    #[error("{}", listed(.0))]
+    Several(Vec<Failure>),
     /// A signal ended it; the signal's number. Code 128 and that.
     #[error("interrupted")]
     Signal(u8),
@@ -36,8 +50,10 @@ pub enum Failure {
 
 impl Failure {
     /// The exit code, where there is a choice that of `sysexits.h` or of the shell.
-    pub const fn code(&self) -> u8 {
+    pub fn code(&self) -> u8 {
         match self {
+            Self::Of { failure, .. } => failure.code(),
+            Self::Several(all) => all.first().map_or(1, Self::code),
             Self::Callee(_) => 1,
             Self::Usage(_) => 2,
             Self::Unavailable(_) => 69,
@@ -46,6 +62,73 @@ impl Failure {
             Self::Deadline(_) => 124,
             Self::Signal(number) => 128 + *number,
         }
+    }
+}
+
+impl Failure {
+    /// The same, of the `nth` value of a setting.
+    pub(crate) fn of(self, setting: impl Into<String>, nth: usize) -> Self {
+        Self::Of {
+            setting: setting.into(),
+            nth,
+            failure: Box::new(self),
+        }
+    }
+}
+
+fn listed(all: &[Failure]) -> String {
+    let shown = all.iter().take(FAULTS).map(ToString::to_string);
+    let mut texts: Vec<String> = shown.collect();
+    if let Some(more) = all.len().checked_sub(FAULTS).filter(|more| *more > 0) {
+        texts.push(format!("and {more} more like these"));
+    }
+    texts.join("; ")
+}
+
+/// What is wrong with a configuration, as far as it can be told: one thing does not hide the others.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    found: Vec<Failure>,
+    /// As they are said: a file that serves two settings is wrong once.
+    texts: HashSet<String>,
+}
+
+/// How many of a configuration's faults are said.
+const FAULTS: usize = 100;
+
+impl Findings {
+    /// The value, if there is one, or else another finding.
+    pub(crate) fn take<T>(&mut self, result: Result<T, Failure>) -> Option<T> {
+        result.map_err(|failure| self.add(failure)).ok()
+    }
+
+    pub(crate) fn add(&mut self, failure: Failure) {
+        match failure {
+            Failure::Several(all) => all.into_iter().for_each(|one| self.add(one)),
+            one => {
+                if self.texts.insert(one.to_string()) {
+                    self.found.push(one);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// # Errors
+    /// All that was found, if there is something.
+    pub(crate) fn end(mut self) -> Result<(), Failure> {
+        if self.found.len() > 1 {
+            return Err(Failure::Several(self.found));
+        }
+        self.found.pop().map_or(Ok(()), Err)
+    }
+
+    /// All that was found, of which there is something.
+    pub(crate) fn failure(self) -> Failure {
+        self.end().err().unwrap_or(Failure::Several(Vec::new()))
     }
 }
 
@@ -78,6 +161,15 @@ impl From<CallError> for Failure {
     }
 }
 
+/// Says on the standard output stream that a configuration that was only to be checked can be used.
+///
+/// # Errors
+/// [`Failure::Output`] when that cannot be said.
+pub(crate) fn usable(what: &str) -> Result<(), Failure> {
+    let said = writeln!(std::io::stdout(), "the configuration can be used: {what}");
+    said.map_err(|error| Failure::Output(format!("cannot write to the standard output: {error}")))
+}
+
 /// How long the end of a program waits for its log.
 const LOG: Duration = Duration::from_secs(1);
 
@@ -99,6 +191,15 @@ pub fn report(program: &str, outcome: Result<(), Failure>) -> ExitCode {
 fn say(program: &str, failure: &Failure) {
     let text = failure.to_string();
     match failure {
+        Failure::Several(all) => {
+            all.iter()
+                .take(FAULTS)
+                .for_each(|failure| say(program, failure));
+            if let Some(more) = all.len().checked_sub(FAULTS).filter(|more| *more > 0) {
+                let line = format!("and {more} more like these");
+                log::say(program, tracing::Level::ERROR, &line);
+            }
+        }
         // Words of other processes must not steer the terminal; nobody may be listening there any more.
         Failure::Callee(_) => drop(writeln!(std::io::stderr(), "{}", tail::escape(&text))),
         _ => log::say(program, tracing::Level::ERROR, &text),

@@ -2,17 +2,18 @@
 
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use js_rpc::{Address, InheritError, Listener};
 
 use crate::config::Places;
 use crate::door::{self, Admission};
-use crate::exit::Failure;
+use crate::exit::{Failure, Findings};
 use crate::log;
 use crate::systemd::sockets::Sockets;
 
-/// Where to listen: `ADDR`, or `ADDR,binding=NAME` where every `CONNECT` means that binding.
+/// Where to listen: `ADDR`, or `ADDR,binding=NAME` where nothing but that binding can be reached.
 ///
 /// ```
 /// use daemons::listen::{Endpoint, Place};
@@ -26,7 +27,7 @@ use crate::systemd::sockets::Sockets;
 pub struct Endpoint {
     /// Where.
     pub place: Place,
-    /// The one binding that it serves to those who open with `CONNECT`.
+    /// The one binding that it serves, however a connection opens.
     pub binding: Option<String>,
 }
 
@@ -188,14 +189,16 @@ pub fn check(endpoints: &[Endpoint], known: &[&str], admission: &Admission) -> R
         let options = "--tls-client-ca or --tls-client-pin";
         return Err(door::unused(options, "listen on"));
     }
-    endpoints.iter().try_for_each(|endpoint| {
-        check_binding(endpoint, known)?;
-        match &endpoint.place {
-            Place::Address(address) => refuse_exposed(address, judges, admission.insecure),
-            // Where they are shows when they are there.
-            Place::Systemd { .. } => Ok(()),
+    let mut found = Findings::default();
+    for (nth, endpoint) in endpoints.iter().enumerate() {
+        let of = |failure: Failure| failure.of("listen", nth);
+        found.take(check_binding(endpoint, known).map_err(of));
+        // Where those of the service manager are shows when they are there.
+        if let Place::Address(address) = &endpoint.place {
+            found.take(refuse_exposed(address, judges, admission.insecure).map_err(of));
         }
-    })
+    }
+    found.end()
 }
 
 /// [`check`], for settings of which some are as a file says.
@@ -237,6 +240,40 @@ fn check_binding(endpoint: &Endpoint, known: &[&str]) -> Result<(), Failure> {
             known.join(", ")
         ))),
         _ => Ok(()),
+    }
+}
+
+/// Whether who connects to `to` reaches who listens on `on`, as far as the two addresses show it: not where names
+/// have to be looked up, nor where the system chooses the port.
+pub(crate) fn reaches(to: &Address, on: &Address) -> bool {
+    match (to, on) {
+        (Address::Unix(to), Address::Unix(on)) => real(to) == real(on),
+        (
+            Address::Tcp { host, port } | Address::Tls { host, port },
+            Address::Tcp { host: on, port: at } | Address::Tls { host: on, port: at },
+        ) => port == at && *port != 0 && (host == on || (is_local(host) && is_local(on))),
+        _ => false,
+    }
+}
+
+/// A path without links, of a socket that need not be there yet.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    match (folder, path.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => path,
+    }
+}
+
+/// Whether a host means this machine, or every address of it.
+fn is_local(host: &str) -> bool {
+    match host.parse::<IpAddr>() {
+        Ok(ip) => ip.to_canonical().is_loopback() || ip.is_unspecified(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
     }
 }
 
@@ -293,7 +330,7 @@ fn refused(address: &Address, why: Exposed) -> Failure {
 /// What a ready daemon says of a listener.
 pub fn describe(listener: &Listener) -> String {
     match listener.binding() {
-        Some(binding) => format!("{} (CONNECT means {binding})", listener.address()),
+        Some(binding) => format!("{} (only {binding})", listener.address()),
         None => listener.address().to_string(),
     }
 }

@@ -3,7 +3,7 @@
 //! is slow, hangs or is not there costs events and nothing else.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +21,8 @@ const BUFFERED: usize = 1024;
 const STREAMS: usize = 1024;
 /// Events of one report.
 const BATCH: usize = 64;
+/// Invocations that the receiver declined and that have not ended, which are remembered.
+const DECLINED: usize = 65_536;
 /// How long a report may take before its stream is given up.
 const REPORT: Duration = Duration::from_secs(10);
 /// How long after a failed attempt to connect the next one is made.
@@ -30,8 +32,17 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct TailSender {
     inlet: Arc<Inlet>,
     commands: mpsc::UnboundedSender<Command>,
-    lost: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     gauge: QueueGauge,
+}
+
+/// Events that were taken from the queue and not delivered.
+#[derive(Default)]
+pub(crate) struct Counts {
+    /// Although the receiver wanted them, as far as is known.
+    pub(crate) lost: AtomicU64,
+    /// Since the receiver asked for no more of their invocation.
+    pub(crate) declined: AtomicU64,
 }
 
 enum Command {
@@ -67,11 +78,11 @@ impl TailSender {
             filled: Notify::new(),
         });
         let (commands, orders) = mpsc::unbounded_channel();
-        let lost = Arc::new(AtomicU64::new(0));
+        let counts = Arc::new(Counts::default());
         let sender = Sending {
             events,
             inlet: Arc::clone(&inlet),
-            lost: Arc::clone(&lost),
+            counts: Arc::clone(&counts),
             room: Arc::new(Semaphore::new(BUFFERED)),
         };
         let run = move || {
@@ -89,7 +100,7 @@ impl TailSender {
         Ok(Self {
             inlet,
             commands,
-            lost,
+            counts,
             gauge,
         })
     }
@@ -111,15 +122,21 @@ impl TailSender {
         self.gauge.clone()
     }
 
-    /// What [`lost`](Self::lost) says, to be read when the sender is elsewhere.
-    pub(crate) fn losses(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.lost)
+    /// What [`lost`](Self::lost) and [`declined`](Self::declined) say, to be read when the sender is elsewhere.
+    pub(crate) fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
     }
 
     /// Events that were taken from the queue and could not be delivered. What the queue had no room for is
     /// told to the receiver, in its stream.
     pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.counts.lost.load(Ordering::Relaxed)
+    }
+
+    /// Events that the receiver asked not to get: a Worker whose `tailStream()` returned no handler gets an
+    /// invocation's onset and nothing else.
+    pub fn declined(&self) -> u64 {
+        self.counts.declined.load(Ordering::Relaxed)
     }
 }
 
@@ -144,19 +161,58 @@ type Held = (Arc<Event>, OwnedSemaphorePermit);
 struct Open {
     since: Instant,
     events: mpsc::UnboundedSender<Held>,
+    /// Set when the receiver asks for no more.
+    declined: Rc<Cell<bool>>,
+}
+
+/// The invocations that are on their way.
+#[derive(Default)]
+struct Streams {
+    open: HashMap<InvocationId, Open>,
+    /// Those that the receiver wants no more of, until they end.
+    declined: HashSet<InvocationId>,
+}
+
+impl Streams {
+    /// Forgets those whose reporting has ended.
+    fn tidy(&mut self) {
+        let declined = &mut self.declined;
+        self.open.retain(|id, stream| {
+            let ended = stream.events.is_closed();
+            if ended && stream.declined.get() && declined.len() < DECLINED {
+                declined.insert(*id);
+            }
+            !ended
+        });
+    }
+
+    /// Gives an event to its stream, if there is one. Whether the receiver declined it.
+    fn give(&mut self, event: Held) -> Result<(), bool> {
+        let id = event.0.invocation_id;
+        let last = matches!(event.0.event, EventKind::Outcome { .. });
+        let given = match self.open.get(&id) {
+            Some(stream) => stream.events.send(event).map_err(|_| stream.declined.get()),
+            None => Err(self.declined.contains(&id)),
+        };
+        if last {
+            self.open.remove(&id);
+            self.declined.remove(&id);
+        }
+        given
+    }
 }
 
 struct Sending {
     events: Subscription,
     inlet: Arc<Inlet>,
-    lost: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     room: Arc<Semaphore>,
 }
 
 impl Sending {
     async fn run(self, link: Link, mut commands: mpsc::UnboundedReceiver<Command>) {
         let link = Rc::new(link);
-        let mut streams = HashMap::new();
+        let mut streams = Streams::default();
         loop {
             tokio::select! {
                 () = self.inlet.filled.notified() => self.forward(&mut streams, &link).await,
@@ -175,38 +231,46 @@ impl Sending {
 
     /// Gives every event that is there to its stream. Waits for room: meanwhile the queue fills, and what
     /// does not fit there is counted for its invocation.
-    async fn forward(&self, streams: &mut HashMap<InvocationId, Open>, link: &Rc<Link>) {
+    async fn forward(&self, streams: &mut Streams, link: &Rc<Link>) {
         while let Some(event) = self.events.try_recv() {
             let Ok(room) = Arc::clone(&self.room).acquire_owned().await else {
                 return;
             };
             let id = event.invocation_id;
             if matches!(event.event, EventKind::Onset(_)) {
-                streams.retain(|_, stream| !stream.events.is_closed());
-                if streams.len() >= STREAMS {
+                streams.tidy();
+                if streams.open.len() >= STREAMS {
                     // The end of some never came: their source died, or it was lost.
                     let oldest = streams
+                        .open
                         .iter()
                         .min_by_key(|(_, s)| s.since)
                         .map(|(id, _)| *id);
                     if let Some(id) = oldest {
-                        streams.remove(&id);
+                        streams.open.remove(&id);
                     }
                 }
                 let (events, queued) = mpsc::unbounded_channel();
-                let reporting = report(Rc::clone(link), queued, Arc::clone(&self.lost));
-                tokio::task::spawn_local(reporting);
-                let since = Instant::now();
-                streams.insert(id, Open { since, events });
+                let declined = Rc::default();
+                let reporting = Reporting {
+                    link: Rc::clone(link),
+                    counts: Arc::clone(&self.counts),
+                    declined: Rc::clone(&declined),
+                };
+                tokio::task::spawn_local(reporting.run(queued));
+                let open = Open {
+                    since: Instant::now(),
+                    events,
+                    declined,
+                };
+                streams.open.insert(id, open);
             }
-            let last = matches!(event.event, EventKind::Outcome { .. });
-            let sent = streams.get(&id).map(|s| s.events.send((event, room)));
-            if !matches!(sent, Some(Ok(()))) {
-                self.lost.fetch_add(1, Ordering::Relaxed);
+            match streams.give((event, room)) {
+                Ok(()) => continue,
+                Err(true) => &self.counts.declined,
+                Err(false) => &self.counts.lost,
             }
-            if last {
-                streams.remove(&id);
-            }
+            .fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -216,15 +280,31 @@ impl Sending {
     }
 }
 
-/// Reports one invocation.
-async fn report(link: Rc<Link>, mut events: mpsc::UnboundedReceiver<Held>, lost: Arc<AtomicU64>) {
-    if let Err(error) = link.report_all(&mut events, &lost).await {
-        link.complain(&error);
-    }
-    // Of a stream that was given up the rest is lost.
-    events.close();
-    while events.try_recv().is_ok() {
-        lost.fetch_add(1, Ordering::Relaxed);
+/// One invocation that is being reported.
+struct Reporting {
+    link: Rc<Link>,
+    counts: Arc<Counts>,
+    declined: Rc<Cell<bool>>,
+}
+
+impl Reporting {
+    async fn run(self, mut events: mpsc::UnboundedReceiver<Held>) {
+        let ended = self.link.report_all(&mut events, &self.counts.lost).await;
+        let rest = match ended {
+            Ok(wanted) => {
+                self.declined.set(!wanted);
+                &self.counts.declined
+            }
+            Err(error) => {
+                self.link.complain(&error);
+                &self.counts.lost
+            }
+        };
+        // Of a stream that was declined or given up.
+        events.close();
+        while events.try_recv().is_ok() {
+            rest.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -252,11 +332,12 @@ impl Link {
         }
     }
 
+    /// Reports what comes. Returns whether the receiver wanted all of it.
     async fn report_all(
         &self,
         events: &mut mpsc::UnboundedReceiver<Held>,
         lost: &AtomicU64,
-    ) -> Result<(), CallError> {
+    ) -> Result<bool, CallError> {
         let mut batch: Vec<Held> = Vec::new();
         // The onset goes alone.
         let mut most = 1;
@@ -274,12 +355,13 @@ impl Link {
                 lost.fetch_add(batch.len() as u64, Ordering::Relaxed);
             }
             batch.clear();
-            if !sent? {
-                return Ok(());
-            }
+            let more = sent?;
             self.complained.set(false);
+            if !more {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn open(&self) -> Result<TailStream, CallError> {

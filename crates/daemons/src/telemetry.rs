@@ -19,6 +19,7 @@ use crate::live_tail::LiveTail;
 use crate::metrics::{Metrics, catalog};
 use crate::otel::{Isolated, Otel, Plan};
 use crate::tail_args::LiveLimits;
+use crate::tail_from::{Passed, TailTaker};
 use crate::tail_to::TailSender;
 
 /// Where tail events go.
@@ -187,9 +188,18 @@ impl Telemetry {
         self.events.push(reader);
     }
 
-    /// What takes the tail events of other processes: everything that reads our own.
-    pub fn readers(&self) -> Vec<Arc<dyn EventSink>> {
-        self.events.clone()
+    /// Takes the tail events of other processes, for everything that reads our own.
+    pub fn taker(&self) -> TailTaker {
+        let taker = TailTaker::new(self.events.clone());
+        match (&self.feed, &self.sender) {
+            // Only what is sent on can come back.
+            (Some(feed), Some(_)) => {
+                let passed = Arc::new(Passed::default());
+                feed.subscribe(passed.clone());
+                taker.once(passed)
+            }
+            _ => taker,
+        }
     }
 
     /// Counts calls, and what the tail and the export lose, if there is an admin port to ask for it.
@@ -216,7 +226,7 @@ impl Telemetry {
         }
         if let Some(sender) = &self.sender {
             let [queued, slow] = [(); 2].map(|()| sender.gauge());
-            let undelivered = sender.losses();
+            let [undelivered, declined] = [(); 2].map(|()| sender.counts());
             metrics.add(&catalog::TAIL_QUEUED, &[("sink", "peer")], move || {
                 queued.queued() as u64
             });
@@ -224,7 +234,10 @@ impl Telemetry {
             metrics.add(&catalog::TAIL_LOST, &labels, move || slow.lost());
             let labels = lost("peer", "undelivered");
             metrics.add(&catalog::TAIL_LOST, &labels, move || {
-                undelivered.load(Relaxed)
+                undelivered.lost.load(Relaxed)
+            });
+            metrics.add(&catalog::TAIL_DECLINED, &[], move || {
+                declined.declined.load(Relaxed)
             });
         }
         if let Some(history) = self.live.as_ref().and_then(LiveTail::history).cloned() {

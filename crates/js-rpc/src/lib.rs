@@ -28,6 +28,7 @@ mod budget;
 mod client;
 mod deadlines;
 mod error;
+mod files;
 mod handle;
 mod limits;
 mod network;
@@ -51,6 +52,7 @@ pub use binding_span::{CallScope, Enrichment, Policy, PolicyConfig, Rename, curr
 pub use budget::{Budget, Hold};
 pub use client::{Binding, ConnectOptions, Connection, Link, LinkState, TailStream};
 pub use error::CallError;
+pub use files::read_file;
 pub use handle::{CallOptions, Client, RemoteReply, RemoteStub};
 pub use js_value::{JsError, Value};
 pub use limits::{NetworkLimits, RpcLimits};
@@ -59,14 +61,14 @@ pub use network::internals;
 pub use network::{NetworkStats, Reason};
 pub use object::{
     Args, Arguments, ByteService, CallBuilder, ClientId, Context, ConvertError, IntoArgs,
-    Operation, Payload, PendingCall, Reply, Service, ServiceResult, Stub, nothing, reply, scalar,
-    service_fn, unknown_method,
+    Operation, Payload, PendingCall, Reply, Service, ServiceResult, Stub, method_names,
+    method_path, nothing, reply, scalar, service_fn, unknown_method,
 };
 pub use offload::{LARGE, offload};
 pub use proxy::{Forward, Proxy};
 pub use server::{Begun, Bindings, Server, TailReceiver};
 pub use stream::{BindError, InheritError, ListenOptions, Listener, PeerKey, Trust, Users};
-pub use stream::{Identity, InvalidPin, KeyPin, Tls, TlsConfig, TlsError};
+pub use stream::{Identity, InvalidPin, KeyPin, Tls, TlsConfig, TlsError, TlsPart};
 
 /// The README's code is compiled and run with the documentation's.
 #[cfg(doctest)]

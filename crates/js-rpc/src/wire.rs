@@ -5,7 +5,7 @@ use binding_span_schema::js_rpc_capnp::js_value::{self as wire_value, external};
 use capnp::Error;
 use js_value::{DecodeLimits, EncodeError, EncodeOptions, Encoded, ErrorForm, Value};
 
-use crate::object::{Args, Operation, Payload, Stub};
+use crate::object::{Args, Operation, Payload, Stub, method_names, method_path};
 use crate::offload::{LARGE, offload};
 
 /// How calls travel.
@@ -23,30 +23,27 @@ const MAX_STUBS: u32 = 1024;
 
 /// Writes the method: a name, or a path if it has another number of elements than one.
 pub(crate) fn write_method(method: &str, mut params: call_params::Builder<'_>) {
-    if !method.is_empty() && !method.contains('.') {
+    if !method.is_empty() && !method.contains(['.', '\\']) {
         return params.set_method_name(method);
     }
-    let names = || method.split('.').filter(|_| !method.is_empty());
-    let mut list = params.init_method_path(names().count() as u32);
-    for (i, name) in names().enumerate() {
-        list.set(i as u32, name);
+    let names = method_names(method);
+    if let [name] = &names[..] {
+        return params.set_method_name(&**name);
+    }
+    let mut list = params.init_method_path(names.len() as u32);
+    for (i, name) in names.iter().enumerate() {
+        list.set(i as u32, &**name);
     }
 }
 
-/// Reads the method, the elements of a path joined with dots.
+/// Reads the method as a [`method_path`].
 pub(crate) fn read_method(params: call_params::Reader<'_>) -> Result<String, Error> {
     let path = match params.which()? {
-        call_params::MethodName(name) => return Ok(name?.to_str()?.to_owned()),
+        call_params::MethodName(name) => return Ok(method_path([name?.to_str()?])),
         call_params::MethodPath(path) => check_path(path?)?,
     };
-    let mut joined = String::new();
-    for (i, name) in path.iter().enumerate() {
-        if i > 0 {
-            joined.push('.');
-        }
-        joined.push_str(name?.to_str()?);
-    }
-    Ok(joined)
+    let names: Result<Vec<&str>, Error> = path.iter().map(|name| Ok(name?.to_str()?)).collect();
+    Ok(method_path(names?))
 }
 
 /// Copies the method as it is.

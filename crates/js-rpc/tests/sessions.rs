@@ -94,6 +94,10 @@ impl Service for Counter {
             "count" => reply(&self.count.get()),
             "self" => reply(&self.stub(self.count.get())),
             "a.b.c" => reply(&"path"),
+            r"a\.b" => reply(&"dot"),
+            r"a\\.b" => reply(&"backslash"),
+            r"\" => reply(&"nameless"),
+            r"." => reply(&"two nameless"),
             "" => reply(&"whole"),
             _ => Err(JsError::type_error(format!("no property {property}"))),
         }
@@ -299,7 +303,15 @@ async fn methods_and_properties_are_found_by_path() {
         assert_eq!(call.await.unwrap().parse::<i64>().unwrap(), 3);
         let called: String = world.call("").await.unwrap().parse().unwrap();
         assert_eq!(called, "called", "the target itself");
-        for (path, value) in [("a.b.c", "path"), ("", "whole")] {
+        for (path, value) in [
+            ("a.b.c", "path"),
+            ("", "whole"),
+            // `stub["a.b"]` is not `stub.a.b`.
+            (r"a\.b", "dot"),
+            (r"a\\.b", "backslash"),
+            (r"\", "nameless"),
+            (".", "two nameless"),
+        ] {
             let read: String = world.binding().get(path).await.unwrap().parse().unwrap();
             assert_eq!(read, value);
         }

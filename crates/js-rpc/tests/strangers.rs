@@ -4,7 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{BINDING, SOON, Way, World, service, socket_dir, unix};
+use common::{BINDING, SOON, WIRES, Way, World, service, socket_dir, unix};
 use js_rpc::{
     Address, CallError, ConnectOptions, Connection, Context, Listener, RpcLimits, Server, nothing,
 };
@@ -187,6 +187,62 @@ async fn a_caller_that_names_its_binding_in_the_opening_is_served() {
     tokio::task::spawn_local(server.serve([listener], std::future::pending()));
     let connection = Connection::connect(&fixed, named("B")).await.unwrap();
     connection.binding("B").call("run", ()).await.unwrap();
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_listener_for_one_binding_serves_no_other_however_a_connection_opens() {
+    let dir = socket_dir();
+    let listener = Listener::bind(&unix(&dir, "fixed"))
+        .await
+        .unwrap()
+        .with_binding("A");
+    let fixed = listener.address().clone();
+    let server = Server::new()
+        .service("A", quiet())
+        .service("A#x", quiet())
+        .service("SECRET", quiet())
+        .tail("events", Refusing);
+    let bindings = server.bindings();
+    tokio::task::spawn_local(server.serve([listener], std::future::pending()));
+    for wire in WIRES {
+        let options = ConnectOptions {
+            limits: wire.limits(),
+            ..ConnectOptions::default()
+        };
+        let connection = Connection::connect(&fixed, options).await.unwrap();
+        connection.binding("A").call("run", ()).await.unwrap();
+        let long = "A".repeat(2000);
+        for other in ["SECRET", "A#x", "events", "", "a", "A ", &long] {
+            let error = connection.binding(other).call("run", ()).await;
+            let error = error.expect_err(other).to_string();
+            assert!(
+                error.ends_with("here; there is: A"),
+                "{wire:?} {other}: {error}"
+            );
+        }
+        let stream = connection.tail_stream("events");
+        assert!(stream.report(0, |_| {}).await.is_err(), "{wire:?}");
+        // Nor is there anything else when what it is for has gone.
+        bindings.remove("A");
+        let error = connection.binding("A").call("run", ()).await.unwrap_err();
+        assert!(error.to_string().ends_with("there is: "), "{error}");
+        bindings.service("A", quiet());
+    }
+}
+
+/// Takes tail events, and fails when it gets any.
+struct Refusing;
+
+impl js_rpc::TailReceiver for Refusing {
+    fn report(
+        &self,
+        _: capnp::struct_list::Reader<
+            '_,
+            binding_span_schema::tail_stream_capnp::tail_event::Owned,
+        >,
+    ) -> capnp::Result<bool> {
+        panic!("a listener for another binding gave it events")
+    }
 }
 
 /// What a stranger does with each connection.

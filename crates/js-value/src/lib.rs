@@ -47,7 +47,7 @@
 //! | an error | `{"$error": {"name": "TypeError", "message": "bad", "stack": .., "cause": .., "properties": {..}}}` |
 //! | a stub | `{"$stub": 0}` |
 //! | `new Number(1)` and its like | `{"$boxed": 1}` |
-//! | a string with a lone surrogate | `{"$text": [97, 55296]}` (UTF-16) |
+//! | a string with a lone surrogate | `{"$text": [97, 55296]}` (UTF-16); [`json_from_text`] reads `"a\ud800"`, too |
 //! | `{"$date": x}`, a plain object | `{"$$date": x}`; `{"$$date": x}` is `{"$$$date": x}`, and so on |
 //! | `{"$inc": x}`, `{"$date": x, "b": y}` | themselves: only a lone word of this table is special |
 //!
@@ -85,7 +85,7 @@ mod value;
 pub use bytes::{View, ViewBuffer, ViewKind};
 pub use date::Date;
 pub use error::JsError;
-pub use json::{JsonError, to_json};
+pub use json::{JsonError, JsonTextError, json_from_text, to_json};
 pub use num_bigint::BigInt;
 pub use object::{IntoIter, Iter, Object};
 pub use refs::ExpandError;

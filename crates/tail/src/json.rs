@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use binding_span::{Attribute, AttributeValue};
-use serde::de::{Deserializer, Error as _};
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde::ser::{SerializeSeq, SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -52,8 +52,47 @@ impl Event {
     /// # Errors
     /// When it is not JSON, or not a tail event.
     pub fn from_line(line: &str) -> Result<Self, InvalidLine> {
-        Ok(serde_json::from_str(line)?)
+        read(line)
     }
+}
+
+/// Reads a line. What comes before it in a file, a byte order mark, is skipped; a lone surrogate, as
+/// `JSON.stringify` writes it of a text that was cut, is U+FFFD, since texts here are Unicode.
+pub(crate) fn read<T: DeserializeOwned>(line: &str) -> Result<T, InvalidLine> {
+    let line = line.strip_prefix('\u{feff}').unwrap_or(line);
+    match serde_json::from_str(line) {
+        Err(error) if line.contains("\\u") => match without_surrogates(line) {
+            Some(line) => Ok(serde_json::from_str(&line)?),
+            None => Err(error.into()),
+        },
+        read => Ok(read?),
+    }
+}
+
+/// The same JSON with U+FFFD for every lone surrogate, if it has one.
+fn without_surrogates(line: &str) -> Option<String> {
+    let unit = |at: usize| {
+        let digits = line.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let (mut out, mut at) = (String::new(), 0);
+    let mut copied = 0;
+    while let Some(found) = line[at..].find('\\') {
+        at += found;
+        at += match unit(at) {
+            Some(0xd800..0xdc00) if matches!(unit(at + 6), Some(0xdc00..0xe000)) => 12,
+            Some(0xd800..0xe000) => {
+                out.push_str(&line[copied..at]);
+                out.push_str("\\ufffd");
+                copied = at + 6;
+                6
+            }
+            // What it escapes is one character, which may be another backslash.
+            _ => 1 + line[at + 1..].chars().next().map_or(0, char::len_utf8),
+        };
+    }
+    out.push_str(&line[copied..]);
+    (copied > 0).then_some(out)
 }
 
 /// Compact JSON, with what a terminal must not see as escapes.
@@ -255,6 +294,34 @@ pub(crate) mod attributes {
             },
             Value::Null => f64::NAN.into(),
             other => other.to_string().into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_was_cut_within_a_character_is_read() {
+        for (text, read_as) in [
+            (r#""cut \ud83d""#, "cut \u{fffd}"),
+            (r#""\ude00\ud83d\ude00\uD83D""#, "\u{fffd}😀\u{fffd}"),
+            (r#""\\ud83d \ud83d""#, "\\ud83d \u{fffd}"),
+            (r#""\\\ud83d\"""#, "\\\u{fffd}\""),
+            ("\u{feff}\"plain\"", "plain"),
+        ] {
+            assert_eq!(read::<String>(text).unwrap(), read_as, "{text}");
+        }
+        for wrong in [
+            r#""\ud83d"#,
+            r#""\ud83"#,
+            r#""\ud83d\q""#,
+            "\"\\é\"",
+            r"\",
+            r"\u",
+        ] {
+            assert!(read::<String>(wrong).is_err(), "{wrong}");
         }
     }
 }

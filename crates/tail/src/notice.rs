@@ -86,12 +86,12 @@ impl FeedLine {
     /// # Errors
     /// When it is neither an event nor a notice.
     pub fn read(line: &str) -> Result<Option<Self>, InvalidLine> {
-        let line = line.trim_ascii();
+        let line = line.strip_prefix('\u{feff}').unwrap_or(line).trim_ascii();
         if line.is_empty() {
             return Ok(None);
         }
         if line.starts_with(r#"{"feed":"#) {
-            let Wrapped { feed } = serde_json::from_str(line)?;
+            let Wrapped { feed } = json::read(line)?;
             return Ok(Some(Self::Notice(feed)));
         }
         Event::from_line(line).map(|event| Some(Self::Event(event)))

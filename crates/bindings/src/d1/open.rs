@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,9 +48,9 @@ pub enum OpenError {
     Permission {
         /// The path as it was given.
         path: PathBuf,
-        /// `read`, `write` or `create`.
+        /// `read`, `write`, `create` or `open`.
         action: &'static str,
-        /// What the operating system said.
+        /// What the operating system said, or SQLite.
         error: std::io::Error,
     },
     /// The file is something else than a SQLite database, or is encrypted or damaged at its start.
@@ -220,9 +220,11 @@ fn check_folder(path: &Path, create: bool) -> Result<(), OpenError> {
             folder: folder.into(),
         });
     }
+    // For its owner alone; SQLite gives the files beside it the same mode.
     OpenOptions::new()
         .append(true)
         .create(true)
+        .mode(0o600)
         .open(path)
         .map_err(|error| OpenError::Permission {
             path: path.into(),
@@ -321,6 +323,12 @@ fn explain(path: &Path, error: rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     match failure.code & 0xff {
         ffi::SQLITE_NOTADB => OpenError::NotADatabase { path },
+        // The file itself was opened before: it is its folder.
+        ffi::SQLITE_CANTOPEN | ffi::SQLITE_READONLY | ffi::SQLITE_PERM => OpenError::Permission {
+            path,
+            action: "open",
+            error: std::io::Error::other(failure.to_string()),
+        },
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => OpenError::Locked { path },
         _ => OpenError::Sqlite { path, failure },
     }

@@ -18,7 +18,7 @@ use js_rpc::{Listener, RpcLimits, Server};
 use crate::admin::{Admin, AdminConfig};
 use crate::config::{self, Places};
 use crate::door::Admission;
-use crate::exit::{self, Failure};
+use crate::exit::{self, Failure, Findings};
 use crate::listen::{self, Endpoint};
 use crate::log::{self, LogArgs};
 use crate::otel;
@@ -27,18 +27,19 @@ use crate::signals::Shutdown;
 use crate::systemd::sockets::Sockets;
 use crate::tail_args::LiveLimits;
 use crate::telemetry::{TailTo, Telemetry};
-use crate::{generate, runtime, systemd};
+use crate::{cli, generate, runtime, systemd};
 
 pub use args::CalleeArgs;
 pub use databases::{DatabaseConfig, DatabaseLimitArgs};
 
 /// The program: parses, wires, exits.
 pub fn main() -> ExitCode {
-    // A process of a database: this program again.
+    // A worker of a database: this program again.
     if let Some(worker) = bindings::d1::run_if_asked() {
         return worker;
     }
-    // Before anything else: it changes the environment, which threads would read.
+    // Before anything else: they change the environment, which threads would read.
+    cli::forget_empty_variables();
     let sockets = Sockets::inherit();
     let line: Vec<OsString> = std::env::args_os().collect();
     if let Some(done) = generate::requested(&line, CalleeArgs::command) {
@@ -60,7 +61,13 @@ fn start(
     log.start("callee")?;
     let (configured, sockets) = (configured?, sockets?);
     match configured.check {
-        true => configured.config.otel.check(),
+        true => {
+            configured.config.otel.check()?;
+            exit::usable(&format!(
+                "serving {}",
+                configured.config.served().join(", ")
+            ))
+        }
         false => runtime::block_on(serve(configured, sockets)),
     }
 }
@@ -89,11 +96,18 @@ fn configured(line: &[OsString]) -> Result<Configured, Failure> {
     };
     let places = loaded.places.clone();
     let config = Config::new(loaded)?;
-    config.log.check_at(&places)?;
-    listen::check_at(&places, &config.listen, &config.served(), &config.admission)?;
+    let mut found = Findings::default();
+    let served = config.served();
+    found.take(listen::check_at(
+        &places,
+        &config.listen,
+        &served,
+        &config.admission,
+    ));
     if check {
-        config.check(&places)?;
+        found.take(config.check(&places));
     }
+    found.end()?;
     Ok(Configured {
         config,
         check,
@@ -159,11 +173,13 @@ impl Config {
 
     /// Whether the databases can be there.
     fn check(&self, places: &Places) -> Result<(), Failure> {
-        self.databases.iter().try_for_each(|database| {
+        let mut found = Findings::default();
+        for database in &self.databases {
             let path = format!("d1.{}.path", database.binding);
             let checked = database.check();
-            checked.map_err(|failure| places.blame(&[&path, "d1"], None, failure))
-        })
+            found.take(checked.map_err(|failure| places.blame(&[&path, "d1"], None, failure)));
+        }
+        found.end()
     }
 }
 

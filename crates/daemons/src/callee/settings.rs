@@ -7,7 +7,7 @@ use super::{CalleeArgs, Config, DatabaseConfig, DatabaseLimitArgs};
 use crate::cli;
 use crate::config::{File, Loaded, Plan};
 use crate::door;
-use crate::exit::Failure;
+use crate::exit::{Failure, Findings};
 use crate::otel;
 
 /// What the file may contain besides the options.
@@ -24,30 +24,48 @@ impl Config {
     /// options contradict each other.
     pub(super) fn new(loaded: Loaded<CalleeArgs>) -> Result<Self, Failure> {
         let Loaded {
-            args, file, places, ..
+            args,
+            file,
+            places,
+            mut found,
+            ..
         } = loaded;
         let limits = RpcLimits {
             drain: args.drain,
             ..RpcLimits::default()
         };
-        let admission = args.admit.admission(&args.identity);
+        // Each is looked at, so that one does not hide the others.
         let wrong = |failure| places.blame(&door::ADMISSION, None, failure);
-        let mut admission = admission.map_err(wrong)?;
-        let admin = args.admin.config(&mut admission);
+        let admission = args.admit.admission(&args.identity).map_err(wrong);
+        let mut admission = found.take(admission);
+        let admin = admission.as_mut().map(|admission| {
+            let admin = args.admin.config(admission);
+            admin.map_err(|failure| places.blame(&[], Some("admin"), failure))
+        });
+        let admin = admin.and_then(|admin| found.take(admin));
+        let databases = databases(
+            args.databases,
+            args.create,
+            &args.database_limits,
+            file.as_ref(),
+        );
+        let databases = found.take(databases);
+        found.take(args.log.check_at(&places));
+        let tail = found.take(args.tail.clone().to(&places));
+        let parts = (admission, admin, databases, tail);
+        let (Some(admission), Some(admin), Some(databases), Some(tail)) = parts else {
+            return Err(found.failure());
+        };
+        found.end()?;
         let config = Self {
-            admin: admin.map_err(|failure| places.blame(&[], Some("admin"), failure))?,
+            admin,
             admission,
             limits: args.admit.limits(args.limits.limits(limits)),
-            databases: databases(
-                args.databases,
-                args.create,
-                &args.database_limits,
-                file.as_ref(),
-            )?,
+            databases,
             listen: args.listen,
             log: args.log,
             live: args.tail.live(),
-            tail: args.tail.to(&places)?,
+            tail,
             otel: otel::Plan::from_env(&args.otlp, "callee"),
         };
         let lacks = |what: &str| Err(places.lacks(what));
@@ -89,16 +107,19 @@ fn databases(
         return Err(Failure::Usage(reason));
     }
     let mut options = options;
+    let mut found = Findings::default();
     let mut databases = Vec::new();
     for (name, section) in file.into_iter().flat_map(|file| file.tables("d1")) {
         let own = |database: &NamedFile| database.binding == name;
         let said = options.iter().position(own).map(|i| options.remove(i).path);
         let database = DatabaseConfig::table(name, section, said, create, limits);
-        databases.push(database.map_err(|problem| match file {
+        let database = database.map_err(|problem| match file {
             Some(file) => file.failure(&problem),
             None => Failure::Config(problem.text),
-        })?);
+        });
+        databases.extend(found.take(database));
     }
+    found.end()?;
     let more = options.into_iter();
     databases.extend(
         more.map(|NamedFile { binding, path }| {

@@ -14,13 +14,14 @@ use clap::{CommandFactory, Parser};
 
 use crate::exit::{self, Failure};
 use crate::systemd::sockets::Sockets;
-use crate::{generate, log, runtime};
+use crate::{cli, generate, log, runtime};
 
 pub use args::{CallerArgs, Command};
 
 /// The program: parses, wires, exits.
 pub fn main() -> ExitCode {
-    // Before anything else: it changes the environment, which threads would read.
+    // Before anything else: they change the environment, which threads would read.
+    cli::forget_empty_variables();
     let sockets = Sockets::inherit();
     let line: Vec<OsString> = std::env::args_os().collect();
     if let Some(done) = generate::requested(&line, CallerArgs::command) {

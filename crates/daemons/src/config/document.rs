@@ -26,6 +26,7 @@ impl Document {
         let document = DeTable::parse(text).map_err(|error| Problem {
             at: error.span().map_or(0, |span| span.start),
             text: format!("this is not TOML: {}", one_line(error.message())),
+            more: Vec::new(),
         })?;
         let table = document.get_ref();
         let is_kind = |key: &str| tables.contains(&key);
@@ -47,6 +48,7 @@ fn named_tables(kind: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<Named>, 
         return Err(Problem {
             at: value.span().start,
             text: format!("{kind}: {}", mismatch(&found, &expected)),
+            more: Vec::new(),
         });
     };
     let each = tables.iter().map(|(name, table)| {

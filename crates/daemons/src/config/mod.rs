@@ -12,11 +12,12 @@ mod section;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use crate::exit::Failure;
+use crate::exit::{Failure, Findings};
 
 pub(crate) use document::Document;
 pub(crate) use places::Places;
@@ -36,10 +37,40 @@ pub(crate) struct Plan {
 /// A file that was read, to look up its tables.
 #[derive(Debug)]
 pub(crate) struct File {
-    path: PathBuf,
-    text: String,
+    text: Arc<Text>,
     document: Document,
 }
+
+/// A file's text, to say where in it something is.
+#[derive(Debug)]
+struct Text {
+    path: PathBuf,
+    text: String,
+}
+
+impl Text {
+    /// A byte as people look for it: `file:line:column`, both from 1; columns count characters.
+    fn place(&self, at: usize) -> String {
+        let (line, column) = place(&self.text, at);
+        format!("{}:{line}:{column}", self.path.display())
+    }
+
+    fn failure(&self, problem: &Problem) -> Failure {
+        let one = |problem: &Problem| {
+            Failure::Config(format!("{}: {}", self.place(problem.at), problem.text))
+        };
+        match problem.more.is_empty() {
+            true => one(problem),
+            false => {
+                let all = std::iter::once(problem).chain(&problem.more);
+                Failure::Several(all.map(one).collect())
+            }
+        }
+    }
+}
+
+/// Bytes of a file, 4 MiB: some 50,000 tables.
+const LONGEST: u64 = 4 * 1024 * 1024;
 
 /// What command line, variables and file say.
 #[derive(Debug)]
@@ -51,6 +82,8 @@ pub(crate) struct Loaded<A> {
     pub(crate) values: Values,
     /// Where the file says them.
     pub(crate) places: Places,
+    /// What is wrong at the file's top; `args` are without it.
+    pub(crate) found: Findings,
 }
 
 /// The values of all options by name, wherever they were said: to see what is another one later.
@@ -98,6 +131,7 @@ pub(crate) fn load<A: FromArgMatches>(
             file: None,
             values: Values::of(command(root, path), said),
             places: Places::default(),
+            found: Findings::default(),
         });
     };
     let file = File::read(file, plan)?;
@@ -138,21 +172,31 @@ fn with_file<A: FromArgMatches>(
     };
     let alone = command.clone().no_binary_name(true);
     let unknown = Unknown::Wrong(plan.tables);
-    let more = file.document.top.arguments(&alone, unknown, counts);
+    let (more, problem) = file.document.top.arguments(&alone, unknown, counts);
     let places = Places::of(&file, counts);
-    let more = more.map_err(|problem| file.failure(&problem))?;
+    let mut found = Findings::default();
+    if let Some(problem) = &problem {
+        found.add(file.failure(problem));
+    }
     let mut all: Vec<OsString> = line.to_vec();
     all.extend(more.into_iter().map(OsString::from));
     // What belongs together is judged when everything is there.
-    let matches = root.clone().try_get_matches_from(all);
-    let matches = matches
-        .map_err(|error| Failure::Config(format!("{}: {}", file.path.display(), usage(&error))))?;
+    let matches = match root.clone().try_get_matches_from(all) {
+        Ok(matches) => matches,
+        // It may only be missing because it is wrong.
+        Err(_) if !found.is_empty() => return Err(found.failure()),
+        Err(error) => {
+            let path = file.text.path.display();
+            return Err(Failure::Config(format!("{path}: {}", usage(&error))));
+        }
+    };
     let said = innermost(&matches, path);
     Ok(Loaded {
         args: parsed(said)?,
         file: Some(file),
         values: Values::of(command, said),
         places,
+        found,
     })
 }
 
@@ -189,27 +233,28 @@ fn usage(error: &clap::Error) -> String {
 impl File {
     /// Reads a file and its tables' names.
     fn read(path: &Path, plan: Plan) -> Result<Self, Failure> {
-        let text = std::fs::read(path).map_err(|error| {
+        let text = js_rpc::read_file(path, LONGEST).map_err(|error| {
             let shown = path.display();
             Failure::Config(format!("cannot read the configuration {shown}: {error}"))
         })?;
         let text = String::from_utf8(text).map_err(|error| {
             let (good, text) = (error.utf8_error().valid_up_to(), error.as_bytes());
-            let before = String::from_utf8_lossy(&text[..good]);
-            let at = shown(path, &before, good);
-            Failure::Config(format!("{at}: this is not TOML: it is not UTF-8 text"))
+            let (line, column) = place(&String::from_utf8_lossy(&text[..good]), good);
+            let path = path.display();
+            let says = "this is not TOML: it is not UTF-8 text";
+            Failure::Config(format!("{path}:{line}:{column}: {says}"))
         })?;
         Self::parse(path, text, plan)
     }
 
     fn parse(path: &Path, text: String, plan: Plan) -> Result<Self, Failure> {
-        let document = Document::parse(&text, plan.tables);
-        let document = document.map_err(|problem| at(path, &text, &problem))?;
-        Ok(Self {
+        let text = Arc::new(Text {
             path: path.to_owned(),
             text,
-            document,
-        })
+        });
+        let document = Document::parse(&text.text, plan.tables);
+        let document = document.map_err(|problem| text.failure(&problem))?;
+        Ok(Self { text, document })
     }
 
     /// What stands outside of all tables.
@@ -221,7 +266,7 @@ impl File {
     ///
     /// # Errors
     /// [`Failure::Config`] says what is wrong and where.
-    pub(crate) fn part<T: Args>(&self) -> Result<T, Failure> {
+    pub(crate) fn part<T: Args + 'static>(&self) -> Result<T, Failure> {
         let part = self.document.top.part();
         part.map_err(|problem| self.failure(&problem))
     }
@@ -236,19 +281,8 @@ impl File {
 
     /// What is wrong, with its place.
     pub(crate) fn failure(&self, problem: &Problem) -> Failure {
-        at(&self.path, &self.text, problem)
+        self.text.failure(problem)
     }
-}
-
-fn at(path: &Path, text: &str, problem: &Problem) -> Failure {
-    let at = shown(path, text, problem.at);
-    Failure::Config(format!("{at}: {}", problem.text))
-}
-
-/// A byte of a file as people look for it: `file:line:column`.
-fn shown(path: &Path, text: &str, at: usize) -> String {
-    let (line, column) = place(text, at);
-    format!("{}:{line}:{column}", path.display())
 }
 
 /// Line and column of a byte, both from 1; columns count characters.

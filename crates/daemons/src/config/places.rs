@@ -1,15 +1,16 @@
 //! Where a file says what counts of it: for problems that show only when all settings are put together, such
 //! as an address that is refused or a certificate that cannot be read.
 
-use super::File;
+use std::sync::Arc;
+
 use super::section::{Section, Value};
+use super::{File, Text};
 use crate::exit::Failure;
 
 /// The places of those settings that are as the file says. Without a file there are none.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Places {
-    /// The file's name.
-    file: Option<String>,
+    file: Option<Arc<Text>>,
     said: Vec<Said>,
 }
 
@@ -18,8 +19,10 @@ pub(crate) struct Places {
 struct Said {
     /// Its key, and before it the table: `drain`, `d1.DB.path`.
     key: String,
-    /// File, line and column.
-    at: String,
+    /// The byte of the file where it stands.
+    at: usize,
+    /// Which of its key's values it is.
+    nth: usize,
     text: String,
 }
 
@@ -27,61 +30,105 @@ impl Places {
     /// Of the keys at the top those that `counts`, and all in tables.
     pub(super) fn of(file: &File, counts: impl Fn(&str) -> bool) -> Self {
         let mut said = Vec::new();
-        add(&mut said, file, &file.document.top, counts);
+        add(&mut said, &file.document.top, counts);
         for table in &file.document.tables {
-            add(&mut said, file, &table.section, |_| true);
+            add(&mut said, &table.section, |_| true);
         }
         Self {
-            file: Some(file.path.display().to_string()),
+            file: Some(Arc::clone(&file.text)),
             said,
         }
     }
 
-    /// A failure of one of these settings with its place, if the file says it: of that whose value the
-    /// failure's text has, or whose option it names, and else of `otherwise`.
+    /// A failure of one of these settings with its place, if the file says it: of that which the failure knows it
+    /// is of, and else of that whose value its text has, or whose option it names, and else of `otherwise`.
     pub(crate) fn blame(
         &self,
         settings: &[&str],
         otherwise: Option<&str>,
         failure: Failure,
     ) -> Failure {
-        let (Failure::Config(text) | Failure::Usage(text)) = &failure else {
-            return failure;
+        if let Failure::Several(all) = failure {
+            let each = all.into_iter();
+            return Failure::Several(
+                each.map(|one| self.blame(settings, otherwise, one))
+                    .collect(),
+            );
+        }
+        let known = match &failure {
+            Failure::Of { setting, nth, .. } => Some((setting.as_str(), *nth)),
+            _ => None,
         };
-        let of = |said: &&Said| settings.contains(&said.key.as_str());
-        let has_value = |said: &&Said| said.text.len() > 2 && text.contains(&said.text);
-        let is_named = |said: &&Said| text.contains(&format!("--{}", said.key));
+        let text = match plain(&failure) {
+            Failure::Config(text) | Failure::Usage(text) => text.clone(),
+            _ => return failure,
+        };
         let all = || self.said.iter();
-        let found = all()
-            .filter(of)
-            .find(has_value)
-            .or_else(|| all().filter(of).find(is_named))
-            .or_else(|| all().find(|said| Some(said.key.as_str()) == otherwise));
-        match found {
-            Some(Said { key, at, .. }) => Failure::Config(format!("{at}: {key}: {text}")),
-            None => failure,
+        let found = match known {
+            Some((key, nth)) => all()
+                .find(|said| said.key == key && said.nth == nth)
+                .or_else(|| all().find(|said| said.key == key)),
+            None => {
+                let of = |said: &&Said| settings.contains(&said.key.as_str());
+                let has_value = |said: &&Said| said.text.len() > 2 && text.contains(&said.text);
+                let is_named = |said: &&Said| names(&text, &said.key);
+                // Of two values of which one is a part of the other, it is the longer one.
+                let longest = |said: &&Said| said.text.len();
+                let both = |said: &&Said| has_value(said) && is_named(said);
+                all()
+                    .filter(of)
+                    .find(both)
+                    .or_else(|| all().filter(of).filter(has_value).max_by_key(longest))
+                    .or_else(|| all().filter(of).find(is_named))
+                    .or_else(|| all().find(|said| Some(said.key.as_str()) == otherwise))
+            }
+        };
+        match (found, &self.file) {
+            (Some(Said { key, at, .. }), Some(file)) => {
+                Failure::Config(format!("{}: {key}: {text}", file.place(*at)))
+            }
+            _ => failure,
         }
     }
 
     /// What is missing in the file, if there is one, and else in what the options say.
     pub(crate) fn lacks(&self, text: &str) -> Failure {
         Failure::Config(match &self.file {
-            Some(file) => format!("{file}: {text}"),
+            Some(file) => format!("{}: {text}", file.path.display()),
             None => text.to_owned(),
         })
     }
 }
 
-fn add(said: &mut Vec<Said>, file: &File, section: &Section, counts: impl Fn(&str) -> bool) {
+/// What is wrong, without the setting that it is of.
+fn plain(failure: &Failure) -> &Failure {
+    match failure {
+        Failure::Of { failure, .. } => plain(failure),
+        other => other,
+    }
+}
+
+/// Whether a text names the option of a key, and not only a longer one.
+fn names(text: &str, key: &str) -> bool {
+    let option = format!("--{key}");
+    let mut found = text.match_indices(&option);
+    found.any(|(at, _)| {
+        let next = text[at + option.len()..].chars().next();
+        next.is_none_or(|next| !next.is_ascii_alphanumeric() && next != '-')
+    })
+}
+
+fn add(said: &mut Vec<Said>, section: &Section, counts: impl Fn(&str) -> bool) {
     for entry in section.entries.iter().filter(|entry| counts(&entry.key)) {
         let single = [(entry.at, entry.value.clone())];
         let values: &[(usize, Value)] = match &entry.value {
             Value::List(list) => list,
             _ => &single,
         };
-        said.extend(values.iter().map(|(at, value)| Said {
+        said.extend(values.iter().enumerate().map(|(nth, (at, value))| Said {
             key: format!("{}{}", section.path, entry.key),
-            at: super::shown(&file.path, &file.text, *at),
+            at: *at,
+            nth,
             text: match value {
                 Value::Text(text) => text.clone(),
                 _ => String::new(),

@@ -1,6 +1,8 @@
 //! A section of a file, read as options: each key by the definition of the option of that name.
 
 use std::any::TypeId;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::error::Error as _;
 use std::time::Duration;
 
@@ -16,14 +18,27 @@ use crate::cli::{Size, Switch};
 pub(crate) struct Problem {
     pub(crate) at: usize,
     pub(crate) text: String,
+    /// What else is wrong there.
+    pub(crate) more: Vec<Problem>,
 }
 
 impl Problem {
     /// A problem with what stands at a path of keys.
     pub(super) fn named(at: usize, path: &str, text: &str) -> Self {
         let path: String = path.escape_debug().take(200).collect();
-        let text = format!("{path}: {text}");
-        Self { at, text }
+        Self {
+            at,
+            text: format!("{path}: {text}"),
+            more: Vec::new(),
+        }
+    }
+
+    /// Several as one.
+    fn all(problems: Vec<Self>) -> Option<Self> {
+        let mut problems = problems.into_iter();
+        let first = problems.next()?;
+        let more = first.more.into_iter().chain(problems).collect();
+        Some(Self { more, ..first })
     }
 }
 
@@ -68,47 +83,64 @@ pub(super) enum Unknown<'a> {
 
 impl Section {
     /// What it says, as options of `command`: of those keys that count. Keys that `command` does not have are
-    /// wrong, unless nothing but options of `command` is looked for.
+    /// wrong, unless nothing but options of `command` is looked for. What is wrong comes beside those that are
+    /// not.
     pub(super) fn arguments(
         &self,
         command: &Command,
         unknown: Unknown<'_>,
         counts: impl Fn(&str) -> bool,
-    ) -> Result<Vec<String>, Problem> {
-        let mut arguments = Vec::new();
+    ) -> (Vec<String>, Option<Problem>) {
+        let (mut read, mut problems) = (Vec::new(), Vec::new());
         for entry in &self.entries {
             let Some(arg) = find(command, &entry.key) else {
-                match unknown {
-                    Unknown::Wrong(tables) => return Err(self.unknown(entry, command, tables)),
-                    Unknown::LeftOut => continue,
+                if let Unknown::Wrong(tables) = unknown {
+                    problems.push(self.unknown(entry, command, tables));
                 }
+                continue;
             };
-            for (at, argument) in self.read(entry, arg)? {
-                judge(command, &argument).map_err(|text| self.named(at, &entry.key, &text))?;
-                if counts(&entry.key) {
-                    arguments.push(argument);
-                }
+            match self.read(entry, arg) {
+                Ok(more) => read.extend(more.into_iter().map(|(at, text)| (at, entry, text))),
+                Err(problem) => problems.push(problem),
             }
         }
-        Ok(arguments)
+        let mut judge = Judge::of(command);
+        // Nearly always all of them are right.
+        if !judge.takes(read.iter().map(|(_, _, argument)| argument)) {
+            read.retain(|(at, entry, argument)| match judge.says(argument) {
+                Ok(()) => true,
+                Err(text) => {
+                    problems.push(self.named(*at, &entry.key, &text));
+                    false
+                }
+            });
+        }
+        problems.sort_by_key(|problem| problem.at);
+        let counting = read.into_iter().filter(|(_, entry, _)| counts(&entry.key));
+        let arguments = counting.map(|(_, _, argument)| argument).collect();
+        (arguments, Problem::all(problems))
     }
 
     /// The settings of a table, which has no other keys.
-    pub(crate) fn parse<T: Args>(&self) -> Result<T, Problem> {
+    pub(crate) fn parse<T: Args + 'static>(&self) -> Result<T, Problem> {
         self.settings(Unknown::Wrong(&[]))
     }
 
     /// Those settings that `T` has; others are left to others.
-    pub(super) fn part<T: Args>(&self) -> Result<T, Problem> {
+    pub(super) fn part<T: Args + 'static>(&self) -> Result<T, Problem> {
         self.settings(Unknown::LeftOut)
     }
 
-    fn settings<T: Args>(&self, unknown: Unknown<'_>) -> Result<T, Problem> {
-        let command = definition::<T>();
-        let arguments = self.arguments(&command, unknown, |_| true)?;
-        let wrong = |error: clap::Error| self.lacks(&super::usage(&error));
-        let matches = command.try_get_matches_from(arguments).map_err(wrong)?;
-        T::from_arg_matches(&matches).map_err(wrong)
+    fn settings<T: Args + 'static>(&self, unknown: Unknown<'_>) -> Result<T, Problem> {
+        with_definition::<T, _>(|command| {
+            let (arguments, problem) = self.arguments(command, unknown, |_| true);
+            if let Some(problem) = problem {
+                return Err(problem);
+            }
+            let wrong = |error: clap::Error| self.lacks(&super::usage(&error));
+            let matches = command.try_get_matches_from_mut(arguments).map_err(wrong)?;
+            T::from_arg_matches(&matches).map_err(wrong)
+        })
     }
 
     /// What is wrong with a value beyond its form.
@@ -269,21 +301,54 @@ pub(crate) fn names<T: Args>() -> Vec<String> {
     keys(&command).map(|(key, _)| key.to_owned()).collect()
 }
 
-/// Whether an option takes this value, and else why not.
-fn judge(command: &Command, argument: &str) -> Result<(), String> {
-    let judged = command.clone().try_get_matches_from([argument]);
-    let Err(error) = judged else { return Ok(()) };
-    match error.kind() {
-        ErrorKind::ValueValidation => Err(match error.source() {
-            Some(source) => source.to_string(),
-            None => super::usage(&error),
-        }),
-        ErrorKind::InvalidValue => Err(match error.get(ContextKind::ValidValue) {
-            Some(ContextValue::Strings(values)) => format!("write {}", values.join(" or ")),
-            _ => super::usage(&error),
-        }),
-        // What belongs together is judged when everything is there.
-        _ => Ok(()),
+/// [`definition`], made once a thread: there may be thousands of tables.
+fn with_definition<T: Args + 'static, R>(then: impl FnOnce(&mut Command) -> R) -> R {
+    thread_local! {
+        static MADE: RefCell<HashMap<TypeId, Command>> = RefCell::default();
+    }
+    let made = MADE.with_borrow_mut(|made| made.remove(&TypeId::of::<T>()));
+    let mut command = made.unwrap_or_else(definition::<T>);
+    let result = then(&mut command);
+    MADE.with_borrow_mut(|made| made.insert(TypeId::of::<T>(), command));
+    result
+}
+
+/// Tells whether options take their values.
+struct Judge(Command);
+
+impl Judge {
+    fn of(command: &Command) -> Self {
+        Self(command.clone())
+    }
+
+    /// Whether every value is taken.
+    fn takes<'a>(&mut self, arguments: impl Iterator<Item = &'a String>) -> bool {
+        match self.0.try_get_matches_from_mut(arguments) {
+            Ok(_) => true,
+            // What belongs together is judged when everything is there.
+            Err(error) => !matches!(
+                error.kind(),
+                ErrorKind::ValueValidation | ErrorKind::InvalidValue
+            ),
+        }
+    }
+
+    /// Whether this value is taken, and else why not.
+    fn says(&mut self, argument: &str) -> Result<(), String> {
+        let judged = self.0.try_get_matches_from_mut([argument]);
+        let Err(error) = judged else { return Ok(()) };
+        match error.kind() {
+            ErrorKind::ValueValidation => Err(match error.source() {
+                Some(source) => source.to_string(),
+                None => super::usage(&error),
+            }),
+            ErrorKind::InvalidValue => Err(match error.get(ContextKind::ValidValue) {
+                Some(ContextValue::Strings(values)) => format!("write {}", values.join(" or ")),
+                _ => super::usage(&error),
+            }),
+            // What belongs together is judged when everything is there.
+            _ => Ok(()),
+        }
     }
 }
 

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use js_rpc::{Address, Identity, KeyPin, ListenOptions, RpcLimits, Tls, TlsConfig, Trust, Users};
+use js_rpc::{
+    Address, Identity, KeyPin, ListenOptions, RpcLimits, Tls, TlsConfig, TlsPart, Trust, Users,
+};
 
 use crate::cli;
 use crate::exit::Failure;
@@ -195,7 +197,7 @@ impl AdmitArgs {
             options: ListenOptions {
                 group: self.socket_group,
                 users: (!self.allow_uid.is_empty()).then(|| Users::These(self.allow_uid.clone())),
-                tls: tls(config)?,
+                tls: tls(config, "tls-client-ca")?,
             },
             insecure: self.insecure,
             tls_elsewhere: false,
@@ -247,7 +249,7 @@ impl TrustArgs {
                 true => Users::default(),
                 false => Users::These(self.peer_uid.clone()),
             },
-            tls: tls(config)?,
+            tls: tls(config, "tls-ca")?,
             insecure,
         })
     }
@@ -258,17 +260,25 @@ impl TrustArgs {
     /// [`Failure::Usage`]: otherwise a connection would be in plain text that was meant to be secret.
     pub fn check(&self, trust: &Trust, addresses: &[&Address]) -> Result<(), Failure> {
         let said = self.tls_ca.is_some() || !self.tls_pin.is_empty();
-        let tls = addresses.iter().find(|address| is_tls(address));
-        match tls {
-            None if said => Err(unused("--tls-ca or --tls-pin", "connect to")),
-            Some(address) if !trust.tls.as_ref().is_some_and(Tls::judges_peers) => {
-                Err(Failure::Usage(format!(
-                    "whom to trust at {address} is not said; give --tls-ca (who issues its \
-                     certificate) or --tls-pin (its key)"
-                )))
-            }
-            _ => Ok(()),
+        let mut tls = addresses
+            .iter()
+            .filter(|address| is_tls(address))
+            .peekable();
+        if said && tls.peek().is_none() {
+            return Err(unused("--tls-ca or --tls-pin", "connect to"));
         }
+        tls.try_for_each(|address| check_trust(trust, address))
+    }
+}
+
+/// Whether it is known whom to trust at an address.
+pub(crate) fn check_trust(trust: &Trust, address: &Address) -> Result<(), Failure> {
+    match is_tls(address) && !trust.tls.as_ref().is_some_and(Tls::judges_peers) {
+        true => Err(Failure::Usage(format!(
+            "whom to trust at {address} is not said; give --tls-ca (who issues its certificate) or \
+             --tls-pin (its key)"
+        ))),
+        false => Ok(()),
     }
 }
 
@@ -283,11 +293,17 @@ pub(crate) fn unused(options: &str, what: &str) -> Failure {
     ))
 }
 
-fn tls(config: TlsConfig) -> Result<Option<Tls>, Failure> {
+/// Reads the files, of which those that may have issued peers' certificates are the setting `issuers`.
+fn tls(config: TlsConfig, issuers: &str) -> Result<Option<Tls>, Failure> {
     if config == TlsConfig::default() {
         return Ok(None);
     }
-    Tls::new(config)
-        .map(Some)
-        .map_err(|error| Failure::Config(error.to_string()))
+    Tls::new(config).map(Some).map_err(|error| {
+        let setting = match error.part() {
+            TlsPart::Certificate => "tls-cert",
+            TlsPart::Key => "tls-key",
+            _ => issuers,
+        };
+        Failure::Config(error.to_string()).of(setting, 0)
+    })
 }

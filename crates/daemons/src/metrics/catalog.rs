@@ -91,10 +91,12 @@ catalog! {
         "Tail events that wait for a reader";
     TAIL_LOST = Counter "binding_span_tail_lost_events",
         "Tail events that a reader did not get, by reason";
+    TAIL_DECLINED = Counter "binding_span_tail_declined_events",
+        "Tail events that the peer behind --tail-to asked not to get";
     TAIL_EVICTED = Counter "binding_span_tail_evicted_invocations",
         "Invocations of the tail that were given up because too many were open";
     TAIL_LEFT_OUT = Counter "binding_span_tail_left_out_events",
-        "Tail events of other processes that no reader gets, by kind: our lines do not have it";
+        "Tail events of other processes that no reader gets, by kind: our lines do not have it, or they came back";
     OTLP_SAMPLED = Counter "binding_span_otlp_sampled_spans",
         "Spans that were recorded for an OTLP receiver: open, queued, exported and lost ones together";
     OTLP_OPEN = Gauge "binding_span_otlp_open_spans",
@@ -106,7 +108,7 @@ catalog! {
     OTLP_QUEUED = Gauge "binding_span_otlp_queued_spans",
         "Spans that ended and wait for an OTLP receiver";
     OTLP_CUT = Counter "binding_span_otlp_attributes_cut",
-        "Attributes that spans for OTLP lost to a limit on their number, or to one on memory";
+        "Attributes and new names that spans for OTLP lost to a limit on their number, or to one on memory";
     LOG_QUEUED = Gauge "binding_span_log_queued_bytes",
         "Bytes of log lines that wait for whoever reads the standard error stream";
     LOG_LOST = Counter "binding_span_log_lost_lines",

@@ -21,6 +21,7 @@ pub struct OtlpArgs {
         long,
         value_name = "PROTOCOL",
         env = "BINDING_SPAN_OTLP_PROTOCOL",
+        ignore_case = true,
         hide_short_help = true
     )]
     pub otlp_protocol: Option<OtlpProtocol>,

@@ -31,7 +31,7 @@ pub(super) struct Record {
     pub(super) start: SystemTime,
     pub(super) end: SystemTime,
     pub(super) attributes: Vec<Attribute>,
-    /// Attributes that a limit took.
+    /// Attributes, and new names, that a limit took.
     pub(super) cut: u32,
     /// The message of what went wrong.
     pub(super) status: Option<String>,
@@ -72,6 +72,8 @@ impl Record {
         room: &mut dyn FnMut(usize) -> bool,
     ) {
         if !room(name.len()) {
+            // With it goes the attribute that would have kept the old one.
+            self.cut = self.cut.saturating_add(1);
             return;
         }
         self.bytes += name.len();

@@ -327,6 +327,24 @@ fn memory_is_bounded_by_bytes_and_given_back() {
 }
 
 #[test]
+fn a_name_that_there_is_no_memory_for_is_counted() {
+    let bench = Bench::usual();
+    let span = sampled();
+    bench.open(span);
+    assert!(
+        bench
+            .queue
+            .budget
+            .take(HELD_BYTES - bench.queue.budget.taken())
+    );
+    bench.sink.rename(span, "d1.query");
+    assert_eq!(bench.queue.stats.read().attributes_cut, 1);
+    bench.close(span, Outcome::Ok, None);
+    let ended = bench.taken();
+    assert_eq!((&*ended[0].name, ended[0].cut), ("jsRpcSession", 1));
+}
+
+#[test]
 fn too_many_open_spans_are_refused_and_counted() {
     let bench = Bench::usual();
     for _ in 0..140_000 {

@@ -15,7 +15,7 @@ pub(crate) use call::Call;
 pub use call::CallBuilder;
 pub use client_id::ClientId;
 pub(crate) use method::Method;
-pub use method::Operation;
+pub use method::{Operation, method_names, method_path};
 pub use payload::{Args, Arguments, ConvertError, IntoArgs, Payload, scalar};
 pub use pending::PendingCall;
 pub(crate) use pending::Pipeline;

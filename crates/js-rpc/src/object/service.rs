@@ -39,7 +39,8 @@ pub type ServiceResult = Result<Payload, JsError>;
 #[async_trait(?Send)]
 pub trait Service: 'static {
     /// Calls a method. A call through a path, `stub.users.get()`, has the method `users.get`; a call of
-    /// the stub itself has the method "".
+    /// the stub itself has the method "". A dot within a name, `stub["a.b"]()`, has a backslash in front
+    /// ([`method_path`](crate::method_path)).
     ///
     /// # Errors
     /// What the method throws. The caller gets its class, if JavaScript knows it, and its message.

@@ -112,18 +112,23 @@ impl Bindings {
         (!shared.is_draining()).then(|| Begun(shared.enter()))
     }
 
-    /// The binding of that name.
+    /// The binding of that name, unless it is another than the `only` one that may be asked for.
     ///
     /// # Errors
-    /// What there is instead.
-    pub(super) fn find(&self, name: &str) -> Result<(Rc<str>, Entry), String> {
-        if let Some((name, entry)) = self.0.entries.borrow().get_key_value(name) {
+    /// What there is instead: never the name of a binding that may not be asked for.
+    pub(super) fn find(&self, name: &str, only: Option<&str>) -> Result<(Rc<str>, Entry), String> {
+        let may = |name: &str| only.is_none_or(|only| only == name);
+        let found = self.0.entries.borrow();
+        if let Some((name, entry)) = found.get_key_value(name).filter(|(name, _)| may(name)) {
             return Ok((Rc::clone(name), entry.clone()));
         }
+        drop(found);
         let shown: String = name.escape_debug().take(80).collect();
+        let mut names = self.names();
+        names.retain(|name| may(name));
         Err(format!(
             "there is no binding \"{shown}\" here; there is: {}",
-            self.names().join(", ")
+            names.join(", ")
         ))
     }
 }

@@ -24,12 +24,19 @@ use crate::{CallError, ClientId};
 #[derive(Clone)]
 pub(super) struct Port {
     pub(super) running: Rc<Running>,
+    /// The only binding that its listener serves, if it has one.
+    pub(super) only: Option<Rc<str>>,
     pub(super) sessions: OpenSessions,
     pub(super) observers: Observers,
     pub(super) client: ClientId,
 }
 
 impl Port {
+    /// The binding of that name, as far as this connection's listener serves it.
+    fn find(&self, name: &str) -> Result<(Rc<str>, Entry), String> {
+        self.running.bindings.find(name, self.only.as_deref())
+    }
+
     /// Serves a call that came as one message.
     async fn invoke(
         &self,
@@ -78,7 +85,7 @@ impl Port {
 const DRAINING: &str = "it is shutting down";
 const TAKES_TAIL: &str = "there is nothing to call: this takes tail events";
 
-/// Every binding by name: the bootstrap of a connection that names none.
+/// Bindings by name, all or the one that the listener serves: the bootstrap of a connection that names none.
 pub(super) struct NamedBindings(pub(super) Port);
 
 impl workerd_debug_port::Server for NamedBindings {
@@ -108,7 +115,7 @@ impl call_target::Server for NamedBindings {
         results: call_target::InvokeResults,
     ) -> Result<(), Error> {
         let name = params.get()?.get_binding()?.to_str()?;
-        let found = self.0.running.bindings.find(name);
+        let found = self.0.find(name);
         self.0.invoke(found, params, results).await
     }
 
@@ -139,7 +146,7 @@ impl Entrypoint {
     }
 
     pub(super) fn bootstrap(port: &Port, name: &str) -> one_binding::Client {
-        if let (true, Err(why)) = (name.len() > LONGEST_NAME, port.running.bindings.find(name)) {
+        if let (true, Err(why)) = (name.len() > LONGEST_NAME, port.find(name)) {
             let broken = capnp_rpc::new_broken_cap(no_binding(&why)).hook;
             return capnp::capability::FromClientHook::new(broken);
         }
@@ -166,7 +173,7 @@ impl workerd_bootstrap::Server for Entrypoint {
             // Not as if the connection were lost: this says that nothing of it ran.
             return Err(overloaded(DRAINING));
         }
-        let found = running.bindings.find(&self.name);
+        let found = self.port.find(&self.name);
         let (name, entry) = found.map_err(|why| no_binding(&why))?;
         let dispatcher = Dispatcher {
             port: self.port.clone(),
@@ -187,7 +194,7 @@ impl call_target::Server for Entrypoint {
         params: call_target::InvokeParams,
         results: call_target::InvokeResults,
     ) -> Result<(), Error> {
-        let found = self.port.running.bindings.find(&self.name);
+        let found = self.port.find(&self.name);
         self.port.invoke(found, params, results).await
     }
 

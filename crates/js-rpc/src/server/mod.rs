@@ -228,6 +228,7 @@ async fn connection(
     let sessions = network::OpenSessions::default();
     let port = Port {
         running: Rc::clone(&running),
+        only: fixed.as_deref().map(Rc::from),
         sessions: sessions.clone(),
         observers: Observers::default(),
         client,

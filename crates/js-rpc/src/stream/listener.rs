@@ -136,15 +136,16 @@ impl Listener {
         &self.address
     }
 
-    /// Makes every `CONNECT` on it mean this binding, whatever name it carries: some tools hard-wire
-    /// the name that they send.
+    /// Serves this binding and nothing else on it, however a connection opens. Every `CONNECT` means that
+    /// binding, whatever name it carries, since some tools hard-wire the name that they send; whoever asks for
+    /// another by Cap'n Proto alone is refused.
     #[must_use]
     pub fn with_binding(mut self, binding: impl Into<String>) -> Self {
         self.binding = Some(binding.into());
         self
     }
 
-    /// What every `CONNECT` on it means, if that is fixed.
+    /// The only binding that it serves, if that is fixed.
     pub fn binding(&self) -> Option<&str> {
         self.binding.as_deref()
     }

@@ -22,7 +22,7 @@ pub(crate) use listener::{Accepted, Refused};
 pub use listener::{BindError, ListenOptions, Listener};
 pub(crate) use peer::Peer;
 pub use peer::PeerKey;
-pub use tls::{Identity, InvalidPin, KeyPin, Tls, TlsConfig, TlsError};
+pub use tls::{Identity, InvalidPin, KeyPin, Tls, TlsConfig, TlsError, TlsPart};
 pub use users::Users;
 
 /// Connections that the kernel holds for us until they are accepted.

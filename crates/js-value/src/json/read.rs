@@ -248,7 +248,11 @@ fn regexp(content: &Json) -> Option<Value> {
 }
 
 fn error(mut content: Json, depth: usize) -> Read<Option<Value>> {
-    let field = |name| content.get(name).and_then(Json::as_str).map(str::to_owned);
+    // An error's texts are well formed here.
+    let field = |name| match content.get(name)? {
+        Json::String(plain) => Some(plain.clone()),
+        other => Some(text(other.get("$text")?)?.into_string_lossy()),
+    };
     let (Some(name), Some(message)) = (field("name"), field("message")) else {
         return Ok(None);
     };

@@ -54,7 +54,7 @@ impl<'a> Source<'a> {
 
     fn value(&self, text: &str) -> Result<Value, Failure> {
         let number = self.number;
-        let json = serde_json::from_str(text).map_err(|error| {
+        let json = js_value::json_from_text(text.as_bytes()).map_err(|error| {
             let hint = match self.file {
                 None if is_bare_word(text) => format!("; for a string write '{:?}'", text.trim()),
                 _ => String::new(),
@@ -90,6 +90,15 @@ mod tests {
         assert_eq!(args.values.len(), 3);
         assert_eq!(args.values[1], Value::from(vec![Value::from(2)]));
         assert_eq!(args.values[2].type_name(), "bigint");
+    }
+
+    #[test]
+    fn a_cut_emoji_and_a_byte_order_mark_are_read() {
+        let texts = strings(&["\"\\ud83d\"", "\u{feff}1", "@-"]);
+        let args = read(&texts, &b"\xef\xbb\xbf[\"\\ude00\"]"[..]).unwrap();
+        assert_eq!(args.values[0].type_name(), "string");
+        assert_eq!(args.values[1], Value::from(1));
+        assert_eq!(args.values[2].type_name(), "array");
     }
 
     #[test]

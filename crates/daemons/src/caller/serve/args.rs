@@ -39,8 +39,9 @@ pub struct ServeArgs {
 
     /// Where to listen: unix:/path, host:port, tls:host:port, systemd; may be repeated
     ///
-    /// An address may be followed by `,binding=NAME`: then every CONNECT on it means that binding,
-    /// whatever name it carries. `systemd` means the sockets that a service manager opened (LISTEN_FDS),
+    /// An address may be followed by `,binding=NAME`: then nothing but that binding can be reached through
+    /// it. Every CONNECT means NAME, whatever name it carries; to ask for another binding without CONNECT
+    /// fails. `systemd` means the sockets that a service manager opened (LISTEN_FDS),
     /// `systemd:NAME` those that it calls so; TLS is spoken there with `,tls`. In the variable, several
     /// are separated by `;`.
     #[arg(

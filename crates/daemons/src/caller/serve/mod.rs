@@ -22,17 +22,16 @@ use tokio::sync::watch;
 
 use super::CallerArgs;
 use crate::admin::{Admin, AdminConfig};
-use crate::config::{self, Plan};
+use crate::config::{self, Places, Plan};
 use crate::door::Admission;
-use crate::exit::Failure;
-use crate::listen::{self, Endpoint};
+use crate::exit::{self, Failure};
+use crate::listen::{self, Endpoint, Place};
 use crate::log::{self, LogArgs};
 use crate::otel;
 use crate::reload::{Origin, Reloads};
 use crate::signals::Shutdown;
 use crate::systemd::sockets::Sockets;
 use crate::tail_args::LiveLimits;
-use crate::tail_from::TailTaker;
 use crate::telemetry::{TailPeer, TailTo, Telemetry};
 use crate::{runtime, systemd};
 
@@ -99,6 +98,31 @@ impl Config {
         names.chain(self.tail_from.as_deref()).collect()
     }
 
+    /// Refuses to send tail events to where this process takes them.
+    fn check_circle(&self, places: &Places) -> Result<(), Failure> {
+        let (Some(to), Some(from)) = (&self.tail_to, &self.tail_from) else {
+            return Ok(());
+        };
+        let own = |at: &&Endpoint| match &at.place {
+            Place::Address(address) => {
+                at.binding.as_ref().is_none_or(|only| only == from)
+                    && listen::reaches(&to.address, address)
+            }
+            Place::Systemd { .. } => false,
+        };
+        match self.listen.iter().find(own) {
+            Some(at) if to.service == *from => {
+                let failure = Failure::Config(format!(
+                    "--tail-to {}#{from} is this caller's own --tail-from on {}: its events would come back \
+                     for ever; send them to another process, or leave one of the two out",
+                    to.address, at.place
+                ));
+                Err(places.blame(&["tail-to"], Some("tail-to"), failure))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn describe(&self) -> String {
         let passed: Vec<String> = self.bindings.iter().map(Bound::describe).collect();
         format!("passing on {}", passed.join(", "))
@@ -121,14 +145,7 @@ fn configured(line: &[OsString]) -> Result<Configured, Failure> {
         has_file: loaded.file.is_some(),
         values: loaded.values.clone(),
     };
-    let places = loaded.places.clone();
     let config = Config::new(loaded)?;
-    config.log.check_at(&places)?;
-    listen::check_at(&places, &config.listen, &config.served(), &config.admission)?;
-    if let Some(http) = &config.http {
-        let reach = listen::check_reach(&http.address, config.admission.insecure);
-        reach.map_err(|failure| places.blame(&[], Some("http"), failure))?;
-    }
     Ok(Configured {
         config,
         check,
@@ -158,7 +175,10 @@ pub(super) fn start(said: &LogArgs, sockets: Sockets) -> Result<(), Failure> {
     log.start("caller")?;
     let configured = configured?;
     match configured.check {
-        true => configured.config.otel.check(),
+        true => {
+            configured.config.otel.check()?;
+            exit::usable(&configured.config.describe())
+        }
         false => runtime::block_on(serve(configured, sockets)),
     }
 }
@@ -226,7 +246,7 @@ pub async fn run(
     });
     let server = match &config.tail_from {
         Some(name) => {
-            let taker = TailTaker::new(telemetry.readers());
+            let taker = telemetry.taker();
             if let Some(metrics) = admin.metrics() {
                 taker.count_into(metrics);
             }

@@ -1,6 +1,8 @@
 //! What counts of what was said: an option before its variable, both before the file, and for one binding
 //! its own table before the rest of the file.
 
+use std::collections::HashSet;
+
 use binding_span::Rename;
 use js_rpc::{Address, NetworkStats, RpcLimits};
 
@@ -10,9 +12,9 @@ use super::policy::{BindingArgs, PolicyArgs};
 use super::{Bound, Config};
 use crate::cli;
 use crate::config::{File, Loaded, Places, Problem, Section};
-use crate::door;
-use crate::exit::Failure;
-use crate::otel;
+use crate::door::{self, TrustArgs};
+use crate::exit::{Failure, Findings};
+use crate::{listen, otel};
 
 /// A binding and where its calls go: `NAME=ADDR#REMOTE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,24 +32,46 @@ impl Config {
     /// options contradict each other.
     pub(super) fn new(loaded: Loaded<ServeArgs>) -> Result<Self, Failure> {
         let Loaded {
-            args, file, places, ..
+            args,
+            file,
+            places,
+            mut found,
+            ..
         } = loaded;
+        // Each is looked at, so that one does not hide the others.
         let (who, to, admit) = (args.identity, args.peers, args.admit);
-        let admission = admit.admission(&who);
         let wrong = |failure| places.blame(&door::ADMISSION, None, failure);
-        let mut admission = admission.map_err(wrong)?;
-        let admin = args.admin.config(&mut admission);
+        let mut admission = found.take(admit.admission(&who).map_err(wrong));
+        let admin = admission.as_mut().map(|admission| {
+            let admin = args.admin.config(admission);
+            admin.map_err(|failure| places.blame(&[], Some("admin"), failure))
+        });
+        let admin = admin.and_then(|admin| found.take(admin));
+        let options: HashSet<String> = args.bind.iter().map(|to| to.name.clone()).collect();
+        let bindings = found.take(bindings(args.bind, &args.policy, file.as_ref()));
         let distrusted = |failure| places.blame(&door::TRUST, None, failure);
+        let trust = to.trust(&who, admit.insecure).map_err(distrusted);
+        let trust = found.take(trust);
+        found.take(args.log.check_at(&places));
+        let tail = found.take(args.tail.clone().to(&places));
+        if let Some(address) = &args.http {
+            let reach = listen::check_reach(address, admit.insecure);
+            found.take(reach.map_err(|failure| places.blame(&[], Some("http"), failure)));
+        }
+        let parts = (admission, admin, bindings, trust, tail);
+        let (Some(admission), Some(admin), Some(bindings), Some(trust), Some(tail)) = parts else {
+            return Err(found.failure());
+        };
         let config = Self {
-            admin: admin.map_err(|failure| places.blame(&[], Some("admin"), failure))?,
-            bindings: bindings(args.bind, &args.policy, file.as_ref())?,
+            admin,
+            bindings,
             listen: args.listen,
             admission,
             to_callees: NetworkStats::default(),
-            trust: to.trust(&who, admit.insecure).map_err(distrusted)?,
+            trust,
             log: args.log,
             live: args.tail.live(),
-            tail: args.tail.to(&places)?,
+            tail,
             tail_to: args.tail_to,
             tail_from: args.tail_from,
             otel: otel::Plan::from_env(&args.otlp, "caller"),
@@ -60,41 +84,70 @@ impl Config {
                 ..RpcLimits::default()
             })),
         };
-        config.check(&places)?;
-        let bindings = config.bindings.iter().map(|bound| &bound.address);
-        let peers = bindings.chain(config.tail_to.iter().map(|peer| &peer.address));
-        let trusted = to.check(&config.trust, &peers.collect::<Vec<_>>());
-        let tos = config
-            .bindings
-            .iter()
-            .map(|bound| format!("bind.{}.to", bound.name));
-        let tos: Vec<String> = tos.collect();
-        let names: Vec<&str> = tos.iter().map(String::as_str).collect();
-        let settings = [&door::TRUST[..], &names, &["tail-to"]].concat();
-        trusted.map_err(|failure| places.blame(&settings, None, failure))?;
+        config.check(&places, &mut found);
+        config.check_trust(&to, &options, &places, &mut found);
+        let served = config.served();
+        let listening = listen::check_at(&places, &config.listen, &served, &config.admission);
+        found.take(listening);
+        found.take(config.check_circle(&places));
+        found.end()?;
         Ok(config)
     }
 
-    fn check(&self, places: &Places) -> Result<(), Failure> {
-        let lacks = |what: &str| Err(places.lacks(what));
-        if self.bindings.is_empty() && self.tail_from.is_none() {
-            return lacks(
+    fn check(&self, places: &Places, found: &mut Findings) {
+        // What was found may be why there is none.
+        if self.bindings.is_empty() && self.tail_from.is_none() && found.is_empty() {
+            found.add(places.lacks(
                 "there is no binding to pass on; write [bind.NAME] with to = \"ADDR\", or --bind NAME=ADDR",
+            ));
+        }
+        if self.listen.is_empty() && self.http.is_none() && found.is_empty() {
+            found.add(
+                places.lacks(
+                    "there is nowhere to listen; write listen = [\"ADDR\"], or --listen ADDR",
+                ),
             );
         }
-        if self.listen.is_empty() && self.http.is_none() {
-            return lacks(
-                "there is nowhere to listen; write listen = [\"ADDR\"], or --listen ADDR",
+        if let Some(name) = self.tail_from.as_deref()
+            && self.bindings.iter().any(|bound| bound.name == name)
+        {
+            let text = format!("--tail-from and --bind both use {name:?}; give each its own name");
+            let failure = Failure::Usage(text);
+            found.add(places.blame(&[], Some("tail-from"), failure));
+        }
+    }
+
+    /// Checks that it is known whom to trust at each address that is connected to; those of bindings in `options`
+    /// are not as the file says.
+    fn check_trust(
+        &self,
+        to: &TrustArgs,
+        options: &HashSet<String>,
+        places: &Places,
+        found: &mut Findings,
+    ) {
+        let peer = self.tail_to.iter().map(|peer| &peer.address);
+        let all = self.bindings.iter().map(|bound| &bound.address);
+        let all: Vec<&Address> = all.chain(peer.clone()).collect();
+        if !all.iter().any(|address| door::is_tls(address)) {
+            let used = to.check(&self.trust, &[]);
+            found.take(used.map_err(|failure| places.blame(&door::TRUST, None, failure)));
+        }
+        for bound in &self.bindings {
+            let checked = door::check_trust(&self.trust, &bound.address);
+            found.take(
+                checked.map_err(|failure| match options.contains(&bound.name) {
+                    true => failure,
+                    false => {
+                        let setting = format!("bind.{}.to", bound.name);
+                        places.blame(&[], None, failure.of(setting, 0))
+                    }
+                }),
             );
         }
-        match self.tail_from.as_deref() {
-            Some(name) if self.bindings.iter().any(|bound| bound.name == name) => {
-                let text =
-                    format!("--tail-from and --bind both use {name:?}; give each its own name");
-                let failure = Failure::Usage(text);
-                Err(places.blame(&[], Some("tail-from"), failure))
-            }
-            _ => Ok(()),
+        for address in peer {
+            let checked = door::check_trust(&self.trust, address);
+            found.take(checked.map_err(|failure| places.blame(&[], Some("tail-to"), failure)));
         }
     }
 }
@@ -112,6 +165,7 @@ fn bindings(
     let wrong = |text| Failure::Usage(format!("--rename: {text}"));
     said.check().map_err(wrong)?;
     let mut options = options;
+    let mut found = Findings::default();
     let mut bound = Vec::new();
     let mut all = PolicyArgs::default();
     if let Some(file) = file {
@@ -122,11 +176,13 @@ fn bindings(
             let own = |target: &Target| target.name == name;
             let said_of = options.iter().position(own).map(|i| options.remove(i));
             let binding = binding(name, section, said_of, said, &all);
-            bound.push(binding.map_err(|problem| file.failure(&problem))?);
+            let binding = binding.map_err(|problem| file.failure(&problem));
+            bound.extend(found.take(binding));
         }
     }
     let more = options.into_iter();
     bound.extend(more.map(|target| target.bound(said.clone().or(&all), None)));
+    found.end()?;
     Ok(bound)
 }
 

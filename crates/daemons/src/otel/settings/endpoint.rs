@@ -85,7 +85,7 @@ fn protocol(args: &OtlpArgs, vars: &mut Vars<'_>) -> Option<OtlpProtocol> {
         return args.otlp_protocol;
     }
     let (name, text) = vars.first(&PROTOCOL)?;
-    match text.as_str() {
+    match text.to_ascii_lowercase().as_str() {
         "grpc" => Some(OtlpProtocol::Grpc),
         "http/protobuf" => Some(OtlpProtocol::HttpProtobuf),
         "http/json" => {
@@ -166,6 +166,9 @@ fn headers(vars: &mut Vars<'_>) -> Vec<(HeaderName, HeaderValue)> {
             .ok()
             .zip(HeaderValue::try_from(value).ok());
         match header {
+            Some((header, _)) if is_ours(&header) => vars.warn(format!(
+                "{name}: {key:?} is ignored: it says how a request travels, which is not for a setting to say"
+            )),
             Some((header, mut value)) => {
                 value.set_sensitive(true);
                 headers.push((header, value));
@@ -176,11 +179,35 @@ fn headers(vars: &mut Vars<'_>) -> Vec<(HeaderName, HeaderValue)> {
     headers
 }
 
+/// Whether a header belongs to the request itself or to its connection: one of a variable would contradict what is
+/// sent, and no receiver would take it.
+fn is_ours(header: &HeaderName) -> bool {
+    const OURS: [&str; 16] = [
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "proxy-connection",
+        "range",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "trailers",
+        "upgrade",
+    ];
+    OURS.contains(&header.as_str()) || header.as_str().starts_with("grpc-")
+}
+
 fn gzip(vars: &mut Vars<'_>) -> bool {
     let Some((name, text)) = vars.first(&COMPRESSION) else {
         return false;
     };
-    match text.as_str() {
+    match text.to_ascii_lowercase().as_str() {
         "gzip" => true,
         "none" => false,
         _ => {

@@ -261,7 +261,7 @@ fn resource(service: &str, vars: &mut Vars<'_>) -> Vec<(String, String)> {
 /// Whether trace contexts travel. Ours travel in a field of their own, so every propagator that carries
 /// W3C's fields means the same here.
 fn propagate(vars: &mut Vars<'_>) -> bool {
-    let Some(text) = vars.text("OTEL_PROPAGATORS") else {
+    let Some(text) = vars.word("OTEL_PROPAGATORS") else {
         return true;
     };
     let mut travels = false;

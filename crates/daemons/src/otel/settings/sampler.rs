@@ -9,7 +9,7 @@ const KNOWN: &str = "always_on, always_off, traceidratio, parentbased_always_on,
                      parentbased_always_off or parentbased_traceidratio";
 
 pub(super) fn read(vars: &mut Vars<'_>) -> Sampler {
-    let Some(text) = vars.text(NAME) else {
+    let Some(text) = vars.word(NAME) else {
         return Sampler::default();
     };
     let (by_parent, rule) = match text.strip_prefix("parentbased_") {

@@ -317,7 +317,7 @@ fn samplers_are_those_of_the_standard() {
         assert_eq!(settings.sampler.root, RootRule::Ratio(1.0), "{argument}");
         assert!(said.contains("from 0 to 1"), "{said}");
     }
-    for unknown in ["jaeger_remote", "xray", "parentbased_", "ALWAYS_ON"] {
+    for unknown in ["jaeger_remote", "xray", "parentbased_", "ALWAYSON"] {
         let (settings, said) = warning(&[("OTEL_TRACES_SAMPLER", unknown)]);
         assert_eq!(settings.sampler, Sampler::default());
         assert!(said.contains("parentbased_traceidratio"), "{said}");
@@ -413,5 +413,66 @@ fn contexts_travel_unless_the_propagators_say_otherwise() {
         let plan = plan(&[("OTEL_PROPAGATORS", propagators)]);
         assert_eq!(plan.propagate, travels, "{propagators}");
         assert_eq!(plan.warnings, [""; 0]);
+    }
+}
+
+#[test]
+fn the_case_of_enumerated_values_does_not_count() {
+    let read = settings(&[
+        ("OTEL_TRACES_SAMPLER", "ALWAYS_OFF"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "GZip"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "GRPC"),
+        ("OTEL_TRACES_EXPORTER", "OTLP"),
+    ]);
+    assert_eq!(read.sampler.root, RootRule::Never);
+    assert!(read.target.gzip);
+    assert_eq!(read.target.protocol, OtlpProtocol::Grpc);
+    let read = settings(&[
+        ("OTEL_TRACES_SAMPLER", "ParentBased_TraceIdRatio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.5"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "HTTP/Protobuf"),
+        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "NONE"),
+    ]);
+    assert_eq!(read.sampler.root, RootRule::Ratio(0.5));
+    assert!(read.sampler.by_parent && !read.target.gzip);
+    assert_eq!(read.target.protocol, OtlpProtocol::HttpProtobuf);
+    assert!(
+        plan(&[ENDPOINT, ("OTEL_TRACES_EXPORTER", "None")])
+            .export
+            .is_none()
+    );
+    for (propagators, travels) in [("None", false), ("TraceContext", true), ("BAGGAGE", false)] {
+        let plan = plan(&[("OTEL_PROPAGATORS", propagators)]);
+        assert_eq!((plan.propagate, plan.warnings), (travels, Vec::new()));
+    }
+}
+
+#[test]
+fn headers_that_say_how_a_request_travels_are_ignored_with_a_warning() {
+    for header in [
+        "content-length",
+        "Content-Type",
+        "Content-Encoding",
+        "Transfer-Encoding",
+        "Connection",
+        "Host",
+        "TE",
+        "Upgrade",
+        "Expect",
+        "Keep-Alive",
+        "accept-encoding",
+        "grpc-timeout",
+        "Trailer",
+    ] {
+        let value = format!("authorization=Bearer%20x,{header}=1");
+        let (read, said) = warning(&[("OTEL_EXPORTER_OTLP_HEADERS", &value)]);
+        let names: Vec<&str> = read
+            .target
+            .headers
+            .iter()
+            .map(|(n, _)| n.as_str())
+            .collect();
+        assert_eq!(names, ["authorization"], "{header}");
+        assert!(said.contains(header) && !said.contains("Bearer"), "{said}");
     }
 }

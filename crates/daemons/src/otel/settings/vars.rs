@@ -45,6 +45,11 @@ impl<'a> Vars<'a> {
         (!text.is_empty()).then(|| text.to_owned())
     }
 
+    /// The value of an enumerated variable, whose case does not count.
+    pub(super) fn word(&self, name: &str) -> Option<String> {
+        self.text(name).map(|text| text.to_ascii_lowercase())
+    }
+
     /// The first of several variables that is set.
     pub(super) fn first<'n>(&self, names: &[&'n str]) -> Option<(&'n str, String)> {
         names
@@ -132,7 +137,7 @@ impl<'a> Vars<'a> {
 
     pub(super) fn exporters(&mut self) -> Exporters {
         let name = "OTEL_TRACES_EXPORTER";
-        let text = self.text(name).unwrap_or_default();
+        let text = self.word(name).unwrap_or_default();
         let mut asked = Exporters::Unsaid;
         for exporter in text.split(',').map(str::trim).filter(|e| !e.is_empty()) {
             match exporter {

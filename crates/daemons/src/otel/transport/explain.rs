@@ -23,5 +23,10 @@ pub(super) fn chain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
+    // rustls got an answer in plain text.
+    if text.contains("InvalidContentType") {
+        let hint = "the receiver does not speak TLS there; write http:// if that is meant";
+        return format!("{}; {hint}", shown(&text));
+    }
     shown(&text)
 }

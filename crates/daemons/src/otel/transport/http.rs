@@ -97,7 +97,7 @@ fn lost(error: &hyper_util::client::legacy::Error) -> Refusal {
     let reason = explain::chain(error);
     let cause = std::error::Error::source(error).and_then(|e| e.downcast_ref::<hyper::Error>());
     match cause.is_some_and(hyper::Error::is_parse) {
-        true => Refusal::final_(format!("{reason}; is it a port for gRPC?")),
+        true => Refusal::final_(format!("{reason}; is it a port for gRPC, or for https?")),
         false => Refusal::for_now(reason, Duration::ZERO),
     }
 }

@@ -10,7 +10,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use super::{KeyPin, TlsConfig};
+use super::{KeyPin, TlsConfig, TlsError, TlsPart};
+
+/// Bytes of a file, 4 MiB: a system's whole list of authorities is a twentieth of it.
+const LONGEST: u64 = 4 * 1024 * 1024;
 
 /// Both parts that one side's files allow it to take.
 #[derive(Debug, Clone)]
@@ -30,21 +33,34 @@ pub(super) struct Read {
 
 impl Loaded {
     /// Reads all files. The error says which one cannot be used, and why.
-    pub(super) fn read(config: &TlsConfig, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
+    pub(super) fn read(
+        config: &TlsConfig,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, TlsError> {
+        let of = |part| move |text| TlsError { part, text };
         let read = Read {
             identity: match &config.identity {
-                Some(identity) => Some((certificates(&identity.cert)?, key(&identity.key)?)),
+                Some(identity) => Some((
+                    certificates(&identity.cert).map_err(of(TlsPart::Certificate))?,
+                    key(&identity.key).map_err(of(TlsPart::Key))?,
+                )),
                 None => None,
             },
             issuers: match &config.issuers {
-                Some(path) => Some(Arc::new(issuers(path)?)),
+                Some(path) => Some(Arc::new(issuers(path).map_err(of(TlsPart::Issuers))?)),
                 None => None,
             },
             pins: config.pins.clone(),
         };
         let at = |error: String| match &config.identity {
-            Some(identity) => format!("{}: {error}", identity.cert.display()),
-            None => error,
+            Some(identity) => TlsError {
+                part: TlsPart::Certificate,
+                text: format!("{}: {error}", identity.cert.display()),
+            },
+            None => TlsError {
+                part: TlsPart::Issuers,
+                text: error,
+            },
         };
         Ok(Self {
             server: super::server(&read, provider).map_err(at)?.map(Arc::new),
@@ -85,7 +101,8 @@ fn issuers(path: &Path) -> Result<RootCertStore, String> {
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+    let read = crate::read_file(path, LONGEST);
+    read.map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
 /// What changes when a file is replaced or written to. `None`: it is not there.

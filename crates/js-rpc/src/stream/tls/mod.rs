@@ -49,8 +49,30 @@ pub struct Identity {
 
 /// Why TLS cannot be used as configured: which file, what is wrong with it, what to do.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct TlsError(String);
+#[error("{text}")]
+pub struct TlsError {
+    part: TlsPart,
+    text: String,
+}
+
+impl TlsError {
+    /// Which part of the configuration cannot be used.
+    pub fn part(&self) -> TlsPart {
+        self.part
+    }
+}
+
+/// A part of a [`TlsConfig`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TlsPart {
+    /// [`Identity::cert`].
+    Certificate,
+    /// [`Identity::key`].
+    Key,
+    /// [`TlsConfig::issuers`].
+    Issuers,
+}
 
 /// One side's TLS. Cheap to clone.
 ///
@@ -84,7 +106,7 @@ impl Tls {
     pub fn new(config: TlsConfig) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let stamps = files::stamps(&config);
-        let loaded = Loaded::read(&config, &provider).map_err(TlsError)?;
+        let loaded = Loaded::read(&config, &provider)?;
         Ok(Self(Arc::new(Inner {
             config,
             provider,

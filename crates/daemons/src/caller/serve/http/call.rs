@@ -88,7 +88,7 @@ pub(super) fn ending() -> Refusal {
 /// The arguments that a body has.
 pub(super) fn values(body: &[u8]) -> Result<Vec<Value>, Refusal> {
     body::check_values(body)?;
-    let json: Json = serde_json::from_slice(body)
+    let json = js_value::json_from_text(body)
         .map_err(|error| bad(format!("the body is not JSON: {error}")))?;
     let Json::Array(arguments) = json else {
         return Err(bad("the body is a JSON array of arguments, [] for none"));

@@ -1,0 +1,184 @@
+//! Tail events that a caller sends to another process: one that declines them, and one that sends them back.
+
+mod util;
+
+use std::cell::Cell;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use binding_span_schema::tail_stream_capnp::tail_event;
+use capnp::struct_list;
+use js_rpc::{Listener, Server, TailReceiver};
+use serde_json::json;
+use util::{World, caller, metrics};
+
+/// A receiver as workerd is for a Worker whose `tailStream()` returns no handler: it takes the first report of
+/// each stream, and asks for no more.
+struct Declining(Cell<u32>);
+
+impl TailReceiver for Declining {
+    fn report(&self, events: struct_list::Reader<'_, tail_event::Owned>) -> capnp::Result<bool> {
+        self.0.set(self.0.get() + events.len());
+        assert_eq!(events.len(), 1, "the onset alone");
+        Ok(false)
+    }
+}
+
+/// Serves one on `tail.sock`, for as long as the test runs.
+fn declining(world: &World) {
+    let address = world.unix("tail.sock").parse().unwrap();
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(Default::default())
+            .unwrap();
+        runtime.block_on(async {
+            let listener = Listener::bind(&address).await.unwrap();
+            ready.send(()).unwrap();
+            let server = Server::new().tail("t", Declining(Cell::new(0)));
+            server.serve([listener], std::future::pending()).await;
+        });
+    });
+    is_ready.recv().unwrap();
+}
+
+/// A sample of a metric.
+fn sample(text: &str, series: &str) -> u64 {
+    let line = text.lines().find(|line| line.starts_with(series));
+    let value = line.and_then(|line| line.rsplit(' ').next());
+    value.map_or(0, |value| value.parse().unwrap())
+}
+
+const DECLINED: &str = "binding_span_tail_declined_events_total";
+const LOST: &str = "binding_span_tail_lost_events_total{sink=\"peer\",reason=\"undelivered\"}";
+const RETURNED: &str = "binding_span_tail_left_out_events_total{kind=\"returned\"}";
+
+/// Waits until metrics do.
+fn until(world: &World, socket: &str, enough: impl Fn(&str) -> bool) -> String {
+    let end = Instant::now() + util::LIMIT;
+    loop {
+        let text = metrics(world, socket);
+        if enough(&text) {
+            return text;
+        }
+        assert!(Instant::now() < end, "{text}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn what_a_receiver_declines_is_not_lost_and_is_counted_apart() {
+    let world = World::new();
+    world.database();
+    declining(&world);
+    let to = format!("{}#t", world.unix("tail.sock"));
+    let admin = world.unix("admin.sock");
+    let _callee = world.callee(&[]);
+    let caller = world.caller(&["--tail-to", &to, "--admin", &admin, "--tail", "tail.jsonl"]);
+    for _ in 0..3 {
+        world.query(&world.unix("caller.sock"), "select 1", &[]);
+    }
+    // Of each call all events but the onset.
+    until(&world, "admin.sock", |text| {
+        let events = util::read(&world.path("tail.jsonl")).lines().count() as u64;
+        events > 3 && sample(text, DECLINED) == events - 3
+    });
+    assert_eq!(sample(&metrics(&world, "admin.sock"), LOST), 0);
+    assert!(caller.stop().success());
+}
+
+#[test]
+fn events_that_callers_send_in_a_circle_reach_each_of_them_once() {
+    let world = World::new();
+    world.database();
+    let _callee = world.callee(&[]);
+    // a sends to b, b to c, c to a.
+    let ring = [("a", "b"), ("b", "c"), ("c", "a")];
+    let start = |(own, next): (&str, &str)| {
+        let socket = |name: &str| world.unix(&format!("{name}.sock"));
+        let listen = socket(own);
+        let to = format!("{}#events", socket(next));
+        let admin = socket(&format!("{own}-admin"));
+        let file = format!("{own}.jsonl");
+        let bind = format!("DB={}", world.unix("callee.sock"));
+        let args = [
+            "serve", "--listen", &listen, "--bind", &bind, "--tail", &file,
+        ];
+        let more = ["--tail-from", "events", "--tail-to", &to, "--admin", &admin];
+        let args = [&args[..], &more].concat();
+        world.start(caller(), &args).ready()
+    };
+    let mut callers = ring.map(start);
+    for (own, _) in ring {
+        let done = world.query(&world.unix(&format!("{own}.sock")), "select 1", &[]);
+        assert_eq!(done.rows(), json!([[1]]));
+    }
+    // Each hears of its own call again once, and says so.
+    for (own, _) in ring {
+        until(&world, &format!("{own}-admin.sock"), |text| {
+            sample(text, RETURNED) == 1
+        });
+    }
+    for caller in &mut callers {
+        caller.line("go in a circle");
+    }
+    thread::sleep(Duration::from_millis(300));
+    for (own, _) in ring {
+        let text = metrics(&world, &format!("{own}-admin.sock"));
+        assert_eq!(sample(&text, RETURNED), 1, "{own}");
+        assert_eq!(sample(&text, LOST), 0, "{own}");
+        let events = world.tail(&format!("{own}.jsonl"));
+        let onsets = events.iter().filter(|e| e["event"]["type"] == "onset");
+        assert_eq!(onsets.count(), 3, "{own}");
+        let outcomes = events.iter().filter(|e| e["event"]["type"] == "outcome");
+        assert_eq!(outcomes.count(), 3, "{own}");
+        assert_eq!(events.len(), 24, "{own}");
+    }
+}
+
+#[test]
+fn a_caller_that_would_send_its_events_to_itself_does_not_start() {
+    let world = World::new();
+    std::os::unix::fs::symlink(world.path("."), world.path("link")).unwrap();
+    let (own, link) = (world.unix("caller.sock"), world.unix("link/caller.sock"));
+    let fenced = format!("{own},binding=events");
+    let other = format!("{own},binding=DB");
+    let cases: [(&str, &str, bool); 8] = [
+        (&own, &own, true),
+        (&own, "unix:caller.sock", true),
+        (&own, &link, true),
+        (&fenced, &own, true),
+        ("127.0.0.1:7999", "localhost:7999", true),
+        ("[::1]:7999", "127.0.0.1:7998", false),
+        // Not reached there, and another socket.
+        (&other, &own, false),
+        (&own, "unix:other.sock", false),
+    ];
+    for (listen, to, refused) in cases {
+        let to = format!("{to}#events");
+        let args = ["--listen", listen, "--bind", "DB=unix:callee.sock"];
+        let more = ["--tail-from", "events", "--tail-to", &to, "--check-config"];
+        let done = world.run(caller(), &[&["serve"], &args[..], &more].concat());
+        let code = if refused { 78 } else { 0 };
+        assert_eq!(done.code, Some(code), "{listen} {to}: {done:?}");
+        assert_eq!(done.stderr.contains("would come back"), refused, "{done:?}");
+    }
+    // Another service there is another thing.
+    let to = format!("{own}#other");
+    let args = ["serve", "--listen", &own, "--tail-from", "events"];
+    let more = ["--tail-to", &to, "--check-config"];
+    let done = world.run(caller(), &[&args[..], &more].concat());
+    assert_eq!(done.code, Some(0), "{done:?}");
+    // In a file, with its place.
+    let file = format!("listen = ['{own}']\ntail-from = 'events'\ntail-to = '{own}#events'\n");
+    std::fs::write(world.path("caller.toml"), file).unwrap();
+    let done = world.run(
+        caller(),
+        &["serve", "--config", "caller.toml", "--check-config"],
+    );
+    assert!(
+        done.stderr.contains("caller.toml:3:11: tail-to: "),
+        "{done:?}"
+    );
+}
