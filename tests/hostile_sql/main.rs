@@ -1,0 +1,87 @@
+//! SQL that no honest client sends, to the real `callee` within an address space, beside honest clients of the same
+//! database: every call ends in time with the answer that it should have, no process takes more than it may, the
+//! callee stays, and the honest clients do not notice.
+//!
+//! One test, in order, since it measures. `HOSTILE_SQL_VERBOSE=1` prints each call; `HOSTILE_SQL_ONLY=memory,time`
+//! runs some themes. Figures: `cargo test -p binding-span-daemons --test hostile_sql -- --nocapture`.
+
+mod case;
+mod disk;
+mod honest;
+mod memory;
+mod refused;
+mod scene;
+mod schemas;
+mod table;
+mod time;
+#[path = "../util.rs"]
+mod util;
+
+use std::time::{Duration, Instant};
+
+use case::Case;
+use honest::Honest;
+use scene::Scene;
+use table::{Row, Table};
+
+/// What an honest call may take, of a hundred but one.
+pub const P99: f64 = 100.0;
+
+type Theme = (&'static str, fn() -> Vec<Case>);
+
+const THEMES: &[Theme] = &[
+    ("memory", memory::cases),
+    ("time", time::cases),
+    ("disk", disk::cases),
+    ("temp schema", schemas::temporary),
+    ("functions", refused::functions),
+    ("schema", schemas::tricks),
+    ("windows", refused::windows),
+    ("parameters", refused::parameters),
+    ("transactions", refused::transactions),
+    ("texts", refused::texts),
+];
+
+/// Whether a part of the suite is to run.
+fn wanted(name: &str) -> bool {
+    let only = std::env::var("HOSTILE_SQL_ONLY").unwrap_or_default();
+    only.is_empty() || only.split(',').any(|part| part == name)
+}
+
+#[test]
+fn hostile_sql_costs_nobody_else_anything() {
+    let began = Instant::now();
+    let mut table = Table::default();
+    statements(&mut table);
+    println!("{table}");
+    println!("{:.0} s in all", began.elapsed().as_secs_f64());
+    assert!(table.wrong.is_empty(), "{}", table.wrong.join("\n"));
+}
+
+fn statements(table: &mut Table) {
+    let scene = Scene::new(&[]);
+    let (reader, writer) = (Honest::reader(&scene), Honest::writer(&scene, 1));
+    let mut written = Vec::new();
+    std::thread::sleep(Duration::from_millis(300));
+    let _ = (scene.watch.take(), reader.take(), writer.take());
+    for (name, cases) in THEMES.iter().filter(|(name, _)| wanted(name)) {
+        let began = Instant::now();
+        let done = case::run(&scene, cases(), |pause| {
+            reader.pause(pause);
+            writer.pause(pause);
+        });
+        let row = Row {
+            theme: name,
+            took: began.elapsed(),
+            done,
+            peaks: scene.watch.take(),
+            honest: [reader.take(), writer.take()],
+        };
+        println!("{row}");
+        table.add(row);
+    }
+    let _ = reader.stop();
+    written.extend(writer.stop());
+    table.check_log(&scene, &written);
+    assert!(scene.callee.stop().success());
+}
