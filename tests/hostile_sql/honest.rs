@@ -110,22 +110,11 @@ impl Honest {
     }
 
     /// What was since the last time.
-    pub fn take(&self) -> Figures {
-        let samples = std::mem::take(&mut *self.shared.samples.lock().unwrap());
-        let failures = std::mem::take(&mut *self.shared.failures.lock().unwrap());
-        let mut raw: Vec<_> = samples.iter().map(|sample| sample.raw).collect();
-        let mut net: Vec<_> = samples.iter().map(|sample| sample.net).collect();
-        raw.sort();
-        net.sort();
-        Figures {
+    pub fn take(&self) -> Samples {
+        Samples {
             name: self.name,
-            calls: samples.len(),
-            p50: at(&net, 50),
-            p99: at(&net, 99),
-            max: at(&net, 100),
-            raw_p99: at(&raw, 99),
-            raw_max: at(&raw, 100),
-            failures,
+            samples: std::mem::take(&mut *self.shared.samples.lock().unwrap()),
+            failures: std::mem::take(&mut *self.shared.failures.lock().unwrap()),
         }
     }
 
@@ -139,6 +128,39 @@ impl Honest {
 impl Drop for Honest {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Calls of an honest client.
+#[derive(Default)]
+pub struct Samples {
+    name: &'static str,
+    samples: Vec<Sample>,
+    failures: Vec<String>,
+}
+
+impl Samples {
+    pub fn extend(&mut self, more: Self) {
+        self.name = more.name;
+        self.samples.extend(more.samples);
+        self.failures.extend(more.failures);
+    }
+
+    pub fn figures(&self) -> Figures {
+        let mut raw: Vec<_> = self.samples.iter().map(|sample| sample.raw).collect();
+        let mut net: Vec<_> = self.samples.iter().map(|sample| sample.net).collect();
+        raw.sort();
+        net.sort();
+        Figures {
+            name: self.name,
+            calls: net.len(),
+            p50: at(&net, 50),
+            p99: at(&net, 99),
+            max: at(&net, 100),
+            raw_p99: at(&raw, 99),
+            raw_max: at(&raw, 100),
+            failures: self.failures.clone(),
+        }
     }
 }
 

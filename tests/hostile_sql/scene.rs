@@ -98,14 +98,12 @@ impl Scene {
         connection.busy_timeout(util::LIMIT).unwrap();
         connection
     }
+}
 
-    /// The id of the worker that writes, or of one that reads.
-    pub fn worker(&self, role: &str) -> Option<u32> {
-        let workers = children(self.pid).into_iter();
-        workers
-            .filter(|pid| crate::scene::role(*pid) == Some(role.to_owned()))
-            .max()
-    }
+/// The id of the worker of a callee that writes, or of one that reads.
+pub fn worker(callee: u32, of: &str) -> Option<u32> {
+    let workers = children(callee).into_iter();
+    workers.filter(|pid| role(*pid).as_deref() == Some(of)).max()
 }
 
 fn start(world: &World, more: &[&str]) -> Daemon {

@@ -55,25 +55,36 @@ impl Table {
         let theme = row.theme;
         self.rows.push(row.to_string());
         self.calls += row.done.cases;
-        let mut wrong = row.done.wrong;
+        let wrong = row.done.wrong;
         for figures in &row.honest {
-            self.notes.push(format!("{theme}: {figures}"));
-            wrong.extend(figures.failures.iter().map(|said| {
-                let said: String = said.chars().take(400).collect();
-                format!("honest {}: {said}", figures.name)
-            }));
-            if figures.p99 > crate::P99 {
-                wrong.push(format!("honest {figures}"));
-            }
+            self.notes.push(format!("{theme}: honest {figures}"));
         }
-        if row.peaks.worker >= MEMORY + OWN_MEMORY {
-            wrong.push(format!("a worker took {} MiB", row.peaks.worker));
-        }
-        if row.peaks.callee >= CALLEE_MEMORY {
-            wrong.push(format!("the callee took {} MiB more", row.peaks.callee));
-        }
+        self.within(theme, row.peaks);
         let wrong = wrong.into_iter().map(|wrong| format!("{theme}: {wrong}"));
         self.wrong.extend(wrong);
+    }
+
+    /// An honest client did not notice.
+    pub fn bounded(&mut self, beside: &str, figures: &Figures) {
+        self.note(format!("{beside}: honest {figures}"));
+        let failures = figures.failures.iter().map(|said| {
+            let said: String = said.chars().take(400).collect();
+            format!("{beside}: honest {}: {said}", figures.name)
+        });
+        self.wrong.extend(failures);
+        if figures.p99 > crate::P99 {
+            self.wrong.push(format!("{beside}: honest {figures}"));
+        }
+    }
+
+    /// No process took more than it may.
+    pub fn within(&mut self, what: &str, peaks: Peaks) {
+        if peaks.worker >= MEMORY + OWN_MEMORY {
+            self.wrong.push(format!("{what}: a worker took {} MiB", peaks.worker));
+        }
+        if peaks.callee >= CALLEE_MEMORY {
+            self.wrong.push(format!("{what}: the callee took {} MiB more", peaks.callee));
+        }
     }
 
     pub fn note(&mut self, note: String) {
