@@ -118,6 +118,20 @@ impl Session {
         }
     }
 
+    /// Makes a log small again that a call has made large and was rolled back: SQLite would keep it so until it has
+    /// been filled once more. If others read, the next such call does.
+    pub(super) fn shrink_log(&self) {
+        let Self {
+            gate, connection, ..
+        } = self;
+        if self.watch.log_bytes() <= u64::from(LOG_AT_REST) {
+            return;
+        }
+        // Nobody is waited for. The next call sets it again.
+        let _ = connection.busy_timeout(std::time::Duration::ZERO);
+        let _ = gate.ours(|| connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"));
+    }
+
     /// Everything into the database's own file: the connection that closes last removes its log, but only if
     /// it has used it, and the readers cannot. What others are doing is not waited for.
     pub(super) fn leave_one_file(&self) {
@@ -246,7 +260,7 @@ fn connect(
         Connection::open_with_flags(&absolute, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(options.busy_timeout)?;
     set_limits(&connection, options)?;
-    let watch = Watch::install(&mut connection, &absolute, options)?;
+    let watch = Watch::install(&mut connection, &absolute, options, writes)?;
     let gate = Gate::install(&mut connection)?;
     let session = Session {
         connection,

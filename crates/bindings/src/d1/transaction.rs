@@ -71,6 +71,7 @@ fn transaction(
     session.watch.end();
     if results.is_err() {
         roll_back(session);
+        session.shrink_log();
     }
     // Settings are not part of a transaction. Should restoring them fail, the next call tries again.
     let _ = session.gate.restore_settings(&session.connection);

@@ -79,15 +79,24 @@ impl Stopped {
 
 /// The files that a call can make grow besides the database itself, whose size SQLite bounds.
 struct Files {
-    log: PathBuf,
+    /// The write-ahead log, of a connection that writes.
+    log: Option<PathBuf>,
+    /// How large it was when the call began. A call that was rolled back leaves it as it grew, and the next ones use
+    /// it from its start again.
+    log_before: u64,
     max_log: u64,
     max_temporary: u64,
 }
 
 impl Files {
+    fn log_bytes(&self) -> u64 {
+        let log = self.log.as_ref();
+        let file = log.and_then(|log| std::fs::metadata(log).ok());
+        file.map_or(0, |file| file.len())
+    }
+
     fn full(&self) -> Option<Full> {
-        let log = std::fs::metadata(&self.log).map_or(0, |file| file.len());
-        if log > self.max_log {
+        if self.log_bytes() > self.max_log.max(self.log_before) {
             return Some(Full::Log(self.max_log));
         }
         (temporary_bytes() > self.max_temporary).then_some(Full::Temporary(self.max_temporary))
@@ -112,11 +121,13 @@ impl Watch {
         connection: &mut Connection,
         path: &Path,
         options: &DatabaseOptions,
+        writes: bool,
     ) -> rusqlite::Result<Arc<Self>> {
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
         let files = Files {
-            log: log.into(),
+            log: writes.then(|| log.into()),
+            log_before: 0,
             max_log: options.max_log_bytes,
             max_temporary: options.max_temporary_bytes,
         };
@@ -135,6 +146,7 @@ impl Watch {
         let now = coarse();
         let mut watched = self.watched();
         watched.stopped = None;
+        watched.files.log_before = watched.files.log_bytes();
         watched.call = Some(Call {
             deadline: control.deadline,
             waiter: Arc::clone(&control.waiter),
@@ -146,6 +158,11 @@ impl Watch {
     /// Stops watching: what runs from now on is not interrupted.
     pub(super) fn end(&self) {
         self.watched().call = None;
+    }
+
+    /// How large the write-ahead log is, of a connection that writes.
+    pub(super) fn log_bytes(&self) -> u64 {
+        self.watched().files.log_bytes()
     }
 
     /// Why the call was interrupted, if it was.

@@ -1,7 +1,7 @@
 //! Whose turn it is: calls that wait for a worker, by client.
 //!
 //! The client that had least of the workers' time lately is next. One that holds a worker for long while another
-//! waits, who had less, gives way ([`Turns::overdue`]): its call is stopped, rolled back and put in line again, with
+//! waits, who had less or whose calls are short, gives way ([`Turns::overdue`]): its call is stopped, rolled back and put in line again, with
 //! twice the time and after a pause of [`PAUSE`] times what it took. So a long call costs others a fraction of
 //! their time, and still gets through, if it can; while nobody else calls, there are no pauses.
 
@@ -21,6 +21,11 @@ const PAUSE: u32 = 20;
 const RECENT: Duration = Duration::from_millis(200);
 /// In which half of a client's use is forgotten.
 const HALF_LIFE: Duration = Duration::from_secs(2);
+/// What the use of a client comes to that has half of a worker's time all the while: `HALF_LIFE / (2 ln 2)`.
+const HALF_OF_THE_TIME: Duration = Duration::from_millis(1440);
+/// A client that calls often and shortly has more use than one that has just come. It does not wait for a call that
+/// has taken so many times as long as its own do.
+const SHORT: u32 = 8;
 
 /// Bounds on what waits.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +57,8 @@ struct Client<T> {
     running: usize,
     used: Duration,
     used_at: Instant,
+    /// What a call of its takes, on average of the last ones.
+    typical: Duration,
     turn: Duration,
     pause_until: Option<Instant>,
 }
@@ -72,6 +79,7 @@ impl<T> Client<T> {
             running: 0,
             used: Duration::ZERO,
             used_at: now,
+            typical: Duration::ZERO,
             turn: TURN,
             pause_until: None,
         }
@@ -87,6 +95,15 @@ impl<T> Client<T> {
     fn charge(&mut self, time: Duration, now: Instant) {
         self.used = self.used(now) + time;
         self.used_at = now;
+        self.typical = (self.typical * 7 + time) / 8;
+    }
+
+    /// How long another's call may take before this one no longer waits for it, whoever had more.
+    fn waits_for(&self, now: Instant) -> Duration {
+        match self.used(now) < HALF_OF_THE_TIME {
+            true => self.typical * SHORT,
+            false => Duration::MAX,
+        }
     }
 
     fn is_idle(&self, now: Instant) -> bool {
@@ -265,19 +282,22 @@ impl<C: Copy + Eq + Hash, T> Turns<C, T> {
 
     /// Which of the calls that run, of these clients and since these moments, is to give way to one that waits.
     pub(super) fn overdue(&self, running: &[(C, Instant)], now: Instant) -> Option<usize> {
-        let waits = |id: &C, client: &Client<T>| {
+        let waits = |(id, client): (&C, &Client<T>)| {
             let first = client.waiting.front()?;
             let paused = client.pause_until.is_some_and(|until| now < until);
             let long = now.saturating_duration_since(first.since) >= PATIENCE;
-            (long && !paused && client.running < self.share).then_some((client.used(now), *id))
+            let waits = long && !paused && client.running < self.share;
+            waits.then(|| (*id, client.used(now), client.waits_for(now)))
         };
-        let waiting = self.clients.iter().filter_map(|(id, c)| waits(id, c));
-        let (least, waiter) = waiting.min_by_key(|(used, _)| *used)?;
+        let waiting: Vec<_> = self.clients.iter().filter_map(waits).collect();
         let overdue = running.iter().enumerate().filter_map(|(at, (id, since))| {
             let time = now.saturating_duration_since(*since);
             let client = self.clients.get(id)?;
             let used = client.used(now) + time;
-            (*id != waiter && time >= client.turn && used > least * 2).then_some((used, at))
+            let gives_way = waiting.iter().any(|(waiter, had, waits_for)| {
+                waiter != id && (used > *had * 2 || time > *waits_for)
+            });
+            (time >= client.turn && gives_way).then_some((used, at))
         });
         overdue.max_by_key(|(used, _)| *used).map(|(_, at)| at)
     }
@@ -419,5 +439,41 @@ mod tests {
         turns.push('b', 1, 0, now);
         let running = [('a', now)];
         assert_eq!(turns.overdue(&running, now + MS * 300), None);
+    }
+    #[test]
+    fn a_call_of_one_who_has_just_come_gives_way_to_one_who_calls_often_and_shortly() {
+        let start = Instant::now();
+        let mut turns = turns(1);
+        let mut now = start;
+        for _ in 0..200 {
+            turns.seen('h', now);
+            assert!(turns.start('h', now));
+            turns.end('h', MS * 5, false, now);
+            now += MS * 20;
+        }
+        turns.seen('g', now);
+        assert!(turns.start('g', now));
+        turns.push('h', 1, 0, now);
+        let running = [('g', now)];
+        assert_eq!(turns.overdue(&running, now + TURN - MS), None);
+        assert_eq!(turns.overdue(&running, now + TURN), Some(0));
+    }
+
+    #[test]
+    fn a_long_call_does_not_give_way_to_short_ones_that_take_most_of_the_time() {
+        let start = Instant::now();
+        let mut turns = turns(1);
+        let mut now = start;
+        for _ in 0..2000 {
+            turns.seen('g', now);
+            assert!(turns.start('g', now));
+            turns.end('g', MS * 5, false, now);
+            now += MS * 6;
+        }
+        turns.seen('h', now);
+        assert!(turns.start('h', now));
+        turns.push('g', 1, 0, now);
+        let running = [('h', now)];
+        assert_eq!(turns.overdue(&running, now + MS * 500), None);
     }
 }

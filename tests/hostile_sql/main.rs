@@ -1,0 +1,143 @@
+//! SQL that no honest client sends, to the real `callee` within an address space, beside honest clients of the same
+//! database: every call ends in time with the answer that it should have, no process takes more than it may, the
+//! callee stays, and the honest clients do not notice.
+//!
+//! One test, in order, since it measures. `HOSTILE_SQL_VERBOSE=1` prints each call; `HOSTILE_SQL_ONLY=memory,time`
+//! runs some themes. Figures: `cargo test -p binding-span-daemons --test hostile_sql -- --nocapture`.
+
+mod case;
+mod disk;
+mod greedy;
+mod honest;
+mod kills;
+mod memory;
+mod refused;
+mod scene;
+mod schemas;
+mod table;
+mod time;
+#[path = "../util.rs"]
+mod util;
+
+use std::time::{Duration, Instant};
+
+use case::Case;
+use honest::{Honest, Samples};
+use scene::Scene;
+use table::{Row, Table};
+
+/// What an honest call may take, of a hundred but one.
+pub const P99: f64 = 100.0;
+
+type Theme = (&'static str, fn() -> Vec<Case>);
+
+const THEMES: &[Theme] = &[
+    ("memory", memory::cases),
+    ("time", time::cases),
+    ("disk", disk::cases),
+    ("temp schema", schemas::temporary),
+    ("functions", refused::functions),
+    ("schema", schemas::tricks),
+    ("windows", refused::windows),
+    ("parameters", refused::parameters),
+    ("transactions", refused::transactions),
+    ("texts", refused::texts),
+];
+
+/// Whether a part of the suite is to run.
+fn wanted(name: &str) -> bool {
+    let only = std::env::var("HOSTILE_SQL_ONLY").unwrap_or_default();
+    only.is_empty() || only.split(',').any(|part| part == name)
+}
+
+#[test]
+fn hostile_sql_costs_nobody_else_anything() {
+    let began = Instant::now();
+    let mut table = Table::default();
+    statements(&mut table);
+    if wanted("greedy") {
+        greedy(&mut table);
+    }
+    if wanted("kills") {
+        kills::run(&mut table);
+    }
+    println!("{table}");
+    println!("{:.0} s in all", began.elapsed().as_secs_f64());
+    assert!(table.wrong.is_empty(), "{}", table.wrong.join("\n"));
+}
+
+fn statements(table: &mut Table) {
+    let themes: Vec<_> = THEMES.iter().filter(|(name, _)| wanted(name)).collect();
+    if themes.is_empty() {
+        return;
+    }
+    let scene = Scene::new(&[]);
+    let (reader, writer) = (Honest::reader(&scene), Honest::writer(&scene, 1));
+    warm_up(&scene, &reader, &writer);
+    let mut all = [Samples::default(), Samples::default()];
+    for (name, cases) in themes {
+        let began = Instant::now();
+        let done = case::run(&scene, cases(), |pause| {
+            reader.pause(pause);
+            writer.pause(pause);
+        });
+        let honest = [reader.take(), writer.take()];
+        let row = Row {
+            theme: name,
+            took: began.elapsed(),
+            done,
+            peaks: scene.watch.take(),
+            honest: honest.each_ref().map(Samples::figures),
+        };
+        println!("{row}");
+        table.add(row);
+        for (all, samples) in all.iter_mut().zip(honest) {
+            all.extend(samples);
+        }
+    }
+    for samples in all {
+        table.bounded("beside statements", &samples.figures());
+    }
+    end(table, scene, reader, writer);
+}
+
+fn warm_up(scene: &Scene, reader: &Honest, writer: &Honest) {
+    std::thread::sleep(Duration::from_millis(300));
+    let _ = (scene.watch.take(), reader.take(), writer.take());
+}
+
+fn end(table: &mut Table, scene: Scene, reader: Honest, writer: Honest) {
+    let _ = reader.stop();
+    let written = writer.stop();
+    table.check_log(&scene, &written);
+    if util::read(std::path::Path::new(&format!("/proc/{}/comm", scene.pid))) != "callee\n" {
+        table.wrong("the callee is gone".to_owned());
+    }
+    assert!(scene.callee.stop().success());
+}
+
+fn greedy(table: &mut Table) {
+    let scene = Scene::new(&[]);
+    let (reader, writer) = (Honest::reader(&scene), Honest::writer(&scene, 1));
+    warm_up(&scene, &reader, &writer);
+    for kind in greedy::ALL {
+        let came = greedy::run(&scene, *kind);
+        let peaks = scene.watch.take();
+        let honest = [reader.take(), writer.take()].map(|samples| samples.figures());
+        table.note(format!(
+            "{}: {} calls, longest {:?}: {:?}; worker {} MiB, callee {} MiB, {} ended",
+            kind.name, came.calls, came.longest, came.by_class, peaks.worker, peaks.callee, peaks.ended
+        ));
+        for strange in greedy::strange(&came) {
+            table.wrong(format!("{}: {strange}", kind.name));
+        }
+        table.within(kind.name, peaks);
+        for figures in &honest {
+            match kind.many {
+                true => table.note(format!("{}: honest {figures}", kind.name)),
+                false => table.bounded(kind.name, figures),
+            }
+        }
+    }
+    end(table, scene, reader, writer);
+}
