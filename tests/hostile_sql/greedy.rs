@@ -128,7 +128,9 @@ pub fn run(scene: &Scene, greedy: Greedy) -> Came {
             task.abort();
         }
     });
-    Rc::try_unwrap(came).map(RefCell::into_inner).unwrap_or_default()
+    Rc::try_unwrap(came)
+        .map(RefCell::into_inner)
+        .unwrap_or_default()
 }
 
 async fn again(greedy: Greedy, binding: Binding, came: Rc<RefCell<Came>>) {
@@ -170,7 +172,10 @@ fn class(message: &str) -> String {
         "overloaded",
     ];
     let known = KNOWN.iter().find(|known| message.contains(**known));
-    known.map_or_else(|| message.chars().take(120).collect(), |known| (*known).to_owned())
+    known.map_or_else(
+        || message.chars().take(120).collect(),
+        |known| (*known).to_owned(),
+    )
 }
 
 /// Whether every call ended in a way that a greedy client is to expect.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use js_rpc::{Address, Args, Connection, ConnectOptions, Value};
+use js_rpc::{Address, Args, ConnectOptions, Connection, Value};
 use js_value::Object;
 use serde_json::Value as Json;
 
@@ -201,7 +201,8 @@ async fn run(
                 let json = reply.to_json().unwrap();
                 let good = json["success"] == true
                     && expected.is_none_or(|value| {
-                        json["results"]["queryResults"][0]["data"]["rows"][0][0] == Json::from(value)
+                        json["results"]["queryResults"][0]["data"]["rows"][0][0]
+                            == Json::from(value)
                     });
                 (!good).then(|| json.to_string())
             }

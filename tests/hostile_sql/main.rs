@@ -126,7 +126,13 @@ fn greedy(table: &mut Table) {
         let honest = [reader.take(), writer.take()].map(|samples| samples.figures());
         table.note(format!(
             "{}: {} calls, longest {:?}: {:?}; worker {} MiB, callee {} MiB, {} ended",
-            kind.name, came.calls, came.longest, came.by_class, peaks.worker, peaks.callee, peaks.ended
+            kind.name,
+            came.calls,
+            came.longest,
+            came.by_class,
+            peaks.worker,
+            peaks.callee,
+            peaks.ended
         ));
         for strange in greedy::strange(&came) {
             table.wrong(format!("{}: {strange}", kind.name));

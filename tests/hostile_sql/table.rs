@@ -80,10 +80,12 @@ impl Table {
     /// No process took more than it may.
     pub fn within(&mut self, what: &str, peaks: Peaks) {
         if peaks.worker >= MEMORY + OWN_MEMORY {
-            self.wrong.push(format!("{what}: a worker took {} MiB", peaks.worker));
+            self.wrong
+                .push(format!("{what}: a worker took {} MiB", peaks.worker));
         }
         if peaks.callee >= CALLEE_MEMORY {
-            self.wrong.push(format!("{what}: the callee took {} MiB more", peaks.callee));
+            self.wrong
+                .push(format!("{what}: the callee took {} MiB more", peaks.callee));
         }
     }
 
@@ -109,7 +111,8 @@ impl Table {
             found.len()
         ));
         if lost > 0 {
-            self.wrong.push(format!("{lost} acknowledged writes are lost"));
+            self.wrong
+                .push(format!("{lost} acknowledged writes are lost"));
         }
         let sound: String = beside
             .query_row("pragma integrity_check", [], |row| row.get(0))

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OpenFlags, ffi};
 use super::error::{QueryError, SqliteFailure};
 use super::gate::Gate;
 use super::options::DatabaseOptions;
+use super::raw::Kept;
 use super::watch::Watch;
 
 /// Why a database could not be opened: what, where, and what to do.
@@ -89,6 +90,8 @@ pub enum OpenError {
 
 /// A connection with its guards in place.
 pub(super) struct Session {
+    /// Before the connection, so that it is dropped first.
+    pub(super) kept: Kept,
     pub(super) connection: Connection,
     pub(super) gate: Arc<Gate>,
     pub(super) watch: Arc<Watch>,
@@ -263,6 +266,7 @@ fn connect(
     let watch = Watch::install(&mut connection, &absolute, options, writes)?;
     let gate = Gate::install(&mut connection)?;
     let session = Session {
+        kept: Kept::default(),
         connection,
         gate,
         watch,

@@ -5,6 +5,7 @@
 //! visited. So this module, and it alone, calls C.
 #![allow(unsafe_code)] // the reason is above; each block says why it is sound
 
+use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
@@ -14,6 +15,7 @@ use rusqlite::{Connection, ffi};
 use super::cell::{self, Cell};
 use super::error::SqliteFailure;
 use super::params::Bound;
+use super::text;
 
 /// A statement that is ready to be bound and stepped. Finalized when dropped.
 pub(super) struct Statement<'c> {
@@ -21,17 +23,99 @@ pub(super) struct Statement<'c> {
     db: *mut ffi::sqlite3,
     /// The connection outlives its statements.
     connection: PhantomData<&'c Connection>,
+    /// Where it goes when it is dropped, and under which text.
+    kept: Option<(&'c Kept, String)>,
+}
+
+/// Statements that are ready to be run again. To be dropped before their connection.
+///
+/// SQLite prepares one anew, and asks the authorizer again, when the schema is not what it was.
+#[derive(Default)]
+pub(super) struct Kept(RefCell<Vec<(String, NonNull<ffi::sqlite3_stmt>)>>);
+
+// SAFETY: a statement may be used by any thread, by one at a time, and they go where their connection goes.
+unsafe impl Send for Kept {}
+
+impl Kept {
+    /// How many there are at most; bytes of their texts; bytes that each takes.
+    const MOST: usize = 32;
+    const TEXT: usize = 1024;
+    const MEMORY: c_int = 64 << 10;
+
+    /// Takes the statement of a text out.
+    fn take(&self, sql: &str) -> Option<(String, NonNull<ffi::sqlite3_stmt>)> {
+        let mut kept = self.0.borrow_mut();
+        let at = kept.iter().position(|(text, _)| text == sql)?;
+        Some(kept.remove(at))
+    }
+
+    /// Keeps a statement that has ended, if it is small enough.
+    fn put(&self, sql: String, statement: NonNull<ffi::sqlite3_stmt>) {
+        // SAFETY: the statement is live; nobody else has it.
+        unsafe {
+            ffi::sqlite3_reset(statement.as_ptr());
+            ffi::sqlite3_clear_bindings(statement.as_ptr());
+            let memory =
+                ffi::sqlite3_stmt_status(statement.as_ptr(), ffi::SQLITE_STMTSTATUS_MEMUSED, 0);
+            if memory > Self::MEMORY {
+                ffi::sqlite3_finalize(statement.as_ptr());
+                return;
+            }
+            reset_counters(statement);
+        }
+        let mut kept = self.0.borrow_mut();
+        if kept.len() >= Self::MOST {
+            let (_, oldest) = kept.remove(0);
+            // SAFETY: as above.
+            unsafe { ffi::sqlite3_finalize(oldest.as_ptr()) };
+        }
+        kept.push((sql, statement));
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        for (_, statement) in self.0.take() {
+            // SAFETY: the statement is live, and so is its connection.
+            unsafe { ffi::sqlite3_finalize(statement.as_ptr()) };
+        }
+    }
+}
+
+/// What is counted of the statement's next run begins at 0.
+///
+/// # Safety
+/// The statement must be live.
+unsafe fn reset_counters(statement: NonNull<ffi::sqlite3_stmt>) {
+    unsafe {
+        #[cfg(stmt_scanstatus)]
+        ffi::sqlite3_stmt_scanstatus_reset(statement.as_ptr());
+        #[cfg(not(stmt_scanstatus))]
+        ffi::sqlite3_stmt_status(statement.as_ptr(), ffi::SQLITE_STMTSTATUS_FULLSCAN_STEP, 1);
+    }
 }
 
 /// The first statement of `sql`, if there is one, and how many bytes of the text it took.
 ///
-/// There is none when the bytes taken are white space, a comment or a lone semicolon.
+/// There is none when the bytes taken are white space, a comment or a lone semicolon. One that is the whole text, and
+/// neither long nor a `PRAGMA` or the like, is kept for the next time.
 pub(super) fn prepare<'c>(
     connection: &'c Connection,
+    kept: &'c Kept,
     sql: &str,
 ) -> Result<(Option<Statement<'c>>, usize), SqliteFailure> {
     // SAFETY: the handle is used while `connection` is borrowed, on the thread that owns it.
     let db = unsafe { connection.handle() };
+    if let Some((text, statement)) = kept.take(sql) {
+        let used = text.len();
+        let statement = Statement {
+            statement,
+            db,
+            connection: PhantomData,
+            kept: Some((kept, text)),
+        };
+        return Ok((Some(statement), used));
+    }
     let Ok(length) = c_int::try_from(sql.len()) else {
         return Err(too_big());
     };
@@ -59,8 +143,13 @@ pub(super) fn prepare<'c>(
         statement,
         db,
         connection: PhantomData,
+        kept: may_be_kept(sql, used).then(|| (kept, sql.to_owned())),
     });
     Ok((statement, used))
+}
+
+fn may_be_kept(sql: &str, used: usize) -> bool {
+    used == sql.len() && used <= Kept::TEXT && text::reads_or_writes_rows(sql)
 }
 
 /// Bounds the memory that SQLite takes in this process, all connections together.
@@ -249,8 +338,13 @@ impl Statement<'_> {
 
 impl Drop for Statement<'_> {
     fn drop(&mut self) {
-        // The code repeats the last step's, which was already reported.
-        unsafe { ffi::sqlite3_finalize(self.ptr()) };
+        match self.kept.take() {
+            Some((kept, text)) => kept.put(text, self.statement),
+            // The code repeats the last step's, which was already reported.
+            None => {
+                unsafe { ffi::sqlite3_finalize(self.ptr()) };
+            }
+        }
     }
 }
 

@@ -102,11 +102,7 @@ impl<'a> Run<'a> {
         if !readonly && !self.session.writes {
             return Err(Stop::NeedsWriter);
         }
-        let given = statement.column_count();
-        let cap = self.options.max_columns;
-        if given > cap {
-            return Err(QueryError::TooManyColumns { given, cap }.into());
-        }
+        self.check_columns(&statement)?;
         for (index, param) in params.iter().enumerate() {
             statement.bind(index + 1, param.bound(self.options.numbers))?;
         }
@@ -134,6 +130,7 @@ impl<'a> Run<'a> {
         let mut rows = Vec::new();
         let mut more = statement.step()?;
         // After the first step: a schema that changed meanwhile may have changed the columns.
+        self.check_columns(statement)?;
         let columns = statement.columns();
         self.count_bytes(columns.iter().map(|name| name.len() + OVERHEAD).sum())?;
         while more {
@@ -144,6 +141,14 @@ impl<'a> Run<'a> {
             more = statement.step()?;
         }
         Ok((columns, rows))
+    }
+
+    fn check_columns(&self, statement: &Statement<'a>) -> Result<(), QueryError> {
+        let (given, cap) = (statement.column_count(), self.options.max_columns);
+        match given > cap {
+            true => Err(QueryError::TooManyColumns { given, cap }),
+            false => Ok(()),
+        }
     }
 
     fn count_row(&mut self, statement: &Statement<'a>, columns: usize) -> Result<(), QueryError> {
@@ -192,7 +197,7 @@ fn prepare<'a>(
     sql: &str,
 ) -> Result<(Option<Statement<'a>>, usize), QueryError> {
     session.gate.take_denial();
-    raw::prepare(&session.connection, sql).map_err(|failure| {
+    raw::prepare(&session.connection, &session.kept, sql).map_err(|failure| {
         // SQLite has one code for both.
         let complex = failure.is_out_of_memory() && !raw::is_short_of_memory();
         match session.gate.take_denial() {

@@ -209,6 +209,14 @@ fn lookup(words: &[&'static str], word: &str) -> Option<&'static str> {
         .copied()
 }
 
+/// Whether the statement is one of those that read or change rows, and nothing else.
+pub(super) fn reads_or_writes_rows(sql: &str) -> bool {
+    matches!(
+        operation(sql),
+        Some("SELECT" | "VALUES" | "WITH" | "INSERT" | "UPDATE" | "DELETE" | "REPLACE")
+    )
+}
+
 /// Whether the statement is worth trying on a connection that cannot write. A wrong yes costs a second try.
 pub(super) fn looks_readonly(sql: &str) -> bool {
     matches!(

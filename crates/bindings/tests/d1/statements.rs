@@ -1,6 +1,6 @@
 //! Values in, values out, and what is said when they do not fit.
 
-use bindings::d1::{Cell, DatabaseOptions, Numbers, Param};
+use bindings::d1::{Cell, DatabaseOptions, Numbers, Param, QueryError};
 
 use crate::support::{database, database_with, options, text};
 
@@ -255,4 +255,49 @@ async fn a_failing_later_statement_of_a_text_undoes_the_earlier_ones() {
             .is_err()
     );
     assert!(db.run("select * from t").await.is_err());
+}
+
+#[tokio::test]
+async fn a_statement_that_was_run_before_knows_nothing_of_it() {
+    let db = database_with(DatabaseOptions {
+        max_columns: 3,
+        ..options()
+    });
+    db.batch(&["create table t (a)", "insert into t values (1), (2), (3)"])
+        .await
+        .unwrap();
+    let select = "select * from t where a >= ?1";
+    let first = db.bind(select, [2.into()]).await.unwrap();
+    let again = db.bind(select, [2.into()]).await.unwrap();
+    assert_eq!(
+        (&first.rows, first.meta.rows_read),
+        (&again.rows, again.meta.rows_read)
+    );
+    let error = db.bind(select, []).await.unwrap_err();
+    assert_eq!(
+        error.error_type(),
+        "d1.parameters",
+        "nothing is bound from before"
+    );
+    // One that fails half way.
+    let fails = "insert into t select a from t union all select abs(-9223372036854775807 - 1)";
+    for _ in 0..2 {
+        assert!(db.run(fails).await.is_err());
+    }
+    assert_eq!(db.value("select count(*) from t").await, Cell::Integer(3));
+    // The schema is another one.
+    db.batch(&[
+        "alter table t add column b default 'b'",
+        "alter table t add column c",
+    ])
+    .await
+    .unwrap();
+    let wider = db.bind(select, [3.into()]).await.unwrap();
+    assert_eq!(wider.columns, ["a", "b", "c"]);
+    db.run("alter table t add column d").await.unwrap();
+    let error = db.bind(select, [3.into()]).await.unwrap_err();
+    assert_eq!(error, QueryError::TooManyColumns { given: 4, cap: 3 });
+    db.run("drop table t").await.unwrap();
+    let error = db.bind(select, [3.into()]).await.unwrap_err();
+    assert_eq!(error.to_string().split(':').next(), Some("no such table"));
 }
