@@ -216,7 +216,8 @@ pub fn run(scene: &Scene, cases: Vec<Case>, alone: impl Fn(bool)) -> Done {
         if let Some((sql, rows)) = &case.then {
             let found = make(scene, crate::honest::query(sql, Vec::new()));
             if let Some(wrong) = found.wrong(&Expect::Rows(rows.clone())) {
-                done.wrong.push(format!("{name}: afterwards: {sql}: {wrong}"));
+                done.wrong
+                    .push(format!("{name}: afterwards: {sql}: {wrong}"));
             }
         }
         if std::env::var_os("HOSTILE_SQL_VERBOSE").is_some() {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use js_rpc::{Address, Args, Connection, ConnectOptions, Value};
+use js_rpc::{Address, Args, ConnectOptions, Connection, Value};
 use js_value::Object;
 use serde_json::Value as Json;
 
@@ -47,6 +47,13 @@ pub struct Figures {
     pub raw_p99: f64,
     pub raw_max: f64,
     pub failures: Vec<String>,
+}
+
+impl Figures {
+    /// No failures, and no long waits.
+    pub fn is_good(&self) -> bool {
+        self.failures.is_empty() && self.p99 <= crate::P99
+    }
 }
 
 impl std::fmt::Display for Figures {
@@ -201,7 +208,8 @@ async fn run(
                 let json = reply.to_json().unwrap();
                 let good = json["success"] == true
                     && expected.is_none_or(|value| {
-                        json["results"]["queryResults"][0]["data"]["rows"][0][0] == Json::from(value)
+                        json["results"]["queryResults"][0]["data"]["rows"][0][0]
+                            == Json::from(value)
                     });
                 (!good).then(|| json.to_string())
             }

@@ -43,7 +43,10 @@ impl Told {
         }
         let kind = if outcome.succeeded() {
             &mut self.acknowledged
-        } else if said("nothing of the call was") || said("rolled back") || said("Too many requests") {
+        } else if said("nothing of the call was")
+            || said("rolled back")
+            || said("Too many requests")
+        {
             &mut self.nothing
         } else if said("all of it was written, or nothing") || said("either all of it") {
             &mut self.unknown
@@ -151,7 +154,11 @@ fn check(scene: &Scene, table: &mut Table, name: &str, told: &Told) {
     let there: Vec<_> = told.nothing.intersection(&found).collect();
     let not_there: Vec<_> = told.all.difference(&found).collect();
     let count = |kind: &BTreeSet<i64>| (kind.len(), kind.intersection(&found).count());
-    let (acknowledged, nothing, all) = (count(&told.acknowledged), count(&told.nothing), count(&told.all));
+    let (acknowledged, nothing, all) = (
+        count(&told.acknowledged),
+        count(&told.nothing),
+        count(&told.all),
+    );
     let (unknown, lost) = (count(&told.unknown), count(&told.lost));
     table.note(format!(
         "{name}: acknowledged {acknowledged:?}, nothing written {nothing:?}, all written {all:?}, either {unknown:?}, connection lost {lost:?} (calls, found)"
@@ -183,22 +190,36 @@ pub fn run(table: &mut Table) {
     let mut scene = Scene::new(&[]);
     let next = Arc::new(AtomicI64::new(1));
     callee(&mut scene, table, &next);
-    workers(&scene, table, &next, "the write worker is killed", |scene| {
-        if let Some(pid) = worker(scene.pid, "write") {
-            kill(pid, Signal::KILL);
-        }
-    });
-    workers(&scene, table, &next, "the log's index is cut off", |scene| {
-        let path = scene.world.path("shop.sqlite-shm");
-        let file = std::fs::OpenOptions::new().write(true).open(path);
-        if let Ok(file) = file {
-            file.set_len(0).unwrap();
-        }
-    });
+    workers(
+        &scene,
+        table,
+        &next,
+        "the write worker is killed",
+        |scene| {
+            if let Some(pid) = worker(scene.pid, "write") {
+                kill(pid, Signal::KILL);
+            }
+        },
+    );
+    workers(
+        &scene,
+        table,
+        &next,
+        "the log's index is cut off",
+        |scene| {
+            let path = scene.world.path("shop.sqlite-shm");
+            let file = std::fs::OpenOptions::new().write(true).open(path);
+            if let Ok(file) = file {
+                file.set_len(0).unwrap();
+            }
+        },
+    );
     stands_still(&scene, table);
     readers(&scene, table);
     file(&scene, table);
-    if scene.callee.id() != scene.pid || !std::path::Path::new(&format!("/proc/{}", scene.pid)).exists() {
+    if scene.callee.id() != scene.pid
+        || !std::path::Path::new(&format!("/proc/{}", scene.pid)).exists()
+    {
         table.wrong("the callee is gone".to_owned());
     }
     assert!(scene.callee.stop().success());
@@ -294,7 +315,7 @@ fn readers(scene: &Scene, table: &mut Table) {
         let stop = &stop;
         scope.spawn(move || {
             for _ in 0..ROUNDS {
-                std::thread::sleep(Duration::from_millis(40));
+                std::thread::sleep(Duration::from_millis(120));
                 if let Some(pid) = worker(pid, "read") {
                     kill(pid, Signal::KILL);
                 }
@@ -325,7 +346,10 @@ fn readers(scene: &Scene, table: &mut Table) {
 
 /// The database file is taken away, another one is put there, and the first is put back.
 fn file(scene: &Scene, table: &mut Table) {
-    let (path, away) = (scene.world.path("shop.sqlite"), scene.world.path("away.sqlite"));
+    let (path, away) = (
+        scene.world.path("shop.sqlite"),
+        scene.world.path("away.sqlite"),
+    );
     let fails = |table: &mut Table, what: &str| {
         for sql in [READ, WRITE] {
             let outcome = in_time(scene, table, what, sql);
@@ -338,7 +362,10 @@ fn file(scene: &Scene, table: &mut Table) {
     std::fs::rename(&path, &away).unwrap();
     fails(table, "the file is removed");
     let log = std::fs::metadata(scene.world.path("shop.sqlite-wal"));
-    table.note(format!("    log beside it: {:?} bytes", log.map(|log| log.len()).ok()));
+    table.note(format!(
+        "    log beside it: {:?} bytes",
+        log.map(|log| log.len()).ok()
+    ));
     std::fs::rename(&away, &path).unwrap();
     for sql in [READ, WRITE] {
         soon(scene, table, "the file is put back", sql);

@@ -175,27 +175,37 @@ fn given() -> Vec<Case> {
             vec![text(LARGEST + 1)]
         })
         .fails(TOO_BIG),
-        with("a parameter of 12 MB", "select length(?1)", || vec![text(12 << 20)]).fails(TOO_BIG),
-        with("seven parameters of 2 MB", "select length(?1||?2||?3||?4||?5||?6||?7)", || {
-            (0..7).map(|_| text(LARGEST)).collect()
+        with("a parameter of 12 MB", "select length(?1)", || {
+            vec![text(12 << 20)]
         })
         .fails(TOO_BIG),
-        with("a parameter used by every row", "select count(distinct ?1 || n) from kilo a", || {
-            vec![text(LARGEST - 10)]
-        })
+        with(
+            "seven parameters of 2 MB",
+            "select length(?1||?2||?3||?4||?5||?6||?7)",
+            || (0..7).map(|_| text(LARGEST)).collect(),
+        )
+        .fails(TOO_BIG),
+        with(
+            "a parameter used by every row",
+            "select count(distinct ?1 || n) from kilo a",
+            || vec![text(LARGEST - 10)],
+        )
         .fails(BOUNDED),
-        call("a thousand statements that share a parameter of 1.9 MB", || {
-            // Each `params` but the first refers to the first one's array: 1.9 GB, expanded.
-            let first = query("select length(?1)", vec![text(1_900_000)]);
-            let others = (1..1000).map(|_| {
-                Object::from([
-                    ("sql", Value::from("select length(?1)")),
-                    ("params", Value::BackRef(3)),
-                ])
-                .into()
-            });
-            crate::honest::queries(std::iter::once(first).chain(others).collect())
-        })
+        call(
+            "a thousand statements that share a parameter of 1.9 MB",
+            || {
+                // Each `params` but the first refers to the first one's array: 1.9 GB, expanded.
+                let first = query("select length(?1)", vec![text(1_900_000)]);
+                let others = (1..1000).map(|_| {
+                    Object::from([
+                        ("sql", Value::from("select length(?1)")),
+                        ("params", Value::BackRef(3)),
+                    ])
+                    .into()
+                });
+                crate::honest::queries(std::iter::once(first).chain(others).collect())
+            },
+        )
         .throws("query: "),
         call("references that double", || {
             let mut levels = vec![Value::Array(vec![text(1000)])];
@@ -203,7 +213,10 @@ fn given() -> Vec<Case> {
                 let before = Value::BackRef(level - 1);
                 levels.push(Value::Array(vec![before.clone(), before]));
             }
-            let queries = Object::from([("levels", Value::Array(levels)), ("queries", Value::BackRef(1))]);
+            let queries = Object::from([
+                ("levels", Value::Array(levels)),
+                ("queries", Value::BackRef(1)),
+            ]);
             Args::from(vec![queries.into()])
         })
         .throws("query: "),
@@ -240,7 +253,11 @@ fn given() -> Vec<Case> {
         call("fifteen megabytes of semicolons", || {
             crate::honest::query(&";".repeat(15_000_000), Vec::new())
         })
-        .fails(&["SQLITE_TOOBIG", "did not contain a statement", "SQLITE_INTERRUPT"]),
+        .fails(&[
+            "SQLITE_TOOBIG",
+            "did not contain a statement",
+            "SQLITE_INTERRUPT",
+        ]),
         call("a text of 15 MB", || {
             crate::honest::query(&format!("select '{}'", "q".repeat(15_000_000)), Vec::new())
         })

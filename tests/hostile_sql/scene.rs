@@ -103,7 +103,9 @@ impl Scene {
 /// The id of the worker of a callee that writes, or of one that reads.
 pub fn worker(callee: u32, of: &str) -> Option<u32> {
     let workers = children(callee).into_iter();
-    workers.filter(|pid| role(*pid).as_deref() == Some(of)).max()
+    workers
+        .filter(|pid| role(*pid).as_deref() == Some(of))
+        .max()
 }
 
 fn start(world: &World, more: &[&str]) -> Daemon {
@@ -164,7 +166,8 @@ pub fn children(pid: u32) -> Vec<u32> {
 fn role(pid: u32) -> Option<String> {
     let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
     let mut words = line.split('\0').filter(|word| !word.is_empty());
-    line.contains("d1-worker").then(|| words.next_back().map(str::to_owned))?
+    line.contains("d1-worker")
+        .then(|| words.next_back().map(str::to_owned))?
 }
 
 /// The most memory that a process had, in KiB.
@@ -226,7 +229,11 @@ impl Watch {
         let peaks = Peaks {
             callee: seen.callee.saturating_sub(self.start) >> 10,
             worker: seen.workers.values().max().copied().unwrap_or(0) >> 10,
-            ended: seen.workers.keys().filter(|pid| !alive.contains(pid)).count(),
+            ended: seen
+                .workers
+                .keys()
+                .filter(|pid| !alive.contains(pid))
+                .count(),
         };
         *seen = Seen::default();
         // The kernel's own note of the peak begins anew.
