@@ -24,8 +24,6 @@ pub struct Greedy {
     args: fn() -> Args,
     /// After which a call is cancelled.
     cancel: Option<Duration>,
-    /// Whether more than one connection takes part, which may have more than one connection's share.
-    pub many: bool,
 }
 
 const fn of(name: &'static str, in_flight: usize, args: fn() -> Args) -> Greedy {
@@ -35,7 +33,6 @@ const fn of(name: &'static str, in_flight: usize, args: fn() -> Args) -> Greedy 
         connections: 1,
         args,
         cancel: None,
-        many: false,
     }
 }
 
@@ -79,8 +76,8 @@ pub const ALL: &[Greedy] = &[
     of("15 MB of semicolons", 2, semicolons),
     of("a million parameters", 2, numbers),
     Greedy {
-        cancel: Some(Duration::from_millis(1)),
-        ..of("cancelled writes", 50, write)
+        cancel: Some(Duration::from_millis(5)),
+        ..of("cancelled writes", 10, write)
     },
     Greedy {
         cancel: Some(Duration::from_millis(30)),
@@ -88,7 +85,6 @@ pub const ALL: &[Greedy] = &[
     },
     Greedy {
         connections: 20,
-        many: true,
         ..of("20 with a write each", 1, write)
     },
 ];

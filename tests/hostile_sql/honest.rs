@@ -49,6 +49,13 @@ pub struct Figures {
     pub failures: Vec<String>,
 }
 
+impl Figures {
+    /// No failures, and no long waits.
+    pub fn is_good(&self) -> bool {
+        self.failures.is_empty() && self.p99 <= crate::P99
+    }
+}
+
 impl std::fmt::Display for Figures {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {

@@ -315,7 +315,7 @@ fn readers(scene: &Scene, table: &mut Table) {
         let stop = &stop;
         scope.spawn(move || {
             for _ in 0..ROUNDS {
-                std::thread::sleep(Duration::from_millis(40));
+                std::thread::sleep(Duration::from_millis(120));
                 if let Some(pid) = worker(pid, "read") {
                     kill(pid, Signal::KILL);
                 }

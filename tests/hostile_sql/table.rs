@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::case::Done;
+use crate::greedy::Came;
 use crate::honest::Figures;
 use crate::scene::{CALLEE_MEMORY, MEMORY, OWN_MEMORY, Peaks, Scene};
 
@@ -67,14 +68,23 @@ impl Table {
     /// An honest client did not notice.
     pub fn bounded(&mut self, beside: &str, figures: &Figures) {
         self.note(format!("{beside}: honest {figures}"));
-        let failures = figures.failures.iter().map(|said| {
-            let said: String = said.chars().take(400).collect();
-            format!("{beside}: honest {}: {said}", figures.name)
-        });
-        self.wrong.extend(failures);
-        if figures.p99 > crate::P99 {
-            self.wrong.push(format!("{beside}: honest {figures}"));
+        if !figures.is_good() {
+            let failures = figures.failures.join("; ");
+            let wrong = format!("{beside}: honest {figures}: {failures}");
+            self.wrong.push(wrong.chars().take(1000).collect());
         }
+    }
+
+    /// What came of a greedy client's calls.
+    pub fn greedy(&mut self, name: &str, came: &Came, peaks: Peaks) {
+        self.note(format!(
+            "{name}: {} calls, longest {:?}: {:?}; worker {} MiB, callee {} MiB, {} ended",
+            came.calls, came.longest, came.by_class, peaks.worker, peaks.callee, peaks.ended
+        ));
+        let strange = crate::greedy::strange(came).into_iter();
+        self.wrong
+            .extend(strange.map(|strange| format!("{name}: {strange}")));
+        self.within(name, peaks);
     }
 
     /// No process took more than it may.

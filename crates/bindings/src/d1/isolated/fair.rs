@@ -1,6 +1,7 @@
 //! Whose turn it is: calls that wait for a worker, by client.
 //!
-//! The client that had least of the workers' time lately is next. One that holds a worker for long while another
+//! Clients that are known to call shortly are next, and of these, or if there is none, the one that had least of the
+//! workers' time lately: who has just come had nothing yet, and there may be many. One that holds a worker for long while another
 //! waits, who had less or whose calls are short, gives way ([`Turns::overdue`]): its call is stopped, rolled back and put in line again, with
 //! twice the time and after a pause of [`PAUSE`] times what it took. So a long call costs others a fraction of
 //! their time, and still gets through, if it can; while nobody else calls, there are no pauses.
@@ -21,11 +22,16 @@ const PAUSE: u32 = 20;
 const RECENT: Duration = Duration::from_millis(200);
 /// In which half of a client's use is forgotten.
 const HALF_LIFE: Duration = Duration::from_secs(2);
-/// What the use of a client comes to that has half of a worker's time all the while: `HALF_LIFE / (2 ln 2)`.
-const HALF_OF_THE_TIME: Duration = Duration::from_millis(1440);
+/// What the use of a client comes to that has three quarters of a worker's time all the while: `HALF_LIFE * 3 / (4 ln 2)`.
+const MOST_OF_THE_TIME: Duration = Duration::from_millis(2160);
 /// A client that calls often and shortly has more use than one that has just come. It does not wait for a call that
 /// has taken so many times as long as its own do.
 const SHORT: u32 = 8;
+
+/// Calls that a client has to make, of which none gives way, until it is known to call shortly.
+const SHORT_CALLS: u32 = 3;
+/// How long those wait who are not known to, while there are others, before one of them is next.
+const TURN_OF_OTHERS: Duration = Duration::from_millis(150);
 
 /// Bounds on what waits.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +54,8 @@ pub(super) struct Turns<C, T> {
     arrivals: u64,
     /// The two clients that called last, and when.
     recent: [Option<(C, Instant)>; 2],
+    /// When a client was last next that is not known to call shortly.
+    other: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -59,6 +67,8 @@ struct Client<T> {
     used_at: Instant,
     /// What a call of its takes, on average of the last ones.
     typical: Duration,
+    /// Calls since one gave way.
+    short_calls: u32,
     turn: Duration,
     pause_until: Option<Instant>,
 }
@@ -80,6 +90,7 @@ impl<T> Client<T> {
             used: Duration::ZERO,
             used_at: now,
             typical: Duration::ZERO,
+            short_calls: 0,
             turn: TURN,
             pause_until: None,
         }
@@ -98,9 +109,15 @@ impl<T> Client<T> {
         self.typical = (self.typical * 7 + time) / 8;
     }
 
-    /// How long another's call may take before this one no longer waits for it, whoever had more.
-    fn waits_for(&self, now: Instant) -> Duration {
-        match self.used(now) < HALF_OF_THE_TIME {
+    /// Whether it is known to call shortly, and does not take most of the time.
+    fn is_brief(&self, now: Instant) -> bool {
+        self.short_calls >= SHORT_CALLS && self.typical < TURN && self.used(now) < MOST_OF_THE_TIME
+    }
+
+    /// How long another's call may take before this one, which waits since then, no longer waits for it, whoever had
+    /// more.
+    fn waits_for(&self, since: Instant) -> Duration {
+        match self.used(since) < MOST_OF_THE_TIME {
             true => self.typical * SHORT,
             false => Duration::MAX,
         }
@@ -125,6 +142,7 @@ impl<C: Copy + Eq + Hash, T> Turns<C, T> {
             bytes: 0,
             arrivals: 0,
             recent: [None, None],
+            other: None,
         }
     }
 
@@ -233,12 +251,23 @@ impl<C: Copy + Eq + Hash, T> Turns<C, T> {
 
     /// The next call, if one may run; it then counts as running.
     pub(super) fn pop(&mut self, now: Instant) -> Option<(C, T)> {
+        let others_turn = self
+            .other
+            .is_none_or(|last| now.saturating_duration_since(last) >= TURN_OF_OTHERS);
         let candidates = self.clients.iter().filter_map(|(id, client)| {
             let first = client.waiting.front()?;
-            let key = (client.used(now), first.arrival);
+            let later = client.is_brief(now) == others_turn;
+            let key = (later, client.used(now), first.arrival);
             self.may_run(*id, client, now).then_some((key, *id))
         });
         let (_, id) = candidates.min_by_key(|(key, _)| *key)?;
+        if self
+            .clients
+            .get(&id)
+            .is_some_and(|client| !client.is_brief(now))
+        {
+            self.other = Some(now);
+        }
         let client = self.clients.get_mut(&id)?;
         let first = client.waiting.pop_front()?;
         client.bytes -= first.bytes;
@@ -268,6 +297,10 @@ impl<C: Copy + Eq + Hash, T> Turns<C, T> {
         };
         client.running = client.running.saturating_sub(1);
         client.charge(time, now);
+        client.short_calls = match gave_way {
+            true => 0,
+            false => client.short_calls.saturating_add(1),
+        };
         if gave_way {
             client.turn = (client.turn * 2).min(LONGEST_TURN);
             client.pause_until = now.checked_add(time * PAUSE);
@@ -287,7 +320,7 @@ impl<C: Copy + Eq + Hash, T> Turns<C, T> {
             let paused = client.pause_until.is_some_and(|until| now < until);
             let long = now.saturating_duration_since(first.since) >= PATIENCE;
             let waits = long && !paused && client.running < self.share;
-            waits.then(|| (*id, client.used(now), client.waits_for(now)))
+            waits.then(|| (*id, client.used(now), client.waits_for(first.since)))
         };
         let waiting: Vec<_> = self.clients.iter().filter_map(waits).collect();
         let overdue = running.iter().enumerate().filter_map(|(at, (id, since))| {
@@ -475,5 +508,38 @@ mod tests {
         turns.push('g', 1, 0, now);
         let running = [('h', now)];
         assert_eq!(turns.overdue(&running, now + MS * 500), None);
+    }
+    #[test]
+    fn many_who_have_just_come_do_not_keep_one_waiting_who_calls_shortly() {
+        let mut now = Instant::now();
+        let mut turns = turns(1);
+        for _ in 0..200 {
+            turns.seen('h', now);
+            assert!(turns.start('h', now));
+            turns.end('h', MS * 5, false, now);
+            now += MS * 20;
+        }
+        for client in ['a', 'b', 'c', 'd'] {
+            turns.seen(client, now);
+            turns.push(client, 0, 0, now);
+        }
+        // One of them is next, since none was for long; then whoever calls shortly, as often as it does.
+        let (first, _) = turns.pop(now).unwrap();
+        assert_ne!(first, 'h');
+        turns.push('h', 1, 0, now);
+        now += TURN;
+        turns.end(first, TURN, true, now);
+        turns.push_again(first, 0, 0, now);
+        for _ in 0..3 {
+            turns.seen('h', now);
+            assert_eq!(turns.pop(now), Some(('h', 1)));
+            turns.end('h', MS * 5, false, now);
+            turns.push('h', 1, 0, now);
+            now += MS * 20;
+        }
+        now += TURN_OF_OTHERS;
+        turns.seen('h', now);
+        let (next, _) = turns.pop(now).unwrap();
+        assert!(next != 'h' && next != first, "{next}");
     }
 }

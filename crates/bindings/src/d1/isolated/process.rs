@@ -12,6 +12,7 @@ use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
@@ -256,7 +257,13 @@ impl Process {
 
     /// Whether a part of a report is there: the worker has ended its call, and we are behind.
     pub(super) fn is_reporting(&self) -> bool {
+        let mut ready = [PollFd::new(self.socket.get_ref(), PollFlags::IN)];
+        let at_once = rustix::event::Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         self.frames.borrow().has_begun()
+            || rustix::event::poll(&mut ready, Some(&at_once)).is_ok_and(|ready| ready > 0)
     }
 
     /// How far a call that writes is, whether the worker lives or not.

@@ -132,7 +132,8 @@ impl Slot {
                 Ended::Answered(answered, body)
             }
             Ok(ended) => {
-                lane.release(&running, matches!(ended, Ended::GaveWay));
+                let gave_way = matches!(ended, Ended::GaveWay);
+                leave(&lane, &running, gave_way).await;
                 ended
             }
             Err(Lost) => lost(&lane, &running).await,
@@ -154,6 +155,16 @@ async fn reported(running: &Running, describes: impl Fn(Tags)) -> Result<Ended, 
             Report::GaveWay { .. } => Ended::GaveWay,
             Report::Opened | Report::NotOpened(_) => return Err(Lost),
         });
+    }
+}
+
+/// The call has ended: its worker is free, unless it was killed while its report was on its way.
+async fn leave(lane: &Lane, running: &Rc<Running>, gave_way: bool) {
+    if running.killed.get().is_some() {
+        running.process.end().await;
+        lane.lost(running, gave_way);
+    } else {
+        lane.release(running, gave_way);
     }
 }
 
@@ -197,7 +208,7 @@ async fn recover(lane: Rc<Lane>, running: Rc<Running>, whole: bool) {
     }
     match reported(&running, drop).await {
         Ok(Ended::Answered(answered, _)) if answered.last => lane.lost(&running, false),
-        Ok(_) => lane.release(&running, false),
+        Ok(_) => leave(&lane, &running, false).await,
         Err(Lost) => {
             running.process.end().await;
             lane.lost(&running, false);
