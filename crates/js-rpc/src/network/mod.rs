@@ -34,6 +34,7 @@ use futures::future::{Either, select};
 use crate::stream::{ReadHalf, Stream, WriteHalf};
 use crate::{NetworkLimits, RpcLimits};
 pub(crate) use buffered::Buffered;
+pub(crate) use frame::is_tls;
 use frame::{Broken, Frame, within};
 pub(crate) use gate::{Gate, Need, Turn};
 use guard::{Glance, Sent, Unwind, Verdict, Violation};
