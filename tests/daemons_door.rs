@@ -16,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use certs::{Authority, Files};
+use daemons::signals::Hangup;
 use js_rpc::{Address, Args, Context, KeyPin, Listener, RpcLimits, Server, Service, ServiceResult};
 use rustix::process::{Pid, Resource, Rlimit, geteuid, prlimit};
 use serde_json::json;
@@ -569,7 +570,8 @@ fn blocked_daemon() {
         .unwrap();
     runtime.block_on(async {
         let drain = Duration::from_millis(100);
-        let shutdown = daemons::signals::Shutdown::install("blocked", drain).unwrap();
+        let shutdown =
+            daemons::signals::Shutdown::install("blocked", drain, Hangup::Reload).unwrap();
         let at: Address = at.parse().unwrap();
         let listener = Listener::bind(&at).await.unwrap();
         eprintln!("listening on {at}");
