@@ -120,7 +120,7 @@ fn what_a_daemon_cannot_use_is_said_in_one_line() {
         (
             &["--listen", &at, "--bind", &bind, "--bind", &bind],
             2,
-            "\"DB\" twice",
+            "\"DB\" twice, and a binding has one address; give each its own name, or",
         ),
         (
             &["--listen", &at, "--bind", &bind, "--rename", "a,,b"],

@@ -16,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use certs::{Authority, Files};
+use daemons::signals::Hangup;
 use js_rpc::{Address, Args, Context, KeyPin, Listener, RpcLimits, Server, Service, ServiceResult};
 use rustix::process::{Pid, Resource, Rlimit, geteuid, prlimit};
 use serde_json::json;
@@ -282,13 +283,75 @@ fn names_that_are_not_the_certificates_are_not_talked_to() {
     assert_eq!(done.code, Some(69), "{done:?}");
     assert!(
         done.last_line()
-            .contains("is not for \"127.0.0.1\" but for"),
+            .contains("is not for 127.0.0.1 but for localhost;"),
         "{done:?}"
     );
     assert_eq!(
         secured.query(&at, &["--tls-ca", &secured.ca]).rows(),
         json!([[1]])
     );
+    assert!(callee.stop().success());
+}
+
+#[test]
+fn whoever_comes_without_tls_is_told_that_it_is_spoken_there_and_the_other_way_round() {
+    let secured = Secured::new();
+    let plain = "127.0.0.1:0";
+    // A port that was free a moment ago.
+    let free = std::net::TcpListener::bind(plain)
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let (free, admin) = (free.to_string(), format!("tls:{free}"));
+    let more = [
+        "--listen",
+        plain,
+        "--admin",
+        &admin,
+        "--tls-client-ca",
+        &secured.ca,
+    ];
+    let (callee, at) = secured.serve(&more);
+    let at = at
+        .strip_prefix("tls:")
+        .unwrap()
+        .replace("localhost", "127.0.0.1");
+    let spoken = "TLS is spoken there; write tls:host:port";
+    for opening in [&[][..], &["--connect-name", "DB"]] {
+        let done = secured.query(&at, opening);
+        assert_eq!(done.code, Some(69), "{done:?}");
+        assert!(done.last_line().contains(spoken), "{opening:?}: {done:?}");
+        assert!(!done.stderr.contains("(\""), "debug output: {done:?}");
+    }
+    let end = ["--connect", &free];
+    for ask in ["health", "tail"] {
+        let done = secured
+            .world
+            .run(util::caller(), &[&[ask], &end[..]].concat());
+        assert!(done.stderr.contains("is TLS spoken there?"), "{done:?}");
+    }
+    assert!(callee.stop().success());
+    // A certificate that is its own authority says so in words.
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (cert, key) = (secured.world.path("own.pem"), secured.world.path("own.key"));
+    std::fs::write(&cert, own.cert.pem()).unwrap();
+    std::fs::write(&key, own.signing_key.serialize_pem()).unwrap();
+    let files = [
+        "--tls-cert",
+        cert.to_str().unwrap(),
+        "--tls-key",
+        key.to_str().unwrap(),
+    ];
+    let (listen, db) = (["--listen", "tls:127.0.0.1:0", "--d1"], secured.world.db());
+    let args = [&listen[..], &[&db], &files].concat();
+    let (callee, at) = ready(secured.world.start(util::callee(), &args));
+    for ca in [cert.to_str().unwrap(), &secured.ca] {
+        let done = secured.query(&at, &["--tls-ca", ca]);
+        assert!(
+            !done.stderr.contains("Other") && !done.stderr.contains("(\""),
+            "{done:?}"
+        );
+    }
     assert!(callee.stop().success());
 }
 
@@ -507,7 +570,8 @@ fn blocked_daemon() {
         .unwrap();
     runtime.block_on(async {
         let drain = Duration::from_millis(100);
-        let shutdown = daemons::signals::Shutdown::install("blocked", drain).unwrap();
+        let shutdown =
+            daemons::signals::Shutdown::install("blocked", drain, Hangup::Reload).unwrap();
         let at: Address = at.parse().unwrap();
         let listener = Listener::bind(&at).await.unwrap();
         eprintln!("listening on {at}");

@@ -5,6 +5,7 @@ mod util;
 use std::os::unix::fs::FileTypeExt;
 use std::process::Command;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -147,4 +148,58 @@ fn a_socket_that_somebody_listens_on_is_not_taken_over() {
     );
     assert_eq!(world.query(&at, "select 1", &[]).rows(), json!([[1]]));
     assert!(first.stop().success());
+}
+
+/// Starts a callee in a terminal of its own, whose number it says.
+fn in_terminal(world: &World, options: &str) -> (std::process::Child, rustix::process::Pid) {
+    let pid = world.path("pid");
+    let _ = std::fs::remove_file(&pid);
+    let line = format!(
+        "echo $$ > {}; exec {} {options}",
+        pid.display(),
+        util::callee().get_program().display()
+    );
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]);
+    script.current_dir(world.path("."));
+    let null = std::process::Stdio::null;
+    let child = script.stdin(null()).stdout(null()).stderr(null()).spawn();
+    let child = child.unwrap();
+    let until = Instant::now() + util::LIMIT;
+    while !world.path("callee.sock").exists() {
+        assert!(Instant::now() < until, "it does not listen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let id: i32 = util::read(&pid).trim().parse().unwrap();
+    (child, rustix::process::Pid::from_raw(id).unwrap())
+}
+
+#[test]
+fn a_terminal_that_closes_ends_what_was_started_in_it_without_a_file() {
+    let world = World::new();
+    world.database();
+    let run = |options: &str, ends: bool| {
+        let (mut child, pid) = in_terminal(&world, options);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+        if ends {
+            assert!(child.wait().unwrap().success(), "{options}");
+            assert!(!world.path("callee.sock").exists(), "{options}");
+            return;
+        }
+        // It goes on, and answers.
+        std::thread::sleep(Duration::from_millis(300));
+        let done = world.query(&world.unix("callee.sock"), "select 1", &[]);
+        assert_eq!(done.code, Some(0), "{options}: {done:?}");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(child.wait().unwrap().success(), "{options}");
+    };
+    run("--listen unix:callee.sock --d1 DB=shop.sqlite", true);
+    let text = "listen = 'unix:callee.sock'\n[d1.DB]\npath = 'shop.sqlite'\n";
+    std::fs::write(world.path("callee.toml"), text).unwrap();
+    run("--config callee.toml", false);
+    // Who says `nohup` means it; elsewhere there is no terminal.
+    run(
+        "--listen unix:callee.sock --d1 DB=shop.sqlite <&- 2>log >log",
+        false,
+    );
 }

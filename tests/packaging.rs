@@ -3,7 +3,7 @@
 
 mod util;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -212,7 +212,8 @@ fn units_run_the_programs_as_they_are_with_the_files_that_come_with_them() {
             reloads,
             [
                 &*format!("{} --check-config", starts[0]),
-                "/bin/kill -HUP $MAINPID"
+                // By what every system has.
+                "/bin/sh -c 'kill -HUP \"$$1\"' sh $MAINPID"
             ]
         );
         let here = starts[0].replace(&installed, file.to_str().unwrap());
@@ -353,4 +354,88 @@ fn the_files_that_the_guide_names_are_there() {
         found += 1;
     }
     assert!(found >= 5, "{found}");
+}
+
+/// The metrics that there are, by the names that series have.
+fn series() -> BTreeSet<String> {
+    let catalog = text("crates/daemons/src/metrics/catalog.rs");
+    let mut names = BTreeSet::new();
+    for line in catalog.lines() {
+        let mut words = line
+            .trim()
+            .split([' ', '"', ','])
+            .filter(|word| !word.is_empty());
+        let (Some(_), Some("="), Some(kind), Some(name)) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        match kind {
+            "Counter" => names.extend([format!("{name}_total")]),
+            "Gauge" => names.extend([name.to_owned()]),
+            "Histogram" => {
+                names.extend(["_bucket", "_sum", "_count"].map(|end| format!("{name}{end}")))
+            }
+            "Info" => names.extend([format!("{name}_info")]),
+            _ => {}
+        }
+    }
+    assert!(names.len() > 30, "{names:?}");
+    names
+}
+
+/// The metrics that an expression reads.
+fn read_by(expression: &str) -> Vec<String> {
+    let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let ours = |word: &&str| word.starts_with("binding_span_") || word.starts_with("process_");
+    words.filter(ours).map(str::to_owned).collect()
+}
+
+#[test]
+fn alerts_and_dashboard_read_metrics_that_there_are() {
+    let known = series();
+    let rules: Yaml = serde_yaml_ng::from_str(&text("packaging/prometheus/alerts.yml")).unwrap();
+    let rules = rules["groups"][0]["rules"].as_sequence().unwrap();
+    let mut expressions: Vec<String> = Vec::new();
+    for rule in rules {
+        assert!(rule["annotations"]["summary"].is_string(), "{rule:?}");
+        expressions.push(rule["expr"].as_str().unwrap().to_owned());
+    }
+    let dashboard = text("packaging/grafana/binding-span.json");
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            expressions.push(target["expr"].as_str().unwrap().to_owned());
+        }
+    }
+    assert!(expressions.len() > 20, "{expressions:?}");
+    let mut read = BTreeSet::new();
+    for expression in &expressions {
+        let open = |c| expression.matches(c).count();
+        assert_eq!(open('('), open(')'), "{expression}");
+        assert_eq!(open('{'), open('}'), "{expression}");
+        read.extend(read_by(expression));
+    }
+    let unknown: Vec<_> = read.difference(&known).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+    assert!(read.contains("binding_span_binding_failing"), "{read:?}");
+}
+
+#[test]
+fn what_is_shipped_can_be_scraped() {
+    let scrape: Yaml = serde_yaml_ng::from_str(&text("packaging/prometheus/scrape.yml")).unwrap();
+    let jobs = scrape["scrape_configs"].as_sequence().unwrap();
+    for (job, daemon) in jobs.iter().zip(["callee", "caller"]) {
+        assert_eq!(
+            job["job_name"].as_str(),
+            Some(&*format!("binding-span-{daemon}"))
+        );
+        let target = job["static_configs"][0]["targets"][0].as_str().unwrap();
+        let file = text(&format!("packaging/etc/{daemon}.toml"));
+        let admin = file
+            .lines()
+            .find(|line| line.starts_with("admin = "))
+            .unwrap();
+        assert!(admin.contains(&format!("\"{target},metrics\"")), "{admin}");
+    }
 }

@@ -8,6 +8,7 @@ mod hostile;
 mod http;
 mod metrics;
 mod openmetrics;
+mod several;
 mod tls;
 #[path = "../util.rs"]
 mod util;

@@ -5,7 +5,6 @@ use serde_json::json;
 
 use crate::case::{Case, endless, sql};
 
-const AUTH: &[&str] = &["SQLITE_AUTH"];
 /// Refused by the authorizer, or since there is no such thing.
 const REFUSED: &[&str] = &[
     "SQLITE_AUTH",

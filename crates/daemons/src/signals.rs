@@ -1,6 +1,7 @@
 //! SIGTERM and SIGINT: the first ends a program in order, the second at once. SIGHUP: a daemon reads its
-//! configuration again.
+//! configuration again. One without a configuration, in a terminal that closes, ends by it as by SIGTERM.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use crate::{log, systemd};
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Where it ends the program as well.
+    hangup: Option<Signal>,
 }
 
 /// What a daemon may need beyond its drain: for closing connections and databases, and the last of the
@@ -34,7 +37,15 @@ impl Signals {
         Ok(Self {
             terminate: install(SignalKind::terminate())?,
             interrupt: install(SignalKind::interrupt())?,
+            hangup: None,
         })
+    }
+
+    /// Takes SIGHUP as well.
+    fn hangup(&mut self) -> Result<(), Failure> {
+        let hangup = signal(SignalKind::hangup());
+        self.hangup = Some(hangup.map_err(|error| cannot(&error))?);
+        Ok(())
     }
 
     /// Waits for either; its number.
@@ -42,8 +53,16 @@ impl Signals {
         let kind = tokio::select! {
             _ = self.terminate.recv() => SignalKind::terminate(),
             _ = self.interrupt.recv() => SignalKind::interrupt(),
+            () = next_of(&mut self.hangup) => SignalKind::hangup(),
         };
         u8::try_from(kind.as_raw_value()).unwrap_or_default()
+    }
+}
+
+async fn next_of(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -55,6 +74,35 @@ pub struct Shutdown {
     drain: Duration,
     /// Held until the listeners are gone.
     listening: oneshot::Sender<()>,
+}
+
+/// What a SIGHUP means to a daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hangup {
+    /// To read its configuration again.
+    Reload,
+    /// The end: the terminal that it was started in is gone.
+    End,
+}
+
+impl Hangup {
+    /// What it means to a daemon that has a file or not. Who started it in a terminal and without a file closes that
+    /// terminal to be rid of it, unless the signal was to be ignored (`nohup`).
+    pub(crate) fn of(has_file: bool) -> Self {
+        let terminal = std::io::stdin().is_terminal() || std::io::stderr().is_terminal();
+        match terminal && !has_file && !is_ignored() {
+            true => Self::End,
+            false => Self::Reload,
+        }
+    }
+}
+
+/// Whether this process was started to ignore SIGHUP.
+fn is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 != 0)
 }
 
 /// The SIGHUPs of a daemon. Several that come while one is looked after are one.
@@ -84,11 +132,15 @@ fn survive_file_limits() -> std::io::Result<()> {
 
 impl Shutdown {
     /// Takes the signals over, for a daemon that is called `program` and ends within `drain` and
-    /// [`GRACE`] of the first one.
+    /// [`GRACE`] of the first one; SIGHUP as `hangup` says.
     ///
     /// # Errors
     /// When the system refuses the signals or the thread.
-    pub fn install(program: &'static str, drain: Duration) -> Result<Self, Failure> {
+    pub fn install(
+        program: &'static str,
+        drain: Duration,
+        hangup: Hangup,
+    ) -> Result<Self, Failure> {
         let (first, is_first) = oneshot::channel();
         let (listening, is_listening) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
@@ -106,10 +158,17 @@ impl Shutdown {
                 }
             };
             runtime.block_on(async {
-                let installed = Signals::install().and_then(|signals| {
+                let installed = Signals::install().and_then(|mut signals| {
                     survive_file_limits().map_err(|error| cannot(&error))?;
-                    let hangup = signal(SignalKind::hangup()).map_err(|error| cannot(&error))?;
-                    Ok((signals, hangup))
+                    let mut hangups = None;
+                    match hangup {
+                        Hangup::End => signals.hangup()?,
+                        Hangup::Reload => {
+                            let reloads = signal(SignalKind::hangup());
+                            hangups = Some(reloads.map_err(|error| cannot(&error))?);
+                        }
+                    }
+                    Ok((signals, hangups))
                 });
                 match installed {
                     Ok((signals, hangup)) => {
@@ -163,9 +222,11 @@ fn cannot(error: &std::io::Error) -> Failure {
     Failure::Unavailable(format!("cannot handle signals: {error}"))
 }
 
-async fn pass_on(mut hangup: Signal, to: &Hangups) {
-    while hangup.recv().await.is_some() {
-        to.0.notify_one();
+async fn pass_on(hangup: Option<Signal>, to: &Hangups) {
+    if let Some(mut hangup) = hangup {
+        while hangup.recv().await.is_some() {
+            to.0.notify_one();
+        }
     }
     std::future::pending().await
 }

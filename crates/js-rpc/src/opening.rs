@@ -5,7 +5,7 @@ use std::io;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::network::Buffered;
+use crate::network::{Buffered, is_tls};
 use crate::stream::ReadHalf;
 
 /// How a peer opened its connection.
@@ -85,6 +85,12 @@ async fn read_head(reader: &mut Buffered<ReadHalf>) -> io::Result<String> {
     let mut limited = reader.take(MAX_HEAD);
     loop {
         let line = limited.read_until(b'\n', &mut head).await?;
+        if is_tls(&head) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "TLS is spoken there; write tls:host:port",
+            ));
+        }
         let ended = head.ends_with(b"\r\n\r\n") || head.ends_with(b"\n\n");
         if ended {
             return String::from_utf8(head).map_err(|_| {

@@ -339,3 +339,149 @@ fn what_is_undecided_is_kept_within_bounds_and_what_is_forgotten_is_counted() {
     let forgotten = selection.forgotten();
     assert!((800..900).contains(&forgotten), "{forgotten}");
 }
+
+#[test]
+fn the_statement_is_shown_and_what_is_the_same_in_every_call_is_not() {
+    let sql =
+        "select\n    name, price\n  from product\n where id in (?1) and price > ?2 and stock > 0";
+    let called = |tags: &[Attribute], width: Option<usize>| {
+        let events = events(|feed| {
+            let span = in_invocation(0xa1, InvocationId(1));
+            call(feed, span, None, "jsRpcSession", SpanKind::Client);
+            feed.attributes(span, tags);
+        });
+        let style = LineStyle {
+            width,
+            ..LineStyle::default()
+        };
+        let text = lines(style, &Filter::default(), &events);
+        let told = text.lines().nth(2).unwrap_or_default();
+        told.split_once("│ ")
+            .map_or("", |(_, told)| told)
+            .to_owned()
+    };
+    let mut tags = vec![
+        Attribute::new("db.system.name", "cloudflare-d1"),
+        Attribute::new("db.namespace", "shop"),
+        Attribute::new("db.query.text", sql),
+        Attribute::new("cloudflare.binding.type", "D1"),
+        Attribute::new("db.response.returned_rows", 3),
+    ];
+    let statement = "db.query.text = \"select name, price from product where id in (?1) and price >…\" (77 bytes)";
+    assert_eq!(
+        called(&tags, None),
+        format!("{statement}, db.namespace = \"shop\", db.response.returned_rows = 3, … 2 more")
+    );
+    tags.push(Attribute::new("error.type", "SQLITE_ERROR"));
+    assert_eq!(
+        called(&tags, Some(90)),
+        "error.type = \"SQLITE_ERROR\", … 5 more"
+    );
+    // What is the same is better than nothing.
+    assert_eq!(
+        called(&tags[..1], None),
+        "db.system.name = \"cloudflare-d1\""
+    );
+    // At every width what is said to be left out is said whole.
+    let more: Vec<Attribute> = (0..11)
+        .map(|i| Attribute::new(format!("key.{i}"), "value"))
+        .collect();
+    tags.extend(more);
+    for width in 45..200 {
+        let told = called(&tags, Some(width));
+        let shown = told.matches(" = ").count();
+        let left = tags.len() - shown;
+        let says = match shown {
+            0 => format!("… {left} attributes"),
+            _ => format!(", … {left} more"),
+        };
+        assert!(told.ends_with(&says), "{width}: {told}");
+        assert!(told.chars().count() + 24 <= width, "{width}: {told}");
+    }
+}
+
+#[test]
+fn a_span_that_opened_before_its_parent_stands_below_it() {
+    // As of a sidecar that hears of its own call before it hears of what called it.
+    let (below, above) = (
+        in_invocation(0xb2, InvocationId(2)),
+        in_invocation(0xa1, InvocationId(1)),
+    );
+    let people = |report: &dyn Fn(&Feed)| {
+        let (mut selection, mut passed) = (Selection::new(&Filter::default()), Vec::new());
+        for event in events(report) {
+            selection.event(event, &mut passed);
+        }
+        let people = passed.into_iter().filter(|passed| passed.people);
+        people.map(|passed| passed.event).collect::<Vec<_>>()
+    };
+    let mut child = people(&|feed| {
+        call(feed, below, Some(0xa1), "jsRpcSession", SpanKind::Client);
+        let deeper = in_invocation(0xc3, InvocationId(2));
+        call(feed, deeper, Some(0xb2), "jsRpcCall", SpanKind::Client);
+        feed.rename(deeper, "chat");
+        close(feed, deeper, 1);
+        close(feed, below, 1);
+    });
+    let parent = people(&|feed| {
+        call(feed, above, None, "fetch", SpanKind::Server);
+        close(feed, above, 1);
+    });
+    let depths = |text: &str| -> Vec<(String, usize)> {
+        let lines = text.lines().filter(|line| !line.starts_with("──"));
+        let of = |line: &str| {
+            let rest = &line[22..];
+            let indent = rest.len() - rest.trim_start().len();
+            (line[18..20].to_owned(), indent / 2)
+        };
+        lines.map(of).collect()
+    };
+    let expected = |id: &str| ["a1", "b2", "c3"].iter().position(|known| *known == id);
+    let late = child.split_off(child.len() - 3);
+    // All in one piece: every line is right.
+    let mut lines = SpanLines::new(LineStyle::default());
+    for event in child.iter().chain(&parent).chain(&late) {
+        lines.event(event);
+    }
+    let all = depths(&lines.take());
+    assert!(all.len() > 5, "{all:?}");
+    for (id, depth) in &all {
+        assert_eq!(Some(*depth), expected(id), "{id} in {all:?}");
+    }
+    // In pieces, as they come: right from then on.
+    let mut lines = SpanLines::new(LineStyle::default());
+    child.iter().for_each(|event| lines.event(event));
+    for (id, depth) in depths(&lines.take()) {
+        assert_eq!(Some(depth + 1), expected(&id), "{id}");
+    }
+    parent[..1].iter().for_each(|event| lines.event(event));
+    late.iter().for_each(|event| lines.event(event));
+    for (id, depth) in depths(&lines.take()) {
+        assert_eq!(Some(depth), expected(&id), "{id}");
+    }
+}
+
+#[test]
+fn spans_that_claim_to_be_below_themselves_or_endlessly_deep_cost_little() {
+    let mut lines = SpanLines::new(LineStyle::default());
+    let open = |lines: &mut SpanLines, id: u64, parent: u64| {
+        for event in events(|feed| {
+            let span = in_invocation(id, InvocationId(u128::from(id)));
+            call(feed, span, Some(parent), "x", SpanKind::Client);
+        }) {
+            lines.event(&event);
+        }
+    };
+    for (id, parent) in [(1, 2), (2, 3), (3, 1), (4, 4)] {
+        open(&mut lines, id, parent);
+    }
+    // Downwards, and upwards.
+    for id in 10..20_000 {
+        open(&mut lines, id + 1, id);
+    }
+    for id in (100_000..120_000).rev() {
+        open(&mut lines, id + 1, id);
+    }
+    let text = lines.take();
+    assert!(text.lines().all(|line| line.chars().count() < 80));
+}

@@ -28,6 +28,7 @@ use crate::metrics::{Databases, Doors, Links, Metrics, catalog};
 use crate::runtime;
 use crate::{listen, log};
 
+pub(crate) use args::AdminAt;
 pub use args::{AdminArgs, AdminConfig};
 pub(crate) use pages::Page;
 
@@ -143,8 +144,7 @@ impl Admin {
 
 impl Running {
     fn start(&mut self, more: Vec<Page>) -> Result<(), Failure> {
-        let mut pages = pages::common(&self.health, &self.metrics);
-        pages.extend(more);
+        let pages = (pages::common(&self.health, &self.metrics), more);
         let (started, is_started) = blocking::channel();
         let (ending, ended) = blocking::channel();
         let (config, stopped) = (self.config.clone(), self.stop.subscribe());
@@ -161,11 +161,13 @@ impl Running {
         thread.spawn(run).map_err(|error| {
             Failure::Unavailable(format!("cannot start a thread for the admin port: {error}"))
         })?;
-        let (address, paths) = is_started
+        let listening = is_started
             .recv()
             .unwrap_or_else(|_| Err(Failure::Unavailable("the admin port did not start".into())))?;
         self.ended = Some(ended);
-        self.announce(&address, &paths);
+        for (address, paths) in listening {
+            self.announce(&address, &paths);
+        }
         Ok(())
     }
 
@@ -185,30 +187,50 @@ impl Drop for Running {
     }
 }
 
-type Started = blocking::Sender<Result<(Address, String), Failure>>;
+/// Where it listens, and what there is to ask for.
+type Started = blocking::Sender<Result<Vec<(Address, String)>, Failure>>;
 
 /// Tells where it listens and what it has, and answers until it is stopped.
 async fn serve(
     config: AdminConfig,
-    pages: Vec<Page>,
+    (common, more): (Vec<Page>, Vec<Page>),
     accepts: AcceptStats,
     stopped: watch::Receiver<bool>,
     started: &Started,
 ) -> Result<(), Failure> {
-    let (listener, hosts) = bind(&config).await?;
-    let pages = Pages {
-        hosts,
-        pages,
-        readers: LongReaders::default(),
-    };
-    let _ = started.send(Ok((listener.address().clone(), pages.paths())));
-    let acceptor = Acceptor::new(listener, quota(), accepts);
-    http::serve(acceptor, Rc::new(pages), LIMITS, stopped).await;
+    let of_metrics = common.len();
+    let all: Rc<Vec<Page>> = Rc::new(common.into_iter().chain(more).collect());
+    // Those who read for long are counted over all ports.
+    let readers = LongReaders::default();
+    let (mut ports, mut listening) = (Vec::new(), Vec::new());
+    for at in &config.at {
+        let (listener, hosts) = bind(&config, &at.address).await?;
+        let pages = Pages {
+            hosts,
+            shown: if at.metrics_only {
+                of_metrics
+            } else {
+                all.len()
+            },
+            all: Rc::clone(&all),
+            readers: readers.clone(),
+        };
+        listening.push((listener.address().clone(), pages.paths()));
+        ports.push((listener, pages));
+    }
+    let _ = started.send(Ok(listening));
+    // They share the number of connections.
+    let quota = quota();
+    let serving = ports.into_iter().map(|(listener, pages)| {
+        let acceptor = Acceptor::new(listener, quota.clone(), accepts.clone());
+        http::serve(acceptor, Rc::new(pages), LIMITS, stopped.clone())
+    });
+    futures::future::join_all(serving).await;
     Ok(())
 }
 
-async fn bind(config: &AdminConfig) -> Result<(Listener, Hosts), Failure> {
-    let listener = Listener::bind_with(&config.address, &config.admission.options).await?;
+async fn bind(config: &AdminConfig, address: &Address) -> Result<(Listener, Hosts), Failure> {
+    let listener = Listener::bind_with(address, &config.admission.options).await?;
     listen::allow(&listener, &config.admission)?;
     let hosts = Hosts {
         named: config.hosts.clone(),

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::{ALLOW, HeaderValue, VARY};
@@ -134,7 +135,9 @@ pub(crate) fn text_answer(status: StatusCode, mut text: String) -> Answer {
 /// The table, and whom it is shown to.
 pub(super) struct Pages {
     pub(super) hosts: Hosts,
-    pub(super) pages: Vec<Page>,
+    pub(super) all: Rc<Vec<Page>>,
+    /// How many of them, from the first on, are here.
+    pub(super) shown: usize,
     pub(super) readers: LongReaders,
 }
 
@@ -149,7 +152,7 @@ impl Handler for Pages {
             return text_answer(barred.status, barred.message);
         }
         let path = head.uri.path();
-        let page = self.pages.iter().find(|page| page.path == path);
+        let page = self.pages().find(|page| page.path == path);
         if page.is_none() && path != "/" {
             let list = self.list();
             return text_answer(
@@ -178,8 +181,12 @@ impl Handler for Pages {
 }
 
 impl Pages {
+    fn pages(&self) -> impl Iterator<Item = &Page> {
+        self.all.iter().take(self.shown)
+    }
+
     fn list(&self) -> String {
-        let lines = self.pages.iter();
+        let lines = self.pages();
         let lines: Vec<String> = lines
             .map(|page| format!("{:<10} {}", page.path, page.says))
             .collect();
@@ -188,7 +195,7 @@ impl Pages {
 
     /// The paths, in a line.
     pub(super) fn paths(&self) -> String {
-        let paths: Vec<&str> = self.pages.iter().map(|page| page.path).collect();
+        let paths: Vec<&str> = self.pages().map(|page| page.path).collect();
         paths.join(", ")
     }
 }

@@ -26,7 +26,10 @@ fn get(path: &std::path::Path, page: &str) -> String {
 
 fn config(path: PathBuf) -> AdminConfig {
     let args = AdminArgs {
-        admin: Some(Address::Unix(path)),
+        admin: vec![AdminAt {
+            address: Address::Unix(path),
+            metrics_only: false,
+        }],
         admin_host: Vec::new(),
     };
     let mut admission = AdmitArgs::default()

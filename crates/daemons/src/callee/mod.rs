@@ -23,7 +23,7 @@ use crate::listen::{self, Endpoint};
 use crate::log::{self, LogArgs};
 use crate::otel;
 use crate::reload::{Origin, Reloads};
-use crate::signals::Shutdown;
+use crate::signals::{Hangup, Shutdown};
 use crate::systemd::sockets::Sockets;
 use crate::tail_args::LiveLimits;
 use crate::telemetry::{TailTo, Telemetry};
@@ -117,7 +117,7 @@ fn configured(line: &[OsString]) -> Result<Configured, Failure> {
 
 async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failure> {
     let Configured { config, origin, .. } = configured;
-    let shutdown = Shutdown::install("callee", config.limits.drain)?;
+    let shutdown = Shutdown::install("callee", config.limits.drain, Hangup::of(origin.has_file))?;
     let (endpoints, admission) = (config.listen.clone(), config.admission.clone());
     let mut admin = Admin::new(
         "callee",

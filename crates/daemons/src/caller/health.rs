@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::tail::reason;
+use crate::admin::AdminAt;
 use crate::cli;
 use crate::exit::Failure;
 
@@ -23,7 +24,7 @@ use crate::exit::Failure;
 #[command(mut_args(|arg| arg.hide_env_values(true)))]
 pub struct HealthArgs {
     /// The admin address of a daemon (its --admin): unix:/path or host:port
-    #[arg(long, value_name = "ADDR", env = "BINDING_SPAN_ADMIN")]
+    #[arg(long, value_name = "ADDR", env = "BINDING_SPAN_ADMIN", value_parser = first_admin)]
     connect: Address,
 
     /// Ask only whether it is alive; whether it is ready otherwise
@@ -41,6 +42,12 @@ Examples:
   caller health --connect unix:/run/binding-span/admin.sock --live
 
 The answer goes to stdout. The exit code is 0 if it is ready and 1 if it is not, or cannot be asked.";
+
+/// Reads an address; of what the variable says to a daemon, the first one.
+fn first_admin(text: &str) -> Result<Address, String> {
+    let first = text.split(';').next().unwrap_or_default();
+    first.parse().map(|AdminAt { address, .. }| address)
+}
 
 /// Bytes of an answer.
 const ANSWER: usize = 64 * 1024;

@@ -56,8 +56,8 @@ pub(crate) struct Client {
     kept: RefCell<Option<Kept>>,
 }
 
-/// Connections that are kept for long; so many at a time.
-#[derive(Debug, Default)]
+/// Connections that are kept for long; so many at a time. Clones count together.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct LongReaders(Rc<Cell<usize>>);
 
 /// One of them, until it is dropped.

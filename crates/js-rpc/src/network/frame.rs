@@ -146,11 +146,15 @@ fn strange(head: &[u8; 8], more: u32) -> String {
         [b'H', b'T', b'T', b'P', b'/', ..] => {
             "HTTP is spoken there; give the address of a --listen, not of --http or --admin".into()
         }
-        // The version of TLS behind an alert or a handshake.
-        [0x15 | 0x16, 0x03, ..] => "TLS is spoken there; write tls:host:port".into(),
+        tls if is_tls(tls) => "TLS is spoken there; write tls:host:port".into(),
         _ => format!("it claims {} segments", u64::from(more) + 1),
     };
     format!("not a Cap'n Proto message: {what}")
+}
+
+/// Whether bytes begin as a record of TLS does: an alert or a handshake.
+pub(crate) fn is_tls(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x15 | 0x16, 0x03, ..])
 }
 
 /// Reads a message; `None` if the stream ended before it began.
@@ -166,7 +170,12 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
         return Ok(None);
     }
     if begun < head.len() {
-        exact(reader, &mut head[begun..], limits).await?;
+        let rest = exact(reader, &mut head[begun..], limits).await;
+        // An alert of TLS is shorter than our head, and the last that a peer says who expects TLS.
+        if rest.is_err() && is_tls(&head) {
+            return Err(refused(strange(&head, 0)));
+        }
+        rest?;
     }
     let more = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
     let first = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;

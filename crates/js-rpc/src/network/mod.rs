@@ -34,6 +34,7 @@ use futures::future::{Either, select};
 use crate::stream::{ReadHalf, Stream, WriteHalf};
 use crate::{NetworkLimits, PeerKey, RpcLimits};
 pub(crate) use buffered::Buffered;
+pub(crate) use frame::is_tls;
 use frame::{Broken, Frame, Source, within};
 pub(crate) use gate::{Gate, Need, Sending, Turn};
 use guard::{Glance, Sent, Unwind, Verdict, Violation};

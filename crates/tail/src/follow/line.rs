@@ -34,6 +34,18 @@ impl Line {
         !self.full && self.width.is_none_or(|width| needed <= width)
     }
 
+    /// The columns that are left behind a text for another that `more` columns follow; `None` without an end.
+    pub(super) fn room(&self, text: &str, more: usize) -> Option<usize> {
+        let used = self.used + text.width() + more;
+        self.width.map(|width| width.saturating_sub(used))
+    }
+
+    /// Keeps columns free for what is put in later, and says where that is.
+    pub(super) fn mark(&mut self, columns: usize) -> usize {
+        self.used += columns;
+        self.text.len()
+    }
+
     /// Adds a piece, or what of it fits and `…`.
     pub(super) fn push(&mut self, style: Style, piece: &str) -> &mut Self {
         if self.full || piece.is_empty() {

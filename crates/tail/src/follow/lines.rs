@@ -3,19 +3,24 @@
 //! ```text
 //! 07:18:14.585  00d407  ○ jsRpcSession  DB.query
 //! 07:18:14.588  00d407  │ jsRpcSession → d1.query
-//! 07:18:14.588  00d407  │ cloudflare.binding.type = "D1", db.response.returned_rows = 3, … 9 more
+//! 07:18:14.588  00d407  │ db.query.text = "select …" (812 bytes), db.response.returned_rows = 3, … 9 more
 //! 07:18:14.588  00d407  ● d1.query  3 ms  ok
 //! ```
 //!
 //! Times are UTC; the second column is the end of the span's id; a span below another that is shown stands
-//! further in. Signs and words are those of the tree.
+//! further in, as soon as that other is known: events of several processes do not come in order. Of attributes
+//! a line has first what went wrong, then the statement, and not what is the same in every call. Signs and words
+//! are those of the tree.
 
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use anstyle::Style;
 use binding_span::wire::DROPPED_KEY;
 use binding_span::{Attribute, AttributeValue, SpanId, TraceId};
 use time::OffsetDateTime;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::SPANS;
 use super::aged::Aged;
@@ -29,10 +34,16 @@ use crate::{ERROR_TYPE, Event, EventKind, Onset, SESSION_NAME, SPAN_NAME};
 const NAMES: (usize, usize) = (64, 256);
 const VALUES: (usize, usize) = (100, 4096);
 const MESSAGES: (usize, usize) = (300, 4096);
+/// Characters of a statement that are shown.
+const STATEMENT: usize = 60;
+/// Columns that the beginning of a value must have, to be worth showing.
+const LEAST: usize = 6;
 /// Attributes that one line shows at most.
 const FOLD: usize = 16;
 /// Levels that are indented.
 const LEVELS: usize = 16;
+/// Spans above a span that are looked at.
+const CHAIN: usize = 1024;
 /// The attribute with a call's method.
 const METHOD: &str = "jsrpc.method";
 const PLAIN: Style = Style::new();
@@ -65,6 +76,8 @@ pub struct LineStyle {
 pub struct SpanLines {
     style: LineStyle,
     spans: Aged<Key, Span>,
+    /// Those that are the parents of others and did not open here yet.
+    awaited: Aged<Key, Rc<Place>>,
     /// A span whose opening is not told yet: its first attributes, if they follow at once, say what is
     /// called.
     opening: Option<Key>,
@@ -73,7 +86,7 @@ pub struct SpanLines {
     /// A lone `error.type`, which the exception, if it follows at once, says again.
     failing: Option<(Key, Attribute, SystemTime)>,
     day: Option<i32>,
-    out: String,
+    out: Vec<Told>,
 }
 
 type Key = (TraceId, SpanId);
@@ -82,14 +95,95 @@ type Key = (TraceId, SpanId);
 struct Span {
     name: String,
     opened: SystemTime,
-    depth: usize,
+    place: Rc<Place>,
+}
+
+/// Where a span stands among the others. What is below it holds it.
+#[derive(Debug, Default)]
+struct Place {
+    /// Whether it opened here.
+    shown: Cell<bool>,
+    above: RefCell<Option<Rc<Place>>>,
+}
+
+impl Place {
+    /// How many that are shown are above it.
+    fn depth(&self) -> usize {
+        let (mut depth, mut above) = (0, self.above.borrow().clone());
+        while let Some(place) = above.filter(|place| place.shown.get() && depth < LEVELS) {
+            depth += 1;
+            above = place.above.borrow().clone();
+        }
+        depth
+    }
+
+    /// Whether it is below another or the same, or so deep that it does not matter: peers may claim circles.
+    fn is_below(self: &Rc<Self>, other: &Rc<Self>) -> bool {
+        let mut above = Some(Rc::clone(self));
+        for _ in 0..CHAIN {
+            let Some(place) = above else { return false };
+            if Rc::ptr_eq(&place, other) {
+                return true;
+            }
+            above = place.above.borrow().clone();
+        }
+        true
+    }
+
+    /// How many there would be, if the one above them that did not open yet did.
+    fn deepest(&self) -> usize {
+        let (mut depth, mut above) = (0, self.above.borrow().clone());
+        while let Some(place) = above.filter(|_| depth < LEVELS) {
+            depth += 1;
+            above = place.above.borrow().clone();
+        }
+        depth
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Not by recursion: how long a chain is, is up to other processes.
+        let mut above = self.above.take();
+        while let Some(place) = above {
+            above = Rc::into_inner(place).and_then(|place| place.above.take());
+        }
+    }
+}
+
+/// A line; where it stands is known when it is taken.
+#[derive(Debug)]
+struct Told {
+    text: String,
+    /// Where in the text it is indented, by which span, and how far at most.
+    indent: Option<(usize, Rc<Place>, usize)>,
 }
 
 /// What one line is about.
 struct At {
     key: Key,
     time: SystemTime,
-    depth: usize,
+    place: Rc<Place>,
+}
+
+/// A line that is being made, and its indentation.
+struct Begun {
+    line: Line,
+    indent: (usize, Rc<Place>, usize),
+}
+
+impl Begun {
+    fn push(&mut self, style: Style, piece: &str) -> &mut Self {
+        self.line.push(style, piece);
+        self
+    }
+
+    fn finish(self) -> Told {
+        Told {
+            text: self.line.finish(),
+            indent: Some(self.indent),
+        }
+    }
 }
 
 impl SpanLines {
@@ -98,11 +192,12 @@ impl SpanLines {
         Self {
             style,
             spans: Aged::new(SPANS),
+            awaited: Aged::new(SPANS),
             opening: None,
             returned: None,
             failing: None,
             day: None,
-            out: String::new(),
+            out: Vec::new(),
         }
     }
 
@@ -115,7 +210,18 @@ impl SpanLines {
     /// would have said more.
     pub fn take(&mut self) -> String {
         self.settle(None);
-        std::mem::take(&mut self.out)
+        let mut all = String::new();
+        for Told { text, indent } in self.out.drain(..) {
+            match indent {
+                Some((at, place, most)) => {
+                    all += &text[..at];
+                    all += &"  ".repeat(place.depth().min(most));
+                    all += &text[at..];
+                }
+                None => all += &text,
+            }
+        }
+        all
     }
 
     /// A line about the feed itself, in its place.
@@ -123,7 +229,7 @@ impl SpanLines {
         self.settle(None);
         let mut line = Line::new(Paint(self.style.colour), None);
         line.push(WARN, &format!("── {}", text::escape(text)));
-        self.out += &line.finish();
+        self.plain(line);
     }
 
     /// Something happened.
@@ -209,7 +315,7 @@ impl SpanLines {
             PLAIN,
             &format!("returned after {lasted}; something below it is still open"),
         );
-        self.out += &line.finish();
+        self.out.push(line.finish());
     }
 
     fn onset(&mut self, key: Key, caller: Option<Key>, onset: &Onset, time: SystemTime) {
@@ -222,14 +328,38 @@ impl SpanLines {
 
     fn open(&mut self, key: Key, parent: Option<Key>, name: &str, time: SystemTime) {
         let parent = parent.filter(|parent| *parent != key);
-        let above = parent.and_then(|parent| self.spans.get(&parent));
+        let above = parent.map(|parent| match self.spans.get(&parent) {
+            Some(above) => Rc::clone(&above.place),
+            None => self.awaited(parent),
+        });
+        let place = self.awaited.remove(&key).unwrap_or_default();
+        place.shown.set(true);
+        place
+            .above
+            .replace(above.filter(|above| !above.is_below(&place)));
         let span = Span {
             name: name.to_owned(),
             opened: time,
-            depth: above.map_or(0, |above| above.depth + 1),
+            place,
         };
         self.spans.insert(key, span);
         self.opening = Some(key);
+    }
+
+    /// The place of a span that did not open here yet.
+    fn awaited(&mut self, key: Key) -> Rc<Place> {
+        if let Some(known) = self.awaited.get(&key) {
+            return Rc::clone(known);
+        }
+        let place = Rc::<Place>::default();
+        self.awaited.insert(key, Rc::clone(&place));
+        place
+    }
+
+    /// A line that stands at the margin.
+    fn plain(&mut self, line: Line) {
+        let text = line.finish();
+        self.out.push(Told { text, indent: None });
     }
 
     /// `○ jsRpcSession  DB.query`
@@ -248,7 +378,7 @@ impl SpanLines {
         if self.style.verbose {
             line.push(DIM, &format!("  trace {} span {}", key.0, key.1));
         }
-        self.out += &line.finish();
+        self.out.push(line.finish());
     }
 
     fn attributes(&mut self, key: Key, attributes: &[Attribute], time: SystemTime) {
@@ -265,8 +395,14 @@ impl SpanLines {
             .filter(|a| a.key != SPAN_NAME && a.key != DROPPED_KEY)
             .filter(|a| verbose || !is_protocol(&a.key))
             .collect();
-        // What went wrong is not what gives way where a line ends.
-        told.sort_by_key(|a| a.key != ERROR_TYPE);
+        // What went wrong is not what gives way where a line ends, nor is what was done.
+        told.sort_by_key(|a| match &*a.key {
+            ERROR_TYPE => 0,
+            _ if verbose => 1,
+            key if is_statement(key) => 1,
+            key if !is_constant(key) => 2,
+            _ => 3,
+        });
         match &told[..] {
             [] => {}
             all if verbose => all.iter().for_each(|a| self.tags(key, &[a], time)),
@@ -279,7 +415,7 @@ impl SpanLines {
             let at = self.at(key, time);
             let mut line = self.line(&at, "│", DIM);
             line.push(WARN, &format!("⚠ enrichment dropped: {}", dropped.value));
-            self.out += &line.finish();
+            self.out.push(line.finish());
         }
     }
 
@@ -295,30 +431,66 @@ impl SpanLines {
         let mut line = self.line(&at, "│", DIM);
         line.push(DIM, &format!("{old} → "))
             .push(NEW_NAME, &self.name(name));
-        self.out += &line.finish();
+        self.out.push(line.finish());
     }
 
-    /// `│ db.namespace = "shop", db.response.returned_rows = 3, … 9 more`
+    /// `│ db.query.text = "select 1", db.response.returned_rows = 3, … 9 more`
     fn tags(&mut self, key: Key, attributes: &[&Attribute], time: SystemTime) {
         let at = self.at(key, time);
-        let mut line = self.line(&at, "│", DIM);
+        let mut begun = self.line(&at, "│", DIM);
+        let line = &mut begun.line;
+        let shown = match self.style.verbose {
+            true => attributes.len(),
+            // They come last. Where there is nothing else they are better than nothing.
+            false => attributes.iter().filter(|a| !is_constant(&a.key)).count(),
+        };
+        let shown = if shown == 0 { attributes.len() } else { shown };
         for (i, attribute) in attributes.iter().enumerate() {
-            let value = match &attribute.value {
-                AttributeValue::String(text) => text::quote(text, self.pick(VALUES)),
-                other => other.to_string(),
+            let left = attributes.len() - i;
+            let rest = match i {
+                0 => format!("… {left} attributes"),
+                _ => format!(", … {left} more"),
             };
-            let (name, left) = (self.name(&attribute.key), attributes.len() - i);
-            let rest = format!(", … {left} more");
-            let after = if left > 1 { rest.chars().count() } else { 1 };
-            let comma = if i == 0 { "" } else { ", " };
-            if i > 0 && (i >= FOLD || !line.fits(&format!("{comma}{name} = {value}"), after)) {
+            if i >= shown.min(FOLD) {
                 line.push(DIM, &rest);
                 break;
             }
+            // What follows if it is shown, and the line's own column, to say that it was cut.
+            let after = match left - 1 {
+                0 => 1,
+                more => format!(", … {more} more").width() + 1,
+            };
+            let (name, value) = (self.name(&attribute.key), self.value(attribute));
+            let comma = if i == 0 { "" } else { ", " };
+            let fits = line.fits(&format!("{comma}{name} = {value}"), after);
+            // Of the first one the beginning is better than nothing.
+            let room = line.room(&format!("{comma}{name} = "), after);
+            let begins = i == 0 && room.is_some_and(|room| room >= LEAST);
+            if !fits && !begins {
+                line.push(DIM, &rest);
+                break;
+            }
+            let value = match room {
+                Some(room) if !fits => beginning(&value, room),
+                _ => value,
+            };
             line.push(PLAIN, comma).push(KEY, &name).push(DIM, " = ");
             line.push(paint::value(&attribute.value), &value);
         }
-        self.out += &line.finish();
+        self.out.push(begun.finish());
+    }
+
+    /// A value, shortened.
+    fn value(&self, attribute: &Attribute) -> String {
+        match &attribute.value {
+            AttributeValue::String(text) if is_statement(&attribute.key) && !self.style.verbose => {
+                // As it was written it has lines and indentation.
+                let words: Vec<&str> = text.split_whitespace().collect();
+                text::quote(&words.join(" "), STATEMENT)
+            }
+            AttributeValue::String(text) => text::quote(text, self.pick(VALUES)),
+            other => other.to_string(),
+        }
     }
 
     /// `│ ✗ TypeError: there is no such thing`
@@ -330,7 +502,7 @@ impl SpanLines {
         let cut = message.char_indices().nth(most).map(|(at, _)| at);
         let shown = cut.map_or(message.to_string(), |at| format!("{}…", &message[..at]));
         line.push(BAD, &format!("✗ {}: {shown}", self.name(kind)));
-        self.out += &line.finish();
+        self.out.push(line.finish());
     }
 
     /// `● d1.query  3 ms  ok`
@@ -356,23 +528,27 @@ impl SpanLines {
             other => self.name(other),
         };
         line.push(if good { GOOD } else { BAD }, &format!("  {words}"));
-        self.out += &line.finish();
+        self.out.push(line.finish());
     }
 
     fn at(&self, key: Key, time: SystemTime) -> At {
-        let depth = self.spans.get(&key).map_or(0, |span| span.depth);
-        At { key, time, depth }
+        let place = self.spans.get(&key).map(|span| Rc::clone(&span.place));
+        At {
+            key,
+            time,
+            place: place.unwrap_or_default(),
+        }
     }
 
     /// A line with its time, its span's id, and its sign.
-    fn line(&mut self, at: &At, sign: &str, style: Style) -> Line {
+    fn line(&mut self, at: &At, sign: &str, style: Style) -> Begun {
         let (colour, width) = (Paint(self.style.colour), self.style.width);
         let date = OffsetDateTime::from(at.time);
         if self.day.replace(date.to_julian_day()) != Some(date.to_julian_day()) {
             let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
             let mut line = Line::new(colour, width);
             line.push(DIM, &format!("── {year:04}-{month:02}-{day:02} UTC"));
-            self.out += &line.finish();
+            self.plain(line);
         }
         let (hour, minute, second, milli) = date.to_hms_milli();
         let id = at.key.1.to_string();
@@ -382,9 +558,12 @@ impl SpanLines {
             DIM,
             &format!("{hour:02}:{minute:02}:{second:02}.{milli:03}  {id}  "),
         );
-        line.push(PLAIN, &"  ".repeat(at.depth.min(LEVELS)));
+        // A line that may be cut keeps columns for as far as it may yet be indented.
+        let deepest = at.place.deepest();
+        let most = if width.is_some() { deepest } else { LEVELS };
+        let indent = (line.mark(2 * deepest), Rc::clone(&at.place), most);
         line.push(style, sign).push(PLAIN, " ");
-        line
+        Begun { line, indent }
     }
 
     fn name(&self, text: &str) -> String {
@@ -406,6 +585,40 @@ fn called(attributes: &[Attribute]) -> Option<String> {
         (binding, Some(method)) => Some(format!("{binding}.{method}")),
         (binding, None) => Some(binding.to_owned()),
     }
+}
+
+/// Whether an attribute is what a database was asked to do.
+fn is_statement(key: &str) -> bool {
+    matches!(key, "db.query.text" | "db.statement")
+}
+
+/// Whether an attribute is the same in every call of a binding.
+fn is_constant(key: &str) -> bool {
+    const CONSTANT: [&str; 11] = [
+        "cloudflare.binding.type",
+        "db.system",
+        "db.system.name",
+        "gen_ai.provider.name",
+        "gen_ai.system",
+        "messaging.system",
+        "network.protocol.name",
+        "network.transport",
+        "network.type",
+        "server.address",
+        "server.port",
+    ];
+    CONSTANT.contains(&key)
+}
+
+/// What of a text fits into so many columns, with the sign that it goes on.
+fn beginning(text: &str, columns: usize) -> String {
+    let mut used = 1;
+    let mut fits = |c: char| {
+        used += c.width().unwrap_or(0);
+        used <= columns
+    };
+    let begin: String = text.chars().take_while(|c| fits(*c)).collect();
+    begin + "…"
 }
 
 /// Whether an attribute says what the opening line says: the protocol's own words about a call.

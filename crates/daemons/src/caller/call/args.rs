@@ -117,7 +117,10 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once('.') {
             Some((binding, method))
-                if !binding.is_empty() && method.split('.').all(|part| !part.is_empty()) =>
+                if !binding.is_empty()
+                    && js_rpc::method_names(method)
+                        .iter()
+                        .all(|name| !name.is_empty()) =>
             {
                 Ok(Self {
                     binding: binding.to_owned(),

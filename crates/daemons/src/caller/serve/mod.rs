@@ -29,7 +29,7 @@ use crate::listen::{self, Endpoint, Place};
 use crate::log::{self, LogArgs};
 use crate::otel;
 use crate::reload::{Origin, Reloads};
-use crate::signals::Shutdown;
+use crate::signals::{Hangup, Shutdown};
 use crate::systemd::sockets::Sockets;
 use crate::tail_args::LiveLimits;
 use crate::telemetry::{TailPeer, TailTo, Telemetry};
@@ -185,7 +185,7 @@ pub(super) fn start(said: &LogArgs, sockets: Sockets) -> Result<(), Failure> {
 
 async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failure> {
     let Configured { config, origin, .. } = configured;
-    let shutdown = Shutdown::install("caller", config.limits.drain)?;
+    let shutdown = Shutdown::install("caller", config.limits.drain, Hangup::of(origin.has_file))?;
     let telemetry = Telemetry::new().tail(config.tail.as_ref())?;
     let telemetry = telemetry.tail_to(config.tail_to.as_ref(), &config.trust)?;
     let telemetry = telemetry.export(&config.otel)?;

@@ -159,7 +159,10 @@ fn bindings(
     file: Option<&File>,
 ) -> Result<Vec<Bound>, Failure> {
     if let Some(name) = cli::twice(options.iter().map(|target| target.name.as_str())) {
-        let reason = format!("--bind names the binding {name:?} twice; give each its own name");
+        let reason = format!(
+            "--bind names the binding {name:?} twice, and a binding has one address; give each its own name, \
+             or bind the address of a load balancer for TCP in front of several callees"
+        );
         return Err(Failure::Usage(reason));
     }
     let wrong = |text| Failure::Usage(format!("--rename: {text}"));

@@ -182,5 +182,8 @@ pub(in crate::caller) fn reason(error: &hyper::Error) -> String {
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    cause.to_string()
+    match error.is_parse() {
+        true => format!("{cause}; is TLS spoken there?"),
+        false => cause.to_string(),
+    }
 }

@@ -52,7 +52,10 @@ fn said(error: &Error) -> String {
             "the peer does not speak TLS; is it a tls: address on both sides?".into()
         }
         Error::PeerIncompatible(why) => {
-            format!("the peer's TLS and ours have nothing in common, TLS 1.3 is needed: {why:?}")
+            format!(
+                "the peer's TLS and ours have nothing in common, TLS 1.3 is needed: {}",
+                words(why)
+            )
         }
         Error::AlertReceived(alert) => refused(*alert),
         other => format!("TLS failed: {other}"),
@@ -74,7 +77,7 @@ fn refused(alert: AlertDescription) -> String {
         | AlertDescription::AccessDenied => {
             "our certificate or its key is not one that it admits; its log says why"
         }
-        other => return format!("the peer ended TLS: {other:?}"),
+        other => return format!("the peer ended TLS: {}", words(&other)),
     };
     format!("the peer refused us: {why}")
 }
@@ -93,11 +96,11 @@ fn certificate(wrong: &CertificateError, config: &TlsConfig) -> String {
             expected,
             presented,
         } => format!(
-            "is not for {:?} but for {}; connect by a name that it has, or have it issued for this one",
+            "is not for {} but for {}; connect by a name that it has, or have it issued for this one",
             expected.to_str(),
             match presented.is_empty() {
                 true => "no name at all".into(),
-                false => presented.join(", "),
+                false => names(presented),
             }
         ),
         CertificateError::UnknownIssuer => format!(
@@ -119,11 +122,44 @@ fn certificate(wrong: &CertificateError, config: &TlsConfig) -> String {
                      pin it"
                 );
             }
-            None => format!("cannot be used: {wrong}"),
+            None if other.0.to_string().contains("CaUsedAsEndEntity") => {
+                "is one of an authority; have one issued by it for the side that shows it".into()
+            }
+            None => format!("cannot be used: {}", words(&other.0)),
         },
-        other => format!("cannot be used: {other}"),
+        other => format!("cannot be used: {}", words(other)),
     };
     format!("the peer's certificate {why}")
+}
+
+/// The names that a certificate has, of which rustls says `DnsName("localhost")`.
+fn names(presented: &[String]) -> String {
+    let plain = |name: &String| {
+        let inner = name
+            .split_once('(')
+            .and_then(|(_, rest)| rest.strip_suffix(')'));
+        inner.unwrap_or(name).trim_matches('"').to_owned()
+    };
+    presented.iter().map(plain).collect::<Vec<_>>().join(", ")
+}
+
+/// What a library calls something, as words: `HandshakeFailure` is "handshake failure".
+fn words(what: &impl std::fmt::Debug) -> String {
+    let mut words = String::new();
+    for character in format!("{what:?}").chars() {
+        match character {
+            upper if upper.is_ascii_uppercase() => {
+                if words.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()) {
+                    words.push(' ');
+                }
+                words.push(upper.to_ascii_lowercase());
+            }
+            plain if plain.is_ascii_alphanumeric() => words.push(plain),
+            _ if words.is_empty() || words.ends_with(' ') => {}
+            _ => words.push(' '),
+        }
+    }
+    words.trim_end().to_owned()
 }
 
 fn ago(seconds: u64) -> String {
@@ -132,5 +168,27 @@ fn ago(seconds: u64) -> String {
         120..7200 => format!("{} min", seconds / 60),
         7200..172_800 => format!("{} h", seconds / 3600),
         _ => format!("{} days", Duration::from_secs(seconds).as_secs() / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_libraries_are_words() {
+        assert_eq!(
+            words(&AlertDescription::HandshakeFailure),
+            "handshake failure"
+        );
+        assert_eq!(words(&CertificateError::BadSignature), "bad signature");
+        assert_eq!(words(&Some("A b")), "some a b");
+        let presented = [
+            "DnsName(\"localhost\")",
+            "IpAddress(127.0.0.1)",
+            "DirectoryName",
+        ];
+        let presented = presented.map(str::to_owned);
+        assert_eq!(names(&presented), "localhost, 127.0.0.1, DirectoryName");
     }
 }

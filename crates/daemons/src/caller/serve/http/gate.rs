@@ -74,7 +74,9 @@ fn read_path(path: &str) -> Option<Wanted> {
     };
     let (binding, whole) = (text(binding)?, !method.contains('/'));
     let method = text(method)?;
-    let named = method.split('.').all(|part| !part.is_empty());
+    let named = js_rpc::method_names(&method)
+        .iter()
+        .all(|name| !name.is_empty());
     (whole && named).then_some(Wanted { binding, method })
 }
 
