@@ -3,6 +3,8 @@
 mod http;
 mod util;
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::os::unix::net::UnixListener;
 use std::thread;
 
@@ -327,6 +329,107 @@ fn bodies_and_heads_have_a_size() {
     let deep = format!("[{}{}]", "[".repeat(5000), "]".repeat(5000));
     assert_eq!(Http::tcp(&address).post(QUERY, "", &deep).status, 400);
     assert!(caller.stop().success());
+}
+
+/// A body of 7 MiB: ten are more than all that may be there at once.
+fn long(body: &str) -> String {
+    body.to_owned() + &" ".repeat((7 << 20) - body.len())
+}
+
+#[test]
+fn the_memory_of_long_bodies_is_given_back_however_a_request_ends() {
+    let world = World::new();
+    world.database();
+    let _callee = world.callee(&[]);
+    let silent = UnixListener::bind(world.path("silent.sock")).unwrap();
+    let silent_at = format!("SILENT={}", world.unix("silent.sock"));
+    let more = ["--http", "127.0.0.1:0", "--bind", &silent_at];
+    let mut caller = world.caller(&[&more[..], &["--deadline", "5s"]].concat());
+    let address = http_of(&mut caller);
+    let head = |path: &str, length: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{length}\r\n\r\n"
+        )
+    };
+    let values = format!("[{}0]", "0,".repeat(1 << 20));
+    let cases = [
+        (QUERY, long(&query("select 1")), 200),
+        (QUERY, long("[]"), 500),
+        ("/v1/call/DB/nothing", long("[]"), 500),
+        (QUERY, long("[1,"), 400),
+        (QUERY, long("[{\"$date\": 7}]"), 400),
+        (QUERY, long(&values), 413),
+        ("/v1/call/NONE/query", long("[]"), 404),
+    ];
+    for (path, body, status) in &cases {
+        for i in 0..10 {
+            let answer = Http::tcp(&address).post(path, "", body);
+            assert_eq!(answer.status, *status, "{path}, {i}: {answer:?}");
+        }
+    }
+    let body = long("[]");
+    let length = format!("Content-Length: {}", body.len());
+    for _ in 0..10 {
+        // Gone within its body, before an answer, and with the wrong end of a part.
+        let mut gone = TcpStream::connect(&address).unwrap();
+        gone.write_all(head(QUERY, &length).as_bytes()).unwrap();
+        gone.write_all(&body.as_bytes()[..4 << 20]).unwrap();
+        drop(gone);
+        let mut gone = TcpStream::connect(&address).unwrap();
+        let _ = gone.write_all((head("/v1/call/SILENT/run", &length) + &body).as_bytes());
+        drop(gone);
+        let parts = head(QUERY, "Transfer-Encoding: chunked") + "400000\r\n" + &body;
+        let _ = TcpStream::connect(&address)
+            .unwrap()
+            .write_all(parts.as_bytes());
+    }
+    // One that a deadline ends.
+    let answer = Http::tcp(&address).post("/v1/call/SILENT/run", "", &body);
+    assert_eq!(answer.status, 504, "{answer:?}");
+    // All of it is there for who comes now: as much as one client may have.
+    let whole: Vec<_> = (0..4)
+        .map(|_| {
+            let mut http = TcpStream::connect(&address).unwrap();
+            http.write_all(head(QUERY, &length).as_bytes()).unwrap();
+            http.write_all(&body.as_bytes()[..7 << 19]).unwrap();
+            http
+        })
+        .collect();
+    let answer = Http::tcp(&address).post(QUERY, "", &(query("select 1") + &" ".repeat(1 << 20)));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    for mut http in whole {
+        http.write_all(&body.as_bytes()[7 << 19..]).unwrap();
+        assert_eq!(Http(Box::new(http)).receive().status, 500);
+    }
+    drop(silent);
+    assert!(caller.stop().success());
+}
+
+#[test]
+fn a_body_that_is_arriving_when_the_caller_stops_is_waited_for() {
+    let world = World::new();
+    world.database();
+    let _callee = world.callee(&[]);
+    let mut caller = world.caller(&["--http", "127.0.0.1:0"]);
+    let address = http_of(&mut caller);
+    let mut http = Http::tcp(&address);
+    // Its connection is there, and the binding is known.
+    assert_eq!(http.post(QUERY, "", &query("select 1")).status, 200);
+    let body = query("select a from t");
+    let (half, rest) = body.split_at(10);
+    let length = body.len();
+    let head = format!(
+        "POST {QUERY} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{half}"
+    );
+    http.0.write_all(head.as_bytes()).unwrap();
+    thread::sleep(std::time::Duration::from_millis(200));
+    caller.signal(Signal::TERM);
+    caller.line("finishing the calls in flight");
+    thread::sleep(std::time::Duration::from_millis(200));
+    let answer = http.send(rest.as_bytes());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(caller.end().success());
 }
 
 #[test]

@@ -47,11 +47,11 @@ pub const ALL: &[Client] = &[
         },
     ),
     client(
-        "wire: 2,000 calls at a time, again and again",
+        "wire: 1,000 calls at a time, again and again",
         Kind::Callee,
         |ports, stop| {
             by_wire(&ports.world.unix("callee.sock"), 1, stop, async |binding| {
-                many(binding, 2000).await
+                many(binding, 1000).await
             });
         },
     ),
@@ -106,11 +106,11 @@ pub const ALL: &[Client] = &[
         },
     ),
     client(
-        "sidecar: 2,000 calls at a time, again and again",
+        "sidecar: 1,000 calls at a time, again and again",
         Kind::Sidecar,
         |ports, stop| {
             by_wire(&ports.world.unix("caller.sock"), 1, stop, async |binding| {
-                many(binding, 2000).await
+                many(binding, 1000).await
             });
         },
     ),
@@ -273,7 +273,7 @@ async fn many(binding: &Binding, count: usize) {
 /// A call that is refused, after all of it was sent.
 async fn large(binding: &Binding, bytes: usize) {
     let args = Args::from(vec![Value::from("x".repeat(bytes))]);
-    let _ = binding.call("query", args).await;
+    let _ = binding.call("nothing", args).await;
 }
 
 fn million(address: &str, stop: &AtomicBool) {

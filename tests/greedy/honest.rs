@@ -1,5 +1,6 @@
 //! What an honest client does, and how long that takes.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use js_rpc::{Address, Args, Binding, ConnectOptions, Connection};
@@ -25,16 +26,46 @@ pub struct Took {
     pub failures: Vec<String>,
 }
 
+/// Threads on the way of a call, for the time in which one was ready to run and the machine ran something else: that
+/// is no part of what a call takes. On Linux the kernel tells.
+pub struct Threads(Vec<PathBuf>);
+
+impl Threads {
+    /// The main threads of these processes, and the one that asks.
+    pub fn of(processes: [u32; 2]) -> Self {
+        let own = rustix::thread::gettid().as_raw_nonzero();
+        let mut paths = vec![PathBuf::from(format!("/proc/self/task/{own}/schedstat"))];
+        paths.extend(processes.map(|id| format!("/proc/{id}/task/{id}/schedstat").into()));
+        Self(paths)
+    }
+
+    fn delays(&self) -> Vec<Duration> {
+        let delay = |path: &PathBuf| {
+            let read = std::fs::read_to_string(path).unwrap_or_default();
+            let nanos = read.split_whitespace().nth(1);
+            Duration::from_nanos(nanos.and_then(|it| it.parse().ok()).unwrap_or(0))
+        };
+        self.0.iter().map(delay).collect()
+    }
+}
+
 impl Took {
     /// Makes so many calls, with a pause between.
-    pub fn of(calls: usize, mut call: impl FnMut() -> Result<(), String>) -> Self {
+    pub fn of(
+        calls: usize,
+        threads: &Threads,
+        mut call: impl FnMut() -> Result<(), String>,
+    ) -> Self {
         let (mut took, mut failures) = (Vec::new(), Vec::new());
         for _ in 0..calls {
-            let began = Instant::now();
+            let (delays, began) = (threads.delays(), Instant::now());
             if let Err(failure) = call() {
                 failures.push(failure);
             }
-            took.push(began.elapsed());
+            let elapsed = began.elapsed();
+            // They may overlap: the longest counts.
+            let delays = threads.delays().into_iter().zip(delays).map(|(a, b)| a - b);
+            took.push(elapsed.saturating_sub(delays.max().unwrap_or_default()));
             std::thread::sleep(Duration::from_millis(3));
         }
         took.sort_unstable();
@@ -86,7 +117,7 @@ impl Wire {
         let args = Args::from_json(vec![query("select a from t where a = ?", json!([2]))]).unwrap();
         let reply = self
             .runtime
-            .block_on(self.binding.call("query", args).into_future());
+            .block_on(async { self.binding.call("query", args).await });
         let json = reply.map_err(|error| error.to_string())?.to_json().unwrap();
         expect(&json)
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::honest::{Kind, Took, Wire, post, query};
+use super::honest::{Kind, Threads, Took, Wire, post, query};
 use super::http::{Http, http_of};
 use super::util::{self, Daemon, LIMIT, World};
 
@@ -72,7 +72,8 @@ impl Scene {
     /// Measures an honest client.
     pub fn honest(&self, kind: Kind) -> Took {
         let calls = if kind == Kind::LongHttp { 20 } else { CALLS };
-        Took::of(calls, || self.once(kind))
+        let threads = Threads::of([self.callee.id(), self.caller.id()]);
+        Took::of(calls, &threads, || self.once(kind))
     }
 
     /// How long one honest call takes.
@@ -92,7 +93,7 @@ impl Scene {
                 Kind::Http => post(&mut honest.http, &short()),
                 Kind::LongHttp => {
                     let sql = "select a from t where a = ? and length(?) > 0";
-                    let long = json!([query(sql, json!([2, "x".repeat(1 << 20)]))]);
+                    let long = json!([query(sql, json!([2, "x".repeat(160 << 10)]))]);
                     post(&mut honest.http, &long.to_string())
                 }
                 Kind::Admin => ["/livez", "/readyz"]

@@ -192,6 +192,7 @@ impl Thread {
             address,
             options,
             redial: Rc::default(),
+            second: None,
             shared,
         };
         Self {

@@ -91,8 +91,9 @@ pub struct NetworkLimits {
     /// Mark: bytes queued for a peer, 1 MiB. Its next call waits for the queue to shrink, for as long as
     /// [`pause`](Self::pause), and is refused if it did not.
     pub queued: usize,
-    /// How long a call waits for its peer to read, once while it does not, 1 s. Everything behind the
-    /// call waits as well, so this must end: two peers may be waiting for each other.
+    /// How long a call waits for its peer to read anything, once while it does not, 1 s. Everything behind the
+    /// call waits as well, so this must end: two peers may be waiting for each other. While the peer reads, it waits
+    /// on.
     pub pause: Duration,
     /// Cap: bytes queued for a peer, 64 MiB. They are results that our own services made, so there must
     /// be room for two of the largest.

@@ -324,3 +324,39 @@ async fn a_callee_that_speaks_something_else_is_found_out() {
         }
     }
 }
+
+#[tokio::test(flavor = "local")]
+async fn the_text_of_an_abort_is_cut_for_each_of_many_calls_in_flight() {
+    let dir = socket_dir();
+    let address = unix(&dir, "rude");
+    let listener = std::os::unix::net::UnixListener::bind(dir.path().join("rude")).unwrap();
+    let rude = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // The calls are there.
+        let _ = std::io::Read::read(&mut stream, &mut [0; 1 << 16]);
+        std::thread::sleep(Duration::from_millis(200));
+        let mut abort = capnp::message::Builder::new_default();
+        let message = abort.init_root::<capnp_rpc::rpc_capnp::message::Builder<'_>>();
+        message
+            .init_abort()
+            .set_reason("x".repeat(8 << 20).as_str());
+        let mut bytes = Vec::new();
+        capnp::serialize::write_message(&mut bytes, &abort).unwrap();
+        let _ = std::io::Write::write_all(&mut stream, &bytes);
+    });
+    let mut limits = RpcLimits::default();
+    limits.one_message = false;
+    let options = ConnectOptions {
+        limits,
+        ..ConnectOptions::default()
+    };
+    let connection = Connection::connect(&address, options).await.unwrap();
+    let binding = connection.binding(BINDING);
+    let calls: Vec<_> = (0..1000).map(|_| binding.call("run", ()).send()).collect();
+    for call in calls {
+        let error = call.await.unwrap_err().to_string();
+        assert!(error.contains("xxx"), "{error:.200}");
+        assert!(error.len() < 1500, "{} bytes", error.len());
+    }
+    rude.join().unwrap();
+}

@@ -9,6 +9,7 @@ use http::header::{ALLOW, HeaderValue, VARY};
 use http::request::Parts;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 
 use super::health::{ALIVE, Health, Phase};
 use crate::http::gate::{self, Hosts};
@@ -56,12 +57,20 @@ impl Page {
 /// The pages of every daemon.
 pub(super) fn common(health: &Health, metrics: &Arc<Metrics>) -> Vec<Page> {
     let (live, ready, healthy) = (health.clone(), health.clone(), health.clone());
-    let metrics = Arc::clone(metrics);
+    let (metrics, turn) = (Arc::clone(metrics), Arc::new(Semaphore::new(1)));
     let [of_ready, of_healthy] =
         [(); 2].map(|()| (metrics.links.clone(), metrics.databases.clone()));
     vec![
         Page::new("/metrics", "what is counted, for Prometheus", move |head| {
-            std::future::ready(counted(&metrics, Format::wanted(&head.headers)))
+            let format = Format::wanted(&head.headers);
+            let (metrics, turn) = (Arc::clone(&metrics), Arc::clone(&turn));
+            async move {
+                // One at a time, and others in between: a probe waits for one scrape and not for all.
+                let _turn = turn.acquire().await;
+                let answer = counted(&metrics, format);
+                tokio::task::yield_now().await;
+                answer
+            }
         }),
         Page::new("/livez", "200 while calls are handled", move |_| {
             livez(live.clone())

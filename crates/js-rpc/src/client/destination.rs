@@ -8,13 +8,14 @@ use binding_span::Policy;
 
 use super::connection::{ConnectOptions, Connection};
 use super::outgoing;
+use super::permit::Ask;
 use super::redial::Redial;
 use super::route::Route;
 use super::traced::Onward;
 use crate::object::{Call, Callable, PendingCall};
 use crate::shared::Shared;
 use crate::telemetry::{CallInfo, CallSpan, Parent, Place};
-use crate::{Address, CallError};
+use crate::{Address, CallError, ClientId};
 
 /// Where sessions go, and how far their enrichment is trusted.
 #[derive(Clone)]
@@ -41,6 +42,8 @@ pub(crate) struct Dialer {
     pub(crate) address: Address,
     pub(crate) options: ConnectOptions,
     pub(crate) redial: Rc<Redial>,
+    /// A second one, for what is much, where calls are made on behalf of several clients.
+    pub(crate) second: Option<Rc<Redial>>,
     pub(crate) shared: Rc<Shared>,
 }
 
@@ -52,12 +55,31 @@ impl Upstream {
         }
     }
 
-    /// The connection, if it is there.
-    pub(super) fn up(&self) -> Option<Connection> {
+    /// The connection for a call, if it is there.
+    pub(super) fn up(&self, ask: Ask) -> Option<Connection> {
         match self {
             Self::Connection(connection) => Some(connection.clone()),
-            Self::Dialer(dialer) => dialer.redial.up(),
+            Self::Dialer(dialer) => {
+                let connection = dialer.redial.up()?;
+                match dialer.second(&connection, ask) {
+                    Some(second) => second.up(),
+                    None => Some(connection),
+                }
+            }
         }
+    }
+
+    /// The connection for a call, when it is there.
+    pub(super) async fn connection_for(&self, ask: Ask) -> Result<Connection, CallError> {
+        let connection = self.connection().await?;
+        if let Self::Dialer(dialer) = self
+            && let Some(second) = dialer.second(&connection, ask)
+            && let Ok(second) = second.get(&dialer.address, || dialer.options.clone()).await
+        {
+            return Ok(second);
+        }
+        // Also where a second one cannot be had.
+        Ok(connection)
     }
 
     /// The connection, when it is there.
@@ -75,6 +97,25 @@ impl Upstream {
         if let Self::Dialer(dialer) = self {
             dialer.redial.link().given_up(error);
         }
+    }
+}
+
+/// Calls that a client has on its way by the first connection before it uses the second.
+const MANY: usize = 32;
+
+/// Bytes of a call that goes by the second connection.
+const LARGE: usize = 256 << 10;
+
+impl Dialer {
+    /// The second connection, if a call is to go by it. Whoever has much on its way has it there: at the callee, as
+    /// here, what came by one connection waits behind the rest of it.
+    fn second(&self, first: &Connection, ask: Ask) -> Option<&Redial> {
+        let second = self
+            .second
+            .as_deref()
+            .filter(|_| ask.client != ClientId::LOCAL)?;
+        let has_many = || first.line().gate().asked_for(ask.client) >= MANY;
+        (ask.bytes > LARGE || has_many()).then_some(second)
     }
 }
 

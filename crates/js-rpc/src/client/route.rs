@@ -70,7 +70,7 @@ impl Route {
     /// A permit, if there is one now.
     pub(super) fn permit(&self, ask: Ask) -> Option<Permit> {
         match (self, self.session()) {
-            (Self::Session { to, .. }, _) => Permit::for_session(&to.upstream.up()?, ask),
+            (Self::Session { to, .. }, _) => Permit::for_session(&to.upstream.up(ask)?, ask),
             (_, Some(session)) => Permit::for_call(session.gate()?, ask),
             (_, None) => Some(Permit::default()),
         }
@@ -80,7 +80,7 @@ impl Route {
     pub(super) async fn wait(&self, ask: Ask) -> Result<Permit, CallError> {
         let (target, session) = match (self, self.session()) {
             (Self::Session { to, .. }, _) => {
-                let connection = to.upstream.connection().await?;
+                let connection = to.upstream.connection_for(ask).await?;
                 return Permit::wait_for_session(&connection, ask).await;
             }
             (Self::Target { target, .. }, Some(session)) => (target, session),

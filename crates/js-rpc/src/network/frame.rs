@@ -21,6 +21,9 @@ use crate::{NetworkLimits, PeerKey};
 /// Words that are allocated ahead of what has arrived.
 const AHEAD: usize = 8 * 1024;
 
+/// What words are before they arrive.
+static ZEROS: [Word; AHEAD] = [capnp::word(0, 0, 0, 0, 0, 0, 0, 0); AHEAD];
+
 /// Words that may be visited of any message, besides several times its size: small messages are walked
 /// more often than large ones.
 const TRAVERSAL: usize = 8 * 1024;
@@ -234,7 +237,11 @@ async fn read_words<R: AsyncRead + Unpin>(
         let ahead = start.max(AHEAD);
         let end = total.min(start + ahead);
         words.reserve_exact(end - start);
-        words.resize(end, capnp::word(0, 0, 0, 0, 0, 0, 0, 0));
+        // A part at a time is copied, which takes no time also in a build without optimization.
+        while words.len() < end {
+            let part = AHEAD.min(end - words.len());
+            words.extend_from_slice(&ZEROS[..part]);
+        }
         let fresh = Word::words_to_bytes_mut(&mut words[start..end]);
         exact(reader, fresh, limits).await?;
     }

@@ -215,6 +215,11 @@ impl Gate {
         (ahead_of_nobody && self.may(client, need) == Leave::Now) || self.over.get()
     }
 
+    /// Questions that are on their way for a client.
+    pub(crate) fn asked_for(&self, client: ClientId) -> usize {
+        self.guard.borrow().usage(client).questions + self.given.borrow().to(client).questions
+    }
+
     /// Calls that are sent while this is held are a client's.
     pub(crate) fn sending(self: &Rc<Self>, client: ClientId) -> Option<Sending> {
         if client == ClientId::LOCAL {

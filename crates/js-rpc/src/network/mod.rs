@@ -48,7 +48,7 @@ pub use stats::{NetworkStats, Reason};
 const FIRST_SEGMENT_WORDS: u32 = 64;
 
 /// Messages that one peer gets in before other connections of the thread have their turn.
-const TURN: usize = 64;
+const TURN: usize = 16;
 
 /// The two directions of a socket, the incoming one buffered.
 pub(crate) fn split(stream: Stream) -> (Buffered<ReadHalf>, WriteHalf) {
@@ -443,13 +443,21 @@ impl Inner {
         violation.into_error()
     }
 
-    /// Reads no further than to a call while much is queued for the peer: it slows its own calls down.
-    /// Once, for a short time: the peer may be waiting for us in the same way.
+    /// Reads no further than to a call while much is queued for the peer: it slows its own calls down. For as long
+    /// as it reads, and else once, for a short time: the peer may be waiting for us in the same way.
     async fn let_the_peer_read(&self, message: &Incoming) {
-        if !self.waited.get() && message.is_call() {
+        if self.waited.get() || !message.is_call() {
+            return;
+        }
+        loop {
+            let before = self.outbox.total_written();
             let drained = self.outbox.drained(self.limits.queued);
-            self.waited
-                .set(within(self.limits.pause, drained).await.is_none());
+            if within(self.limits.pause, drained).await.is_some() {
+                return;
+            }
+            if self.outbox.total_written() == before {
+                return self.waited.set(true);
+            }
         }
     }
 }

@@ -49,6 +49,8 @@ struct State {
     /// A buffer for the next messages.
     spare: Vec<u8>,
     bytes: usize,
+    /// Bytes that were written since it began.
+    total_written: u64,
     /// What was queued since the writer last took something.
     fresh: Fresh,
     /// The writer waits with what nobody waits for.
@@ -103,6 +105,11 @@ impl Outbox {
     /// Bytes that wait to be read by the peer.
     pub(super) fn queued(&self) -> usize {
         self.state.borrow().bytes
+    }
+
+    /// Bytes that the peer, or the socket, has taken so far.
+    pub(super) fn total_written(&self) -> u64 {
+        self.state.borrow().total_written
     }
 
     /// Queues a message. After the end it is dropped: the connection is lost, which capnp-rpc finds out.
@@ -312,6 +319,7 @@ impl Outbox {
         let mut state = self.state.borrow_mut();
         let (before, left) = (state.bytes, state.bytes.saturating_sub(bytes));
         self.hold(&mut state, left);
+        state.total_written += bytes as u64;
         if state.bytes <= self.limits.queued {
             wake(&mut state.drain);
         }

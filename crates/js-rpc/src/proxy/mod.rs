@@ -30,8 +30,8 @@ pub enum Forward {
 
 /// Where a binding's calls are passed on to, and how its enrichment is trusted.
 ///
-/// It connects when the first session needs it, and again after the connection was lost. A call is
-/// never sent twice.
+/// It connects when the first session needs it, and again after the connection was lost; a second time for clients
+/// that have much on their way. A call is never sent twice.
 pub struct Proxy {
     address: Address,
     remote: Rc<str>,
@@ -40,6 +40,7 @@ pub struct Proxy {
     deadline: Option<Duration>,
     options: ConnectOptions,
     connection: Rc<Redial>,
+    second: Rc<Redial>,
     /// Made with the first call.
     dialer: OnceCell<Rc<Dialer>>,
 }
@@ -57,6 +58,7 @@ impl Proxy {
             deadline: None,
             options,
             connection: Rc::default(),
+            second: Rc::default(),
             dialer: OnceCell::new(),
         }
     }
@@ -99,6 +101,7 @@ impl Proxy {
                     ..self.options.clone()
                 },
                 redial: Rc::clone(&self.connection),
+                second: Some(Rc::clone(&self.second)),
                 shared: Rc::clone(shared),
             })
         });
