@@ -110,6 +110,9 @@ pub enum QueryError {
     /// Too many calls wait already.
     #[error("D1 DB is overloaded. Too many requests queued.")]
     Overloaded,
+    /// No turn came while the call had time.
+    #[error("D1 DB is overloaded. Requests queued for too long.")]
+    QueuedTooLong,
     /// The database was closed before the call was answered.
     #[error("The database is closed")]
     Closed,
@@ -195,7 +198,7 @@ impl QueryError {
             Self::TooManyRows(_) | Self::TooManyBytes(_) => "d1.result_too_large",
             Self::TooManyStatements { .. } => "d1.too_many_statements",
             Self::BookmarkTooLong(_) => "d1.bookmark",
-            Self::Overloaded => "d1.overloaded",
+            Self::Overloaded | Self::QueuedTooLong => "d1.overloaded",
             Self::Closed => "d1.closed",
             Self::Unavailable(_) => "d1.unavailable",
             Self::WorkerLost { .. } => "d1.worker_lost",

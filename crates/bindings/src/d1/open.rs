@@ -13,6 +13,7 @@ use super::error::{QueryError, SqliteFailure};
 use super::gate::Gate;
 use super::options::DatabaseOptions;
 use super::raw::Kept;
+use super::transaction;
 use super::watch::Watch;
 
 /// Why a database could not be opened: what, where, and what to do.
@@ -280,6 +281,7 @@ fn connect(
             .query_row("PRAGMA schema_version", (), |_| Ok(()))?;
         session.connection.execute_batch("PRAGMA foreign_keys = ON")
     })?;
+    transaction::prepare(&session)?;
     Ok(session)
 }
 

@@ -64,6 +64,10 @@ fn transaction(
     control: &Control,
 ) -> Result<Vec<QueryResult>, Stop> {
     session.check_in_place()?;
+    // To roll back takes some memory, too, which the call before may have left none of.
+    if !roll_back(session) {
+        return Err(QueryError::Internal.into());
+    }
     raw::forget_memory_peak();
     session.watch.start(control);
     let results = statements(session, shared, request, control);
@@ -153,12 +157,23 @@ fn begin(session: &Session, options: &DatabaseOptions) -> Result<(), QueryError>
     execute(session, "BEGIN IMMEDIATE")
 }
 
-/// Ends whatever transaction is open, so that the next call starts clean.
-pub(super) fn roll_back(session: &Session) {
+/// Ends whatever transaction is open, so that the next call starts clean. Whether none is open.
+pub(super) fn roll_back(session: &Session) -> bool {
     if !session.connection.is_autocommit() {
-        // Its failures leave no transaction behind either: SQLite has then rolled back by itself.
+        // Most of its failures leave no transaction behind either: SQLite has then rolled back by itself.
         let _ = execute(session, "ROLLBACK");
     }
+    session.connection.is_autocommit()
+}
+
+/// Has the statements ready that must not fail for want of memory.
+pub(super) fn prepare(session: &Session) -> rusqlite::Result<()> {
+    session.gate.ours(|| {
+        for sql in ["COMMIT", "ROLLBACK"] {
+            session.connection.prepare_cached(sql)?;
+        }
+        Ok(())
+    })
 }
 
 fn execute(session: &Session, sql: &str) -> Result<(), QueryError> {

@@ -213,7 +213,7 @@ impl IsolatedDatabase {
                     let slot = tokio::time::timeout_at(deadline.into(), waiting).await;
                     slot.unwrap_or(Err(match again {
                         true => QueryError::GaveWay,
-                        false => QueryError::Overloaded,
+                        false => QueryError::QueuedTooLong,
                     }))?
                 }
             };

@@ -365,7 +365,8 @@ impl Worker {
         result: Result<QueryOutcome, QueryError>,
         row_id: &AtomicI64,
     ) -> Result<bool, Ended> {
-        let last = matches!(result, Err(QueryError::Moved(_)));
+        // What is open is of no use any more: another file is at the path, or a transaction cannot be ended.
+        let last = matches!(result, Err(QueryError::Moved(_) | QueryError::Internal));
         let failure = result.as_ref().err();
         let failure = failure.map(|error| (error.error_type().to_owned(), error.to_string()));
         let answered = Answered {
