@@ -71,6 +71,10 @@ impl Scene {
 
     /// Measures an honest client.
     pub fn honest(&self, kind: Kind) -> Took {
+        // One that was idle for long is closed.
+        HONEST.with_borrow_mut(|honest| {
+            honest.as_mut().unwrap().http = Http::tcp(&self.ports.http);
+        });
         let calls = if kind == Kind::LongHttp { 20 } else { CALLS };
         let threads = Threads::of([self.callee.id(), self.caller.id()]);
         Took::of(calls, &threads, || self.once(kind))
