@@ -62,11 +62,16 @@ impl Scene {
             sidecar: Wire::to(&world.unix("caller.sock")),
             http: Http::tcp(&http),
         }));
-        Self {
+        let scene = Self {
             ports: Ports { world, http, admin },
             callee,
             caller,
+        };
+        // Who connects and says nothing is sent away.
+        for kind in [Kind::Callee, Kind::Sidecar] {
+            scene.once(kind).unwrap();
         }
+        scene
     }
 
     /// Measures an honest client.
@@ -97,7 +102,7 @@ impl Scene {
                 Kind::Http => post(&mut honest.http, &short()),
                 Kind::LongHttp => {
                     let sql = "select a from t where a = ? and length(?) > 0";
-                    let long = json!([query(sql, json!([2, "x".repeat(160 << 10)]))]);
+                    let long = json!([query(sql, json!([2, "x".repeat(70 << 10)]))]);
                     post(&mut honest.http, &long.to_string())
                 }
                 Kind::Admin => ["/livez", "/readyz"]

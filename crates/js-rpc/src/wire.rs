@@ -106,10 +106,11 @@ pub(crate) fn read_args(
     Ok((values, read_stubs(value)?))
 }
 
+/// A value's bytes, and the capabilities of its stubs.
+type Unread = (Vec<u8>, Vec<js_rpc_target::Client>);
+
 /// Arguments that are to be read elsewhere: their bytes, and the capabilities of their stubs. `None`: they are small.
-pub(crate) fn large_args(
-    params: call_params::Reader<'_>,
-) -> Result<Option<(Vec<u8>, Vec<js_rpc_target::Client>)>, Error> {
+pub(crate) fn large_args(params: call_params::Reader<'_>) -> Result<Option<Unread>, Error> {
     let operation = params.get_operation();
     match operation.which()? {
         call_params::operation::CallWithArgs(value) if operation.has_call_with_args() => {
@@ -141,9 +142,7 @@ fn ended() -> Error {
 }
 
 /// A result whose value is to be read elsewhere: its bytes, and the capabilities of its stubs. `None`: it is small.
-pub(crate) fn large_value(
-    value: wire_value::Reader<'_>,
-) -> Result<Option<(Vec<u8>, Vec<js_rpc_target::Client>)>, Error> {
+pub(crate) fn large_value(value: wire_value::Reader<'_>) -> Result<Option<Unread>, Error> {
     let bytes = match value.has_v8_serialized() {
         true => value.get_v8_serialized()?,
         false => &[],
