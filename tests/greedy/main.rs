@@ -4,10 +4,8 @@
 //! `cargo test -p binding-span-daemons --test greedy -- --nocapture` prints the table; with
 //! `GREEDY=sidecar` in the environment only of those whose name contains that.
 
-#[allow(dead_code, reason = "a part of it is used here")]
 #[path = "../http.rs"]
 mod http;
-#[allow(dead_code, reason = "a part of it is used here")]
 #[path = "../util.rs"]
 mod util;
 

@@ -62,15 +62,24 @@ impl Scene {
             sidecar: Wire::to(&world.unix("caller.sock")),
             http: Http::tcp(&http),
         }));
-        Self {
+        let scene = Self {
             ports: Ports { world, http, admin },
             callee,
             caller,
+        };
+        // Who connects and says nothing is sent away.
+        for kind in [Kind::Callee, Kind::Sidecar] {
+            scene.once(kind).unwrap();
         }
+        scene
     }
 
     /// Measures an honest client.
     pub fn honest(&self, kind: Kind) -> Took {
+        // One that was idle for long is closed.
+        HONEST.with_borrow_mut(|honest| {
+            honest.as_mut().unwrap().http = Http::tcp(&self.ports.http);
+        });
         let calls = if kind == Kind::LongHttp { 20 } else { CALLS };
         let threads = Threads::of([self.callee.id(), self.caller.id()]);
         Took::of(calls, &threads, || self.once(kind))
@@ -93,7 +102,7 @@ impl Scene {
                 Kind::Http => post(&mut honest.http, &short()),
                 Kind::LongHttp => {
                     let sql = "select a from t where a = ? and length(?) > 0";
-                    let long = json!([query(sql, json!([2, "x".repeat(160 << 10)]))]);
+                    let long = json!([query(sql, json!([2, "x".repeat(70 << 10)]))]);
                     post(&mut honest.http, &long.to_string())
                 }
                 Kind::Admin => ["/livez", "/readyz"]

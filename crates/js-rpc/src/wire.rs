@@ -104,7 +104,7 @@ pub(crate) fn read_args(
 }
 
 /// The bytes of a value that is to be read elsewhere, and the capabilities of its stubs.
-pub(crate) type Unread = (Vec<u8>, Vec<js_rpc_target::Client>);
+type Unread = (Vec<u8>, Vec<js_rpc_target::Client>);
 
 /// Arguments that are to be read elsewhere: their bytes, and the capabilities of their stubs. `None`: they are small.
 pub(crate) fn large_args(params: call_params::Reader<'_>) -> Result<Option<Unread>, Error> {

@@ -344,8 +344,10 @@ async fn the_text_of_an_abort_is_cut_for_each_of_many_calls_in_flight() {
         capnp::serialize::write_message(&mut bytes, &abort).unwrap();
         let _ = std::io::Write::write_all(&mut stream, &bytes);
     });
-    let mut limits = RpcLimits::default();
-    limits.one_message = false;
+    let limits = RpcLimits {
+        one_message: false,
+        ..RpcLimits::default()
+    };
     let options = ConnectOptions {
         limits,
         ..ConnectOptions::default()

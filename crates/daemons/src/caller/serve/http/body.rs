@@ -18,8 +18,8 @@ const BYTES: usize = 8 * 1024 * 1024;
 const ALL_BYTES: usize = 64 * 1024 * 1024;
 /// How long a body may take to arrive.
 const TIME: Duration = Duration::from_secs(30);
-/// How long one waits for others to be done with.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one waits for others to be read: they hold their memory for no longer, unless they are slow to arrive.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// Values of a body: what our own callees take of a call. Parsed, each holds up to a hundred bytes.
 const VALUES: usize = 1 << 20;
 
