@@ -30,6 +30,13 @@ impl World {
         Self { folder }
     }
 
+    /// One whose folder is in memory where there is such a place, so that how busy the disk is counts for nothing.
+    pub fn in_memory() -> Self {
+        let mut builder = tempfile::Builder::new();
+        let folder = builder.prefix("bs-").tempdir_in("/dev/shm");
+        folder.map_or_else(|_| Self::new(), |folder| Self { folder })
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -21,6 +21,8 @@ pub enum Expect {
     Ends(&'static [&'static str]),
     /// It is refused before it runs: an exception.
     Throws(&'static str),
+    /// The same, or it fails with one of these: a value that takes long to read.
+    Refused(&'static [&'static str]),
 }
 
 pub struct Case {
@@ -33,7 +35,7 @@ pub struct Case {
 
 /// A case of one statement, or of several in one text.
 pub fn sql(name: &str, sql: &str) -> Case {
-    with(name, sql, || Vec::new())
+    with(name, sql, Vec::new)
 }
 
 /// The same with parameters.
@@ -88,6 +90,10 @@ impl Case {
         self.expect(Expect::Throws(says))
     }
 
+    pub fn refused(self, says: &'static [&'static str]) -> Self {
+        self.expect(Expect::Refused(says))
+    }
+
     fn expect(self, expect: Expect) -> Self {
         Self { expect, ..self }
     }
@@ -135,6 +141,7 @@ impl Outcome {
             Expect::Fails(list) => failed && says(list),
             Expect::Ends(list) => self.succeeded() || (failed && says(list)),
             Expect::Throws(part) => self.reply.is_err() && says(&[part]),
+            Expect::Refused(list) => !self.succeeded() && says(list),
         };
         (!right).then(|| {
             let mut reply = format!("{:?}", self.reply);

@@ -24,6 +24,8 @@ pub struct Greedy {
     args: fn() -> Args,
     /// After which a call is cancelled.
     cancel: Option<Duration>,
+    /// Several connections, which together may have more than one's share: what that costs is printed.
+    pub many: bool,
 }
 
 const fn of(name: &'static str, in_flight: usize, args: fn() -> Args) -> Greedy {
@@ -33,6 +35,7 @@ const fn of(name: &'static str, in_flight: usize, args: fn() -> Args) -> Greedy 
         connections: 1,
         args,
         cancel: None,
+        many: false,
     }
 }
 
@@ -85,6 +88,7 @@ pub const ALL: &[Greedy] = &[
     },
     Greedy {
         connections: 20,
+        many: true,
         ..of("20 with a write each", 1, write)
     },
 ];

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use js_rpc::{Address, Args, ConnectOptions, Connection, Value};
 use js_value::Object;
-use serde_json::Value as Json;
 
 use crate::scene::Scene;
 
@@ -208,8 +207,7 @@ async fn run(
                 let json = reply.to_json().unwrap();
                 let good = json["success"] == true
                     && expected.is_none_or(|value| {
-                        json["results"]["queryResults"][0]["data"]["rows"][0][0]
-                            == Json::from(value)
+                        json["results"]["queryResults"][0]["data"]["rows"][0][0] == value
                     });
                 (!good).then(|| json.to_string())
             }

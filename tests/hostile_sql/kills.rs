@@ -35,7 +35,7 @@ struct Told {
 }
 
 impl Told {
-    fn add(&mut self, n: i64, outcome: &Outcome, reads_too: bool) {
+    fn add(&mut self, n: i64, outcome: &Outcome) {
         let message = outcome.message();
         let said = |part: &str| message.contains(part);
         if outcome.took > TIMEOUT + SPARE {
@@ -56,7 +56,7 @@ impl Told {
             &mut self.lost
         };
         kind.insert(n);
-        if outcome.reply.is_ok() && !outcome.succeeded() || reads_too {
+        if outcome.reply.is_ok() && !outcome.succeeded() {
             let text: String = message.chars().take(160).collect();
             if !text.is_empty() {
                 self.strange.insert(text);
@@ -135,7 +135,7 @@ async fn write(
         if outcome.reply.is_ok() {
             client = Some(open);
         }
-        told.lock().unwrap().add(n, &outcome, false);
+        told.lock().unwrap().add(n, &outcome);
     }
 }
 
@@ -187,7 +187,7 @@ fn check(scene: &Scene, table: &mut Table, name: &str, told: &Told) {
 }
 
 pub fn run(table: &mut Table) {
-    let mut scene = Scene::new(&[]);
+    let mut scene = Scene::new(crate::util::World::new());
     let next = Arc::new(AtomicI64::new(1));
     callee(&mut scene, table, &next);
     workers(
@@ -230,7 +230,7 @@ fn callee(scene: &mut Scene, table: &mut Table, next: &Arc<AtomicI64>) {
     for round in 0..ROUNDS {
         writers.more(20 + round);
         kill(scene.pid, Signal::KILL);
-        scene.restart(&[]);
+        scene.restart();
     }
     writers.more(20);
     let told = writers.end();

@@ -61,16 +61,12 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// The address of a callee with the limits above, and with `more` options.
-    pub fn new(more: &[&str]) -> Self {
-        Self::on(World::new(), more)
-    }
-
-    fn on(world: World, more: &[&str]) -> Self {
+    /// A callee with the limits above.
+    pub fn new(world: World) -> Self {
         let database = rusqlite::Connection::open(world.path("shop.sqlite")).unwrap();
         database.execute_batch(&prelude()).unwrap();
         drop(database);
-        let callee = start(&world, more);
+        let callee = start(&world);
         let pid = callee.id();
         let watch = Watch::start(pid);
         Self {
@@ -82,8 +78,8 @@ impl Scene {
     }
 
     /// Starts the callee again, after its end.
-    pub fn restart(&mut self, more: &[&str]) {
-        self.callee = start(&self.world, more);
+    pub fn restart(&mut self) {
+        self.callee = start(&self.world);
         self.pid = self.callee.id();
         self.watch = Watch::start(self.pid);
     }
@@ -105,10 +101,10 @@ pub fn worker(callee: u32, of: &str) -> Option<u32> {
     let workers = children(callee).into_iter();
     workers
         .filter(|pid| role(*pid).as_deref() == Some(of))
-        .max()
+        .min()
 }
 
-fn start(world: &World, more: &[&str]) -> Daemon {
+fn start(world: &World) -> Daemon {
     let callee = util::callee();
     let mut command = Command::new("sh");
     let script = format!("ulimit -v {ADDRESS_SPACE}; exec \"$0\" \"$@\"");
@@ -123,25 +119,21 @@ fn start(world: &World, more: &[&str]) -> Daemon {
     let memory = format!("{MEMORY}MiB");
     let (listen, db) = (world.unix("callee.sock"), world.db());
     let args = [
-        &[
-            "--listen",
-            &listen,
-            "--d1",
-            &db,
-            "--d1-timeout",
-            &timeout,
-            "--d1-memory",
-            &memory,
-            "--d1-max-size",
-            "96MiB",
-            "--d1-max-log",
-            "24MiB",
-            "--d1-max-temporary",
-            "24MiB",
-        ],
-        more,
-    ]
-    .concat();
+        "--listen",
+        &listen,
+        "--d1",
+        &db,
+        "--d1-timeout",
+        &timeout,
+        "--d1-memory",
+        &memory,
+        "--d1-max-size",
+        "96MiB",
+        "--d1-max-log",
+        "24MiB",
+        "--d1-max-temporary",
+        "24MiB",
+    ];
     world.start(command, &args).ready()
 }
 

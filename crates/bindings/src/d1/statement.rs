@@ -102,7 +102,6 @@ impl<'a> Run<'a> {
         if !readonly && !self.session.writes {
             return Err(Stop::NeedsWriter);
         }
-        self.check_columns(&statement)?;
         for (index, param) in params.iter().enumerate() {
             statement.bind(index + 1, param.bound(self.options.numbers))?;
         }
@@ -129,7 +128,7 @@ impl<'a> Run<'a> {
     ) -> Result<(Vec<String>, Vec<Vec<Cell>>), QueryError> {
         let mut rows = Vec::new();
         let mut more = statement.step()?;
-        // After the first step: a schema that changed meanwhile may have changed the columns.
+        // After the first step alone: until then, one that was kept may have the columns of an earlier schema.
         self.check_columns(statement)?;
         let columns = statement.columns();
         self.count_bytes(columns.iter().map(|name| name.len() + OVERHEAD).sum())?;

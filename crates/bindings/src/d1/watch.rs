@@ -199,10 +199,11 @@ fn coarse() -> Duration {
 
 impl Watched {
     fn look(&mut self) -> Option<Stopped> {
+        // What runs after a call, its rollback above all, is not stopped as the call was.
+        let call = self.call.as_mut()?;
         if self.stopped.is_some() {
             return self.stopped;
         }
-        let call = self.call.as_mut()?;
         let now = coarse();
         if now < call.ask {
             return None;
@@ -221,5 +222,45 @@ impl Watched {
             self.stopped = self.stopped.or(self.files.full().map(Stopped::Full));
         }
         self.stopped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Gone;
+
+    impl Waiter for Gone {
+        fn stop(&self) -> Option<Stopped> {
+            Some(Stopped::Cancelled)
+        }
+
+        fn commit(&self) -> Result<(), Stopped> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_runs_after_a_call_that_was_stopped_is_not_stopped() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let options = DatabaseOptions::default();
+        let watch = Watch::install(&mut connection, Path::new("none"), &options, true).unwrap();
+        let run = |sql: &str| connection.prepare_cached(sql).unwrap().execute(());
+        for _ in 0..100 {
+            watch.start(&Control {
+                deadline: Some(Instant::now()),
+                waiter: Arc::new(Gone),
+            });
+            run("begin").unwrap();
+            let endless =
+                "with recursive c(n) as (select 1 union select n + 1 from c) select max(n) from c";
+            let read = connection.query_row(endless, (), |row| row.get::<_, i64>(0));
+            assert!(read.is_err());
+            assert_eq!(watch.stopped(), Some(Stopped::TimeIsUp));
+            watch.end();
+            run("rollback").unwrap();
+            assert!(connection.is_autocommit());
+        }
     }
 }

@@ -164,6 +164,16 @@ impl Channel {
 
     /// What the database wants of the call that runs, if anything. It sends nothing else meanwhile.
     fn order(&self, call: u32) -> Option<Why> {
+        // One that followed the call at once was read with it.
+        let buffered = {
+            let mut frames = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+            frames.take()
+        };
+        match buffered {
+            Ok(None) => {}
+            Ok(Some(frame)) => return Self::wanted(&frame, call),
+            Err(_) => return Some(Why::Cancelled),
+        }
         let mut ready = [rustix::event::PollFd::new(
             &self.socket,
             rustix::event::PollFlags::IN,
@@ -175,13 +185,17 @@ impl Channel {
         match rustix::event::poll(&mut ready, Some(&now)) {
             Ok(0) | Err(_) => None,
             Ok(_) => match self.next() {
-                Ok(Some(Frame {
-                    head: Order::Stop { call: number, why },
-                    ..
-                })) => (number == call).then_some(why),
+                Ok(Some(frame)) => Self::wanted(&frame, call),
                 // The database is gone, or what it says makes no sense.
                 _ => Some(Why::Cancelled),
             },
+        }
+    }
+
+    fn wanted(frame: &Frame<Order>, call: u32) -> Option<Why> {
+        match frame.head {
+            Order::Stop { call: number, why } => (number == call).then_some(why),
+            _ => Some(Why::Cancelled),
         }
     }
 
