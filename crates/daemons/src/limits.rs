@@ -14,6 +14,12 @@ use crate::cli::{self, Size};
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
+    /// Print the limits, an option a line, and exit: what peers may make this hold, how long things may take
+    ///
+    /// Why each is there is in the manual page.
+    #[arg(long)]
+    help_limits: bool,
+
     /// To connect, and for a peer to say how it opens; 10s by default
     ///
     /// A peer that does neither would be waited for for ever.
