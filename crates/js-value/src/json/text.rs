@@ -118,7 +118,7 @@ impl<'a> Rewritten<'a> {
         // No string has a newline, so lines are the same.
         let begin = line_begin(&self.text, line);
         let of_line = |(_, end): &&(usize, usize)| (begin..=begin + column).contains(end);
-        let last = self.ends.iter().filter(of_line).next_back().copied();
+        let last = self.ends.iter().rfind(of_line).copied();
         if let Some((before, after)) = last {
             let first = self.ends.iter().rfind(|(_, end)| *end < begin);
             let own_begin = first.map_or(begin, |(before, after)| begin - after + before);
