@@ -335,14 +335,18 @@ mod tests {
     #[test]
     fn the_help_says_the_defaults() {
         let command = LimitArgs::augment_args(Command::new("limits")).no_binary_name(true);
-        let said = command.get_arguments().filter_map(|arg| {
+        let limits = || {
+            let all = command.get_arguments();
+            all.filter(|arg| arg.get_id() != "help_limits")
+        };
+        let said = limits().filter_map(|arg| {
             let help = arg.get_help()?.to_string();
             let (_, default) = help.split_once("; ")?;
             let default = default.split(" by default").next()?;
             Some(format!("--{}={default}", arg.get_long()?))
         });
         let said: Vec<String> = said.collect();
-        assert_eq!(said.len(), command.get_arguments().count(), "each has one");
+        assert_eq!(said.len(), limits().count(), "each has one");
         let matches = command.try_get_matches_from(said).unwrap();
         let said = LimitArgs::from_arg_matches(&matches).unwrap();
         let none = LimitArgs::default();

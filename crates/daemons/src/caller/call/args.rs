@@ -118,6 +118,7 @@ impl FromStr for Target {
         match text.split_once('.') {
             Some((binding, method))
                 if !binding.is_empty()
+                    && !method.is_empty()
                     && js_rpc::method_names(method)
                         .iter()
                         .all(|name| !name.is_empty()) =>
