@@ -165,7 +165,7 @@ async fn a_callee_that_is_not_the_right_one_is_not_talked_to() {
         (
             &other_name,
             &[
-                "is not for \"127.0.0.1\"",
+                "is not for 127.0.0.1",
                 "db.example",
                 "connect by a name",
             ],
