@@ -39,7 +39,7 @@ fn the_demo_shows_old_and_new_names_tags_and_both_processes_within_a_screenful_o
         "╰─● DB.query",
         "sqlite.transaction",
         "[callee]",
-        "caller call --connect",
+        "bspan call --connect",
     ] {
         assert!(
             done.stdout.contains(part),

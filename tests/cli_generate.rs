@@ -11,9 +11,14 @@ use util::{Done, World, callee, caller, finish};
 /// A program, and its commands.
 type Program = (fn() -> Command, &'static str, &'static [&'static str]);
 
-const PROGRAMS: [Program; 2] = [
+const PROGRAMS: [Program; 3] = [
     (callee, "callee", &[""]),
     (caller, "caller", &["", "call", "serve", "health", "demo"]),
+    (
+        util::bspan,
+        "bspan",
+        &["", "call", "serve", "health", "demo", "tail", "callee"],
+    ),
 ];
 
 /// The options in the help of a command.

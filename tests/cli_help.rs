@@ -10,7 +10,7 @@ use std::process::Command;
 /// A program, its arguments, and the file with what it prints.
 type Case = (fn() -> Command, &'static [&'static str], &'static str);
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 14] = [
     (util::callee, &["-h"], "callee.short.txt"),
     (util::callee, &["--help"], "callee.long.txt"),
     (util::caller, &["-h"], "caller.short.txt"),
@@ -22,6 +22,9 @@ const CASES: [Case; 11] = [
     (util::caller, &["serve", "--help"], "caller-serve.long.txt"),
     (util::caller, &["tail", "-h"], "caller-tail.short.txt"),
     (util::caller, &["tail", "--help"], "caller-tail.long.txt"),
+    (util::callee, &["--help-limits"], "callee.limits.txt"),
+    (util::bspan, &["-h"], "bspan.short.txt"),
+    (util::bspan, &["serve", "-h"], "bspan-serve.short.txt"),
 ];
 
 #[test]
@@ -44,5 +47,34 @@ fn the_help_is_as_committed_and_fits_a_terminal() {
              UPDATE_SNAPSHOTS=1 cargo test -p binding-span-daemons --test cli_help\n{}",
             done.stdout
         );
+    }
+}
+
+#[test]
+fn the_limits_have_a_help_of_their_own_a_line_each() {
+    let limits = util::finish(util::callee().arg("--help-limits"), None).stdout;
+    let each: Vec<&str> = limits
+        .lines()
+        .filter(|line| line.starts_with("      --limit-"))
+        .collect();
+    assert!(each.len() > 30, "{limits}");
+    // And the manual page has them.
+    let world = util::World::new();
+    world.run(util::callee(), &["--generate", "man", "man"]);
+    let page = util::read(&world.path("man/callee.1")).replace('\\', "");
+    assert!(page.contains("--limit-queued"), "{page}");
+    for (program, args) in [
+        (util::caller as fn() -> Command, &["serve"][..]),
+        (util::bspan, &["serve"]),
+        (util::bspan, &["callee"]),
+    ] {
+        let done = util::finish(program().args(args).arg("--help-limits"), None);
+        assert_eq!((done.code, &done.stdout), (Some(0), &limits));
+        let help = util::finish(program().args(args).arg("--help"), None).stdout;
+        assert!(
+            !help.contains("--limit-q") && help.contains("--help-limits"),
+            "{help}"
+        );
+        assert!(help.lines().count() < 350, "{}", help.lines().count());
     }
 }

@@ -109,40 +109,54 @@ fn signs_of_life_come_twice_in_the_time_that_the_manager_waits_and_not_when_nobo
     assert!(daemon.end().success());
 }
 
-/// A thread that hangs: it reads a configuration that nobody writes.
+const HANGING: &str = "SYSTEMD_TEST_HANGING";
+
+/// Not a test of its own: a daemon whose one method does not give its thread back for as long as it says.
+#[test]
+fn hanging_daemon() {
+    let Ok(at) = std::env::var(HANGING) else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default());
+    runtime.unwrap().block_on(async {
+        tokio::task::spawn_local(daemons::systemd::watchdog());
+        let listener = js_rpc::Listener::bind(&at.parse().unwrap()).await.unwrap();
+        eprintln!("listening on {at}");
+        let hang = js_rpc::service_fn(async |_: &str, args: js_rpc::Args, _: &js_rpc::Context| {
+            thread::sleep(Duration::from_millis(args.first()?));
+            js_rpc::nothing()
+        });
+        let server = js_rpc::Server::new().service("S", hang);
+        server.serve([listener], std::future::pending()).await;
+    });
+}
+
 #[test]
 fn a_thread_that_hangs_gives_no_sign_of_life_and_gives_it_again_when_it_goes_on() {
     let world = World::new();
-    world.database();
     let manager = Manager::new(&world);
-    let file = world.path("callee.toml");
-    let text = "listen = ['unix:./callee.sock']\n[d1.DB]\npath = 'shop.sqlite'\n";
-    std::fs::write(&file, text).unwrap();
-    let mut program = managed(callee(), &world);
-    program.env("WATCHDOG_USEC", "200000");
-    let daemon = world.start(program, &["--config", "callee.toml"]);
+    let at = world.unix("hanging.sock");
+    let mut program = managed(Command::new(std::env::current_exe().unwrap()), &world);
+    program.env("WATCHDOG_USEC", "200000").env(HANGING, &at);
+    let args = ["--exact", "hanging_daemon", "--nocapture"];
+    let daemon = world.start(program, &args).ready();
     manager.told("WATCHDOG=1");
-    std::fs::remove_file(&file).unwrap();
-    let made = Command::new("mkfifo").arg(&file).status().unwrap();
-    assert!(made.success());
-    daemon.signal(Signal::HUP);
-    manager.told("RELOADING=1");
-
-    // Several times as long as between two signs: what was on its way has come; and then nothing does.
-    thread::sleep(Duration::from_secs(1));
-    manager.0.set_nonblocking(true).unwrap();
-    while manager.0.recv(&mut [0; 4096]).is_ok() {}
-    thread::sleep(Duration::from_secs(1));
-    let error = manager.0.recv(&mut [0; 4096]).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "no sign came");
-
+    thread::scope(|scope| {
+        let call = scope.spawn(|| world.call(&at, &["S.hang", "4000", "--no-tree"]));
+        // Several times as long as between two signs: what was on its way has come; and then nothing does.
+        thread::sleep(Duration::from_secs(2));
+        manager.0.set_nonblocking(true).unwrap();
+        while manager.0.recv(&mut [0; 4096]).is_ok() {}
+        thread::sleep(Duration::from_secs(1));
+        let error = manager.0.recv(&mut [0; 4096]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "no sign came");
+        assert_eq!(call.join().unwrap().code, Some(0));
+    });
     manager.0.set_nonblocking(false).unwrap();
-    std::fs::write(&file, text).unwrap();
-    manager.told("READY=1");
     manager.told("WATCHDOG=1");
-    let at = world.unix("callee.sock");
-    assert_eq!(world.query(&at, "select 1", &[]).rows(), json!([[1]]));
-    assert!(daemon.stop().success());
+    daemon.kill();
 }
 
 #[test]

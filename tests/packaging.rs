@@ -26,6 +26,7 @@ fn run(world: &World, words: &[String], more: &[&str]) -> Done {
     let program: Command = match words[0].rsplit('/').next().unwrap() {
         "callee" => callee(),
         "caller" => caller(),
+        "bspan" => util::bspan(),
         other => panic!("{other} is none of our programs"),
     };
     let args: Vec<&str> = words[1..]
@@ -354,6 +355,39 @@ fn the_files_that_the_guide_names_are_there() {
         found += 1;
     }
     assert!(found >= 5, "{found}");
+}
+
+#[test]
+fn documents_link_to_files_that_are_there() {
+    let listed = Command::new("git")
+        .current_dir(at_root(""))
+        .args(["ls-files", "*.md"])
+        .output();
+    let listed = String::from_utf8(listed.unwrap().stdout).unwrap();
+    let mut links = 0;
+    for document in listed.lines() {
+        let folder = Path::new(document).parent().unwrap();
+        let text = text(document);
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let path = link.split('#').next().unwrap();
+            let elsewhere = path.starts_with("http") || path.contains("::");
+            // Nothing of ours is published there yet.
+            let ours =
+                path.contains("docs.rs/binding-span") || path.contains("github.com/binding-span");
+            assert!(!ours, "{document}: {link}");
+            if !elsewhere && !path.is_empty() && !path.contains(char::is_whitespace) {
+                links += 1;
+                let there = at_root("").join(folder).join(path).exists();
+                assert!(there, "{document} links to {link}, which is not there");
+            }
+        }
+    }
+    // Without a repository, as in a package, there is nothing to list.
+    println!("{links} links");
 }
 
 /// The metrics that there are, by the names that series have.

@@ -134,6 +134,11 @@ pub fn caller() -> Command {
     clean(env!("CARGO_BIN_EXE_caller"))
 }
 
+/// The program `bspan`, likewise.
+pub fn bspan() -> Command {
+    clean(env!("CARGO_BIN_EXE_bspan"))
+}
+
 fn clean(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {

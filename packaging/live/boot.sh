@@ -19,7 +19,7 @@ fi
 # What the last run left.
 rm -rf "$root"/{etc/binding-span,var/lib/binding-span*,var/log/journal}
 rm -f "$root"/etc/systemd/system/{,*.wants/}binding-span-* "$root"/usr/lib/sysusers.d/binding-span.conf
-install -D -t "$root/usr/local/bin" "$programs/callee" "$programs/caller"
+install -D -t "$root/usr/local/bin" "$programs/callee" "$programs/caller" "$programs/bspan"
 rm -rf "$root/root/packaging" && cp -r packaging "$root/root/packaging"
 
 # Neither a bus nor a unit is needed on this side, which may not run systemd itself.

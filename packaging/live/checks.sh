@@ -77,7 +77,7 @@ check "  changes what can change" logs $passing "changed DB"
 cp /etc/binding-span/caller.toml /root/good.toml
 echo 'nonsense = 1' >> /etc/binding-span/caller.toml
 check "a reload of a bad file fails" eval '! systemctl reload binding-span-caller'
-check "  says where" logs $passing "caller.toml:24:1: bind.DB.nonsense"
+check "  says where" logs $passing "caller.toml:25:1: bind.DB.nonsense"
 check "  and serving goes on" answers
 check "a start with a bad file fails" eval '! systemctl restart binding-span-caller'
 check "  once, with the code for that" is \

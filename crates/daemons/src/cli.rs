@@ -1,10 +1,12 @@
 //! What the command lines of both programs have in common.
 
+use std::ffi::OsString;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
+use clap::{Arg, Command};
 
 /// Colours of the help, where a terminal shows them.
 pub(crate) const STYLES: Styles = Styles::styled()
@@ -25,6 +27,42 @@ Exit codes:
     };
 }
 pub(crate) use exit_codes;
+
+/// An option as its program's help shows it: without the values of variables, and without the limits, which have a
+/// help of their own. Manual pages have them all.
+pub(crate) fn in_help(arg: Arg) -> Arg {
+    let limit = is_limit(&arg);
+    let arg = arg.hide_env_values(true);
+    if limit { arg.hide_long_help(true) } else { arg }
+}
+
+fn is_limit(arg: &Arg) -> bool {
+    let long = arg.get_long().unwrap_or_default();
+    long.starts_with("limit-")
+}
+
+/// Prints the limits of a command, if its command line asks for them. Whether it did.
+pub(crate) fn help_limits(line: &[OsString], command: &Command) -> bool {
+    if !line.iter().any(|word| word == "--help-limits") {
+        return false;
+    }
+    let limits = command.get_arguments().filter(|arg| is_limit(arg));
+    let shown = limits.map(|arg| {
+        let arg = arg.clone().hide_short_help(false).hide_env(true);
+        arg.help_heading("Limits").required(false)
+    });
+    let mut limits = Command::new("limits")
+        .styles(STYLES)
+        .disable_help_flag(true)
+        .help_template("{all-args}\n\n{after-help}")
+        .after_help(
+            "Each is a variable, too, and a key of the file: BINDING_SPAN_LIMIT_QUEUED and limit-queued are \
+             --limit-queued. The manual page says why each is there (--generate man).",
+        )
+        .args(shown);
+    let _ = limits.print_help();
+    true
+}
 
 /// Removes those variables that these programs read and that are empty: an empty one is as good as none, whatever
 /// reads it. For the first line of `main`, while there is one thread.

@@ -80,7 +80,7 @@ fn page(command: Command) -> io::Result<(String, Vec<u8>)> {
     man.render_description_section(&mut text)?;
     man.render_options_section(&mut text)?;
     let name = man.get_filename();
-    if name == "caller.1" {
+    if name == "caller.1" || name == "bspan.1" {
         man.render_subcommands_section(&mut text)?;
     }
     if let Some(examples) = examples {

@@ -1,4 +1,4 @@
-//! The programs `callee` and `caller`, as a library that their `main` functions and tests run.
+//! The programs `callee`, `caller` and `bspan`, as a library that their `main` functions and tests run.
 //!
 //! Each program parses its command line, wires the libraries together, and exits with a code that says
 //! what happened. What a binding is, how a call is made and what a span looks like is in the libraries.
@@ -6,8 +6,10 @@
 //! - [`callee`]: serves bindings and stays.
 //! - [`caller`]: passes calls on and owns their spans (`serve`), makes one call (`call`), shows what all
 //!   of this is for (`demo`).
+//! - [`bspan`]: both of them under one name, which no shell has as a builtin.
 
 pub mod admin;
+pub mod bspan;
 pub mod callee;
 pub mod caller;
 pub mod door;

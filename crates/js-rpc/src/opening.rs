@@ -111,7 +111,7 @@ async fn read_head(reader: &mut Buffered<ReadHalf>) -> io::Result<String> {
 
 async fn refuse<W: AsyncWrite + Unpin>(writer: &mut W) -> io::Result<()> {
     let body = "This port speaks Cap'n Proto RPC, not HTTP. Point workerd's capnpConnectHost, or \
-                `caller call --connect`, at it.\n";
+                `bspan call --connect`, at it.\n";
     let answer = format!(
         "HTTP/1.1 421 Misdirected Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n{body}",

@@ -19,7 +19,7 @@ use crate::tail_args::TailArgs;
 /// Serve bindings over Cap'n Proto RPC, and name and tag the spans of those who call them.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "callee", version, styles = cli::STYLES, override_usage = USAGE, after_help = EXAMPLES, after_long_help = LONG)]
-#[command(mut_args(|arg| arg.hide_env_values(true)))]
+#[command(mut_args(cli::in_help))]
 pub struct CalleeArgs {
     /// Read what the options do not say from a TOML file
     ///
@@ -123,7 +123,7 @@ fn database(text: &str) -> Result<NamedFile, String> {
     })
 }
 
-const USAGE: &str = "\
+pub(crate) const USAGE: &str = "\
 callee [OPTIONS] --listen <ADDR[,binding=NAME]> --d1 <NAME=PATH>
        callee [OPTIONS] --config <FILE>";
 
@@ -132,7 +132,7 @@ Examples:
   callee --listen unix:/run/callee.sock --d1 DB=./shop.sqlite
   callee --listen 127.0.0.1:7400 --d1 DB=./shop.sqlite --d1-create --tail stderr
 
-Then: caller call --connect unix:/run/callee.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
+Then: bspan call --connect unix:/run/callee.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
 More with --help.";
 
 const LONG: &str = concat!(
@@ -159,7 +159,7 @@ Examples:
     callee --config callee.toml --check-config && callee --config callee.toml
 
   Call it:
-    caller call --connect unix:/run/callee.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
+    bspan call --connect unix:/run/callee.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
 
   Completions for a shell (bash, zsh, fish), and manual pages:
     callee --generate bash > ~/.local/share/bash-completion/completions/callee

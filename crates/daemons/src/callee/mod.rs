@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bindings::d1::IsolatedDatabase;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 use js_rpc::{Listener, RpcLimits, Server};
 
 use crate::admin::{Admin, AdminConfig};
@@ -30,6 +30,7 @@ use crate::telemetry::{TailTo, Telemetry};
 use crate::{cli, generate, runtime, systemd};
 
 pub use args::CalleeArgs;
+pub(crate) use args::USAGE;
 pub use databases::{DatabaseConfig, DatabaseLimitArgs};
 
 /// The program: parses, wires, exits.
@@ -45,9 +46,22 @@ pub fn main() -> ExitCode {
     if let Some(done) = generate::requested(&line, CalleeArgs::command) {
         return exit::report("callee", done);
     }
+    run(&line, CalleeArgs::command(), sockets)
+}
+
+/// Serves as a command line says, whose first word is the program's name.
+pub(crate) fn run(
+    line: &[OsString],
+    command: clap::Command,
+    sockets: Result<Sockets, Failure>,
+) -> ExitCode {
+    if cli::help_limits(line, &command) {
+        return ExitCode::SUCCESS;
+    }
     // What cannot be parsed ends here, and so does a request for help.
-    let said = CalleeArgs::parse().log;
-    exit::report("callee", start(&line, &said, sockets))
+    let matches = command.get_matches_from(line);
+    let said = CalleeArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    exit::report("callee", start(line, &said.log, sockets))
 }
 
 fn start(

@@ -42,30 +42,30 @@ pub enum Command {
 
 const EXAMPLES: &str = "\
 Examples:
-  caller demo
-  caller call --connect unix:/run/callee.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
-  caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock
+  bspan demo
+  bspan call --connect unix:/run/callee.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
+  bspan serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock
 
-More with --help, and with `caller call --help`.";
+More with --help, and with `bspan call --help`.";
 
 const LONG: &str = concat!(
     "\
 Examples:
   See what it is for; needs nothing and leaves nothing behind:
-    caller demo
+    bspan demo
 
   One call, straight to a callee; the result goes to stdout, the spans to stderr:
-    caller call --connect unix:/run/callee.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
+    bspan call --connect unix:/run/callee.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
 
   A process that stays: applications call through it, and it owns their spans:
-    caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock --tail ./tail.jsonl
+    bspan serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock --tail ./tail.jsonl
 
   What it is doing, live; it was started with --admin unix:/run/caller-admin.sock:
-    caller tail --connect unix:/run/caller-admin.sock
+    bspan tail --connect unix:/run/caller-admin.sock
 
   Completions for a shell (bash, zsh, fish), and manual pages:
-    caller --generate bash > ~/.local/share/bash-completion/completions/caller
-    caller --generate man ~/.local/share/man/man1
+    bspan --generate bash > ~/.local/share/bash-completion/completions/bspan
+    bspan --generate man ~/.local/share/man/man1
 
 ",
     exit_codes!()

@@ -38,8 +38,8 @@ pub struct HealthArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  caller health --connect 127.0.0.1:9400
-  caller health --connect unix:/run/binding-span/admin.sock --live
+  bspan health --connect 127.0.0.1:9400
+  bspan health --connect unix:/run/binding-span/admin.sock --live
 
 The answer goes to stdout. The exit code is 0 if it is ready and 1 if it is not, or cannot be asked.";
 

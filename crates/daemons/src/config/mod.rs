@@ -108,7 +108,7 @@ impl Values {
 }
 
 /// Options that only the command line has.
-const COMMAND_LINE: [&str; 4] = ["config", "check-config", "help", "version"];
+const COMMAND_LINE: [&str; 5] = ["config", "check-config", "help", "help-limits", "version"];
 
 /// Reads the file that the matches of `command` name, if they do, and parses everything again with what it
 /// says. `line` is the command line, the program's name first; `path` leads from the program's own command

@@ -210,7 +210,7 @@ impl Section {
                 let shown = known.iter().filter(|key| !key.starts_with("limit-"));
                 let shown: Vec<&str> = shown.copied().collect();
                 let more = match shown.len() < known.len() {
-                    true => ", and the limits that --help has",
+                    true => ", and the limits that --help-limits has",
                     false => "",
                 };
                 format!("there is no such key; there is: {}{more}", shown.join(", "))

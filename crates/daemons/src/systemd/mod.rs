@@ -35,7 +35,7 @@ pub(crate) fn stopping(within: Duration) {
 
 /// Signs of life, if somebody waits for them. They come from the thread that serves: one that hangs is
 /// found out. It has to be spawned there, and ends with the process.
-pub(crate) async fn watchdog() {
+pub async fn watchdog() {
     let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else {
         return;
     };

@@ -118,6 +118,7 @@ impl FromStr for Target {
         match text.split_once('.') {
             Some((binding, method))
                 if !binding.is_empty()
+                    && !method.is_empty()
                     && js_rpc::method_names(method)
                         .iter()
                         .all(|name| !name.is_empty()) =>
@@ -134,31 +135,31 @@ impl FromStr for Target {
 
 const EXAMPLES: &str = "\
 Examples:
-  caller call --connect unix:/run/callee.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
-  caller call --connect 127.0.0.1:7400 --get CONFIG.version
+  bspan call --connect unix:/run/callee.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
+  bspan call --connect 127.0.0.1:7400 --get CONFIG.version
 
 More with --help.";
 
 const LONG: &str = concat!(
     r#"Examples:
   A statement with a parameter; a callee's D1 binding has the one method `query`:
-    caller call --connect unix:/run/callee.sock DB.query \
+    bspan call --connect unix:/run/callee.sock DB.query \
            '{"queries":[{"sql":"select ?1 + 1 as n","params":[41]}]}'
 
   Only the result, for a script; then only the spans:
-    caller call --connect unix:/run/callee.sock --no-tree DB.query @statements.json | jq .results
-    caller call --connect unix:/run/callee.sock DB.query @statements.json >/dev/null
+    bspan call --connect unix:/run/callee.sock --no-tree DB.query @statements.json | jq .results
+    bspan call --connect unix:/run/callee.sock DB.query @statements.json >/dev/null
 
   Several arguments, a deadline; a property:
-    caller call --connect 127.0.0.1:7400 --deadline 5s USERS.rename 7 '"Ada"' '{"notify":true}'
-    caller call --connect 127.0.0.1:7400 --get USERS.count
+    bspan call --connect 127.0.0.1:7400 --deadline 5s USERS.rename 7 '"Ada"' '{"notify":true}'
+    bspan call --connect 127.0.0.1:7400 --get USERS.count
 
   A named entrypoint behind a workerd's debug port, as part of a trace:
     TRACEPARENT=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 \
-    caller call --connect 127.0.0.1:7500 'shop#Admin.report'
+    bspan call --connect 127.0.0.1:7500 'shop#Admin.report'
 
   On another machine, whose certificate is known by its issuer; we show ours, if it asks:
-    caller call --connect tls:db.example:7400 --tls-ca ./ca.pem --tls-cert ./app.pem \
+    bspan call --connect tls:db.example:7400 --tls-ca ./ca.pem --tls-cert ./app.pem \
            --tls-key ./app.key DB.query @statements.json
 
 The result is JSON on stdout and nothing else: indented on a terminal, one line otherwise. What JSON

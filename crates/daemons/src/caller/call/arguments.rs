@@ -98,7 +98,7 @@ mod tests {
         let args = read(&texts, &b"\xef\xbb\xbf[\"\\ude00\"]"[..]).unwrap();
         assert_eq!(args.values[0].type_name(), "string");
         assert_eq!(args.values[1], Value::from(1));
-        assert_eq!(args.values[2].type_name(), "array");
+        assert_eq!(args.values[2].type_name(), "Array");
     }
 
     #[test]

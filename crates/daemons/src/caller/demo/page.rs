@@ -93,7 +93,7 @@ anyway, and the caller's own span gets the name and the tags.
 All as expected; both processes are done, and the database and the socket are gone. {TITLE}Your turn:{TITLE:#}
 
   callee --listen unix:./callee.sock --d1 DB=./shop.sqlite --d1-create
-  caller call --connect unix:./callee.sock DB.query '{{\"queries\":[{{\"sql\":\"select 41 + 1 as n\"}}]}}'
+  bspan call --connect unix:./callee.sock DB.query '{{\"queries\":[{{\"sql\":\"select 41 + 1 as n\"}}]}}'
   caller --help
 "
         ))

@@ -21,7 +21,7 @@ use crate::telemetry::TailPeer;
 /// The command line of `caller serve`.
 #[derive(Debug, Clone, Args)]
 #[command(override_usage = USAGE, after_help = EXAMPLES, after_long_help = LONG)]
-#[command(mut_args(|arg| arg.hide_env_values(true)))]
+#[command(mut_args(cli::in_help))]
 pub struct ServeArgs {
     /// Read what the options do not say from a TOML file
     ///
@@ -139,45 +139,45 @@ fn bind(text: &str) -> Result<Target, String> {
     settings::target(name, rest)
 }
 
-const USAGE: &str = "\
+pub(crate) const USAGE: &str = "\
 caller serve [OPTIONS] --listen <ADDR[,binding=NAME]> --bind <NAME=ADDR[#REMOTE]>
        caller serve [OPTIONS] --http <ADDR> --bind <NAME=ADDR[#REMOTE]>
        caller serve [OPTIONS] --config <FILE>";
 
 const EXAMPLES: &str = "\
 Examples:
-  caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock --tail stderr
-  caller serve --listen unix:/run/caller.sock --bind DB=127.0.0.1:7400 --rename 'd1.*' --deny db.
+  bspan serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock --tail stderr
+  bspan serve --listen unix:/run/caller.sock --bind DB=127.0.0.1:7400 --rename 'd1.*' --deny db.
 
-Then: caller call --connect unix:/run/caller.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
+Then: bspan call --connect unix:/run/caller.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
 More with --help.";
 
 const LONG: &str = concat!(
     "\
 Examples:
   Pass one binding on, and write down its spans:
-    caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock --tail ./tail.jsonl
+    bspan serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock --tail ./tail.jsonl
 
   The callee calls it `shop`; only names that begin with `d1.` count, and no `db.` attributes:
-    caller serve --listen 127.0.0.1:7401 --bind DB=127.0.0.1:7400#shop --rename 'd1.*' --deny db.
+    bspan serve --listen 127.0.0.1:7401 --bind DB=127.0.0.1:7400#shop --rename 'd1.*' --deny db.
 
   Show the spans to a Worker's tailStream(), through its workerd's debug port:
-    caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock \\
+    bspan serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock \\
                  --tail-to unix:/run/workerd-debug.sock#tail
 
   Everything in a file, see examples/caller.toml; each binding with a policy of its own:
-    caller serve --config caller.toml --check-config && caller serve --config caller.toml
+    bspan serve --config caller.toml --check-config && bspan serve --config caller.toml
 
   Take calls of programs that speak HTTP alone:
-    caller serve --http 127.0.0.1:7480 --bind DB=unix:/run/callee.sock
+    bspan serve --http 127.0.0.1:7480 --bind DB=unix:/run/callee.sock
     curl http://127.0.0.1:7480/v1/call/DB/query --json '[{\"queries\":[{\"sql\":\"select 1 as n\"}]}]'
 
   Trust a callee with nothing, and tell those who call here nothing:
-    caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock \\
+    bspan serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock \\
                  --rename off --attributes off --forward none
 
   Both ends under TLS, with one certificate that says who we are:
-    caller serve --listen tls:*:7401 --tls-client-ca ./apps-ca.pem --tls-cert ./caller.pem \\
+    bspan serve --listen tls:*:7401 --tls-client-ca ./apps-ca.pem --tls-cert ./caller.pem \\
                  --tls-key ./caller.key --bind DB=tls:db.example:7400 --tls-ca ./ca.pem
 
 A ready caller says so on stderr, in a line for each listener. It connects to a callee when a call

@@ -36,6 +36,7 @@ use crate::telemetry::{TailPeer, TailTo, Telemetry};
 use crate::{runtime, systemd};
 
 pub use args::ServeArgs;
+pub(crate) use args::USAGE;
 pub use http::{Front, HttpConfig};
 
 /// A binding, where its calls go, and how far its callee is trusted.

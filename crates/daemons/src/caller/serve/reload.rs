@@ -1,5 +1,6 @@
 //! What of `caller serve` can change while it serves: its bindings, and what it logs.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 
 use js_rpc::{Bindings, Tls};
@@ -72,13 +73,16 @@ impl Serving {
     /// Makes these the bindings. One that is as it was keeps its connection and its count of names.
     fn apply(&mut self, now: Vec<Bound>) -> Vec<String> {
         let (mut added, mut altered) = (Vec::new(), Vec::new());
+        let by_name = |all: &'_ [Bound]| -> HashMap<String, usize> {
+            let names = all.iter().enumerate();
+            names.map(|(i, bound)| (bound.name.clone(), i)).collect()
+        };
         let before = &self.config.bindings;
-        let gone = before
-            .iter()
-            .filter(|old| now.iter().all(|new| new.name != old.name));
+        let (old, new) = (by_name(before), by_name(&now));
+        let gone = before.iter().filter(|old| !new.contains_key(&old.name));
         let gone: Vec<String> = gone.map(|bound| bound.name.clone()).collect();
         for bound in &now {
-            match before.iter().find(|old| old.name == bound.name) {
+            match old.get(&bound.name).map(|i| &before[*i]) {
                 Some(old) if old == bound => continue,
                 Some(_) => altered.push(bound.name.clone()),
                 None => added.push(bound.name.clone()),

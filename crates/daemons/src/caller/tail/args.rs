@@ -111,14 +111,14 @@ fn attribute(text: &str) -> Result<AttributeFilter, String> {
     }
 }
 
-const USAGE: &str = "\
+pub(crate) const USAGE: &str = "\
 caller tail [OPTIONS] --connect <ADDR>
        caller tail [OPTIONS] --file <FILE>";
 
 const EXAMPLES: &str = "\
 Examples:
-  caller tail --connect unix:/run/caller-admin.sock
-  caller tail --connect 127.0.0.1:7490 --name 'd1.*' --min-duration 100ms --since 10m
+  bspan tail --connect unix:/run/caller-admin.sock
+  bspan tail --connect 127.0.0.1:7490 --name 'd1.*' --min-duration 100ms --since 10m
 
 ADDR is what the daemon's --admin says. More with --help.";
 
@@ -126,20 +126,20 @@ const LONG: &str = concat!(
     "\
 Examples:
   Follow a daemon that was started with an admin port:
-    caller serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock \\
+    bspan serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock \\
                  --admin unix:/run/caller-admin.sock
-    caller tail --connect unix:/run/caller-admin.sock
+    bspan tail --connect unix:/run/caller-admin.sock
 
   The failures of the last ten minutes and from now on; slow calls of one binding:
-    caller tail --connect 127.0.0.1:7490 --errors --since 10m
-    caller tail --connect 127.0.0.1:7490 --binding DB --min-duration 250ms
+    bspan tail --connect 127.0.0.1:7490 --errors --since 10m
+    bspan tail --connect 127.0.0.1:7490 --binding DB --min-duration 250ms
 
   For a script: the next call that a callee names so, within a minute, as JSON lines:
-    caller tail --connect 127.0.0.1:7490 --json --name 'd1.*' --count 1 --for 1m
+    bspan tail --connect 127.0.0.1:7490 --json --name 'd1.*' --count 1 --for 1m
 
   A file, to its end; and as it grows:
-    caller tail --file ./tail.jsonl --no-follow --attribute 'db.namespace=shop'
-    caller tail --file ./tail.jsonl
+    bspan tail --file ./tail.jsonl --no-follow --attribute 'db.namespace=shop'
+    bspan tail --file ./tail.jsonl
 
 Each line has its time (UTC), the end of its span's id, and a sign: a span opens with a
 circle, is renamed (old -> new) and tagged after a bar, and ends with a dot, how long it took,

@@ -18,6 +18,7 @@ use crate::exit::Failure;
 use crate::signals::Signals;
 
 pub use args::FollowArgs;
+pub(crate) use args::USAGE;
 pub(super) use connection::reason;
 
 /// Why following ends.
