@@ -34,6 +34,7 @@ mod object;
 mod observers;
 mod opening;
 mod proxy;
+mod seldom;
 mod serve;
 mod server;
 mod shared;
@@ -46,7 +47,9 @@ pub use accept::{AcceptStats, Acceptor, Admitted, Connected, Quota, RefusedBy};
 pub use address::{Address, InvalidAddress};
 pub use async_trait::async_trait;
 pub use binding_span::{CallScope, Enrichment, Policy, PolicyConfig, Rename, current, enrich};
-pub use client::{Binding, ConnectOptions, Connection, Link, LinkState, TailStream};
+pub use client::{
+    Binding, ConnectOptions, Connection, LazyConnection, Link, LinkState, TailStream,
+};
 pub use error::CallError;
 pub use handle::{CallOptions, Client, RemoteReply, RemoteStub};
 pub use js_value::{JsError, Value};

@@ -2,7 +2,6 @@
 //! to give. The [`Server`](crate::Server) accepts in this way, and so can whatever else listens.
 
 mod quota;
-mod seldom;
 mod stats;
 
 use std::io;
@@ -14,8 +13,8 @@ use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::Address;
+use crate::seldom::Seldom;
 use crate::stream::{Accepted, Listener, Peer, ReadHalf, Refused, WriteHalf};
-use seldom::Seldom;
 
 pub use quota::Quota;
 pub(crate) use quota::Slot;
