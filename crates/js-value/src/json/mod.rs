@@ -1,8 +1,10 @@
 //! Values <-> JSON, by the one table in the [crate's documentation](crate#json).
 
 mod read;
+mod text;
 mod write;
 
+pub use text::{json_text, json_text_pretty};
 pub use write::to_json;
 
 #[cfg(test)]
