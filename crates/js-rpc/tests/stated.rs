@@ -362,7 +362,7 @@ async fn what_a_proxy_cannot_pass_on_is_refused_and_no_error_of_the_application(
         "{message}"
     );
     let kinds: Vec<_> = spans.ended(2).await;
-    let kinds: Vec<&str> = kinds.iter().map(|span| error_kind(span)).collect();
+    let kinds: Vec<&str> = kinds.iter().map(error_kind).collect();
     assert_eq!(kinds, ["result", "refused"]);
 }
 

@@ -35,7 +35,7 @@ impl UpToTheCall {
 impl Handler for UpToTheCall {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         match self.read(request).await {
-            Ok(read) => answer::result(read),
+            Ok(read) => answer::result(read, None),
             Err(refusal) => refusal.answer(),
         }
     }
