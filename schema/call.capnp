@@ -59,9 +59,12 @@ interface CallSession @0x83c2f15b697049dc {
 }
 
 interface EnrichmentObserver @0x875e8f1bbbce5aee {
-  enriched @0 (enrichment :BindingSpan.BindingSpanEnrichment) -> ();
+  enriched @0 (enrichment :BindingSpan.BindingSpanEnrichment, returned :Bool) -> ();
   # What was said since the last time. The callee waits for the answer before it says more, and what it says
   # meanwhile is merged, so the answer's delay bounds how often.
+  #
+  # `returned`: the call's answer was filled before some of it was said. Who has not read the answer yet keeps this
+  # until then: it replaces what the answer says.
 }
 
 struct Failure {
@@ -103,6 +106,9 @@ struct Failure {
 
     disconnected @8;
     # A connection on the way was lost. It may have run.
+
+    result @9;
+    # It ran, and what it returned cannot be passed on.
   }
 }
 

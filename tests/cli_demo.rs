@@ -34,7 +34,7 @@ fn the_demo_shows_old_and_new_names_tags_and_both_processes_within_a_screenful_o
         "● jsRpcCall → \"chat words-1\"",
         "db.response.returned_rows              = 3",
         "cloudflare.d1.response.changed_db      = false",
-        "error.type              = \"SQLITE_CONSTRAINT_CHECK\"",
+        "✗ SQLITE_CONSTRAINT_CHECK: CHECK constraint failed",
         "gen_ai.usage.output_tokens = 7",
         "╰─● DB.query",
         "sqlite.transaction",

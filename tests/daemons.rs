@@ -388,7 +388,7 @@ fn a_write_is_seen_by_the_next_call_and_a_batch_fails_as_a_whole() {
     );
     let batch = json!({"queries": [{"sql": "delete from t"}, {"sql": "select nonsense"}]});
     let done = world.call(&at, &["DB.query", &batch.to_string()]);
-    assert_eq!(done.json()["success"], json!(false));
+    assert_eq!(done.answer()["success"], json!(false));
     assert!(done.stderr.contains("d1.batch"), "{}", done.stderr);
     let left: i64 = database
         .query_row("select count(*) from t", (), |row| row.get(0))

@@ -71,6 +71,8 @@ fn a_second_signal_ends_it_at_once() {
     callee.line("sqlite.transaction");
     callee.signal(Signal::TERM);
     callee.line("finishing the calls in flight");
+    // One within a second of the first is the first one again.
+    thread::sleep(Duration::from_millis(1100));
     callee.signal(Signal::INT);
     assert_eq!(callee.end().code(), Some(128 + 2));
     assert_eq!(call.join().unwrap().code, Some(69));

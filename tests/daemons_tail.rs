@@ -161,7 +161,7 @@ fn spans_are_seen_opening_renamed_tagged_and_closing_over_unix_and_tcp() {
             "  ○ jsRpcSession  DB.query\n",
             "  │ jsRpcSession → d1.query\n",
             "db.response.returned_rows = 3",
-            "  │ error.type = \"SQLITE_ERROR\", ",
+            "SQLITE_ERROR",
             "  ● d1.query  ",
             " ms  ok\n",
         ] {

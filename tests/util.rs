@@ -180,6 +180,16 @@ impl Done {
         serde_json::from_str(&self.stdout).unwrap()
     }
 
+    /// What D1 answered, whether the statement failed or not: then the call did as well.
+    #[track_caller]
+    pub fn answer(&self) -> Json {
+        let json: Json = serde_json::from_str(&self.stdout).unwrap_or_default();
+        let success = json["success"].as_bool();
+        let code = success.map(|success| i32::from(!success));
+        assert!(code.is_some() && self.code == code, "{self:?}");
+        json
+    }
+
     /// The rows of the first statement of a query.
     #[track_caller]
     pub fn rows(&self) -> Json {

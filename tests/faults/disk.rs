@@ -80,7 +80,7 @@ fn database(path: &Path) -> rusqlite::Connection {
 }
 
 fn write(at: &str, value: i64) -> Json {
-    insert(at, value, &[]).join().unwrap().json()
+    insert(at, value, &[]).join().unwrap().answer()
 }
 
 /// What holds of a database that could not grow, and then could again.

@@ -11,7 +11,7 @@ fn a_lock_that_is_not_let_go_of_is_said_and_reads_go_on() {
         let (value, call) = scene.write_that_waits(&["--deadline", "50s"]);
         let read = scene.world.query(&scene.at, "select count(*) from t", &[]);
         assert_eq!(read.rows(), json!([[3]]), "{way:?}");
-        let done = call.join().unwrap().json();
+        let done = call.join().unwrap().answer();
         assert_eq!(done["success"], json!(false), "{way:?}: {done}");
         let message = done["error"]["$error"]["message"].as_str().unwrap();
         assert!(

@@ -27,6 +27,7 @@ mod policy;
 mod scope;
 mod sink;
 mod span;
+mod stated;
 mod updates;
 mod value;
 pub mod wire;
@@ -43,6 +44,7 @@ pub use sink::{
     no_sinks,
 };
 pub use span::{ApplyEnrichment, EVENT_TARGET, is_enrichment_event};
+pub use stated::{ERROR_MESSAGE, ERROR_TYPE, StatedError, error_type};
 pub use updates::Updates;
 pub use value::{Attribute, AttributeValue, IntoAttributeValue, Maybe};
 pub use wire::{read, read_result, write};

@@ -188,10 +188,7 @@ impl CallScope {
         let _pending; // The last handle on it, perhaps, so that it outlives the lock.
         let mut said = call.said();
         said.drops_told = true;
-        _pending = said
-            .follower
-            .get()
-            .inspect(|pending| pending.forget_drops());
+        _pending = said.follower.get().inspect(|pending| pending.told());
         said.enrichment.clone()
     }
 
@@ -232,7 +229,7 @@ impl CallScope {
         if said.sealed || _pending.is_some() {
             return Updates::ended();
         }
-        let (follower, updates) = Follower::new(*said.enrichment.limits());
+        let (follower, updates) = Follower::new(*said.enrichment.limits(), said.drops_told);
         said.follower = follower;
         updates
     }

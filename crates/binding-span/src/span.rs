@@ -34,7 +34,8 @@ pub fn is_enrichment_event(metadata: &Metadata<'_>) -> bool {
 /// Applies enrichments to a `tracing` span. Nothing else implements it.
 pub trait ApplyEnrichment: sealed::Sealed {
     /// Renames and tags the span. Attributes come in order after the rename, and what was dropped as
-    /// the attribute `binding_span.dropped`.
+    /// the attribute `binding_span.dropped`. Where the callee [says that the call
+    /// failed](Enrichment::stated_error), so does the span's status.
     ///
     /// ```
     /// use binding_span::{ApplyEnrichment, Enrichment};
@@ -119,7 +120,7 @@ mod otel {
     //! The OpenTelemetry side. `update_name` on the span's own context works at any time and from any
     //! thread; recording `otel.name` does not once the context has been asked for.
 
-    use opentelemetry::trace::TraceContextExt;
+    use opentelemetry::trace::{Status, TraceContextExt};
     use opentelemetry::{KeyValue, StringValue, Value};
     use tracing::Span;
     use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -151,6 +152,9 @@ mod otel {
         for attribute in enrichment {
             let key = attribute.key.clone();
             span.set_attribute(KeyValue::new(key, value(&attribute.value)));
+        }
+        if let Some(error) = enrichment.stated_error() {
+            span.set_status(Status::error(error.message));
         }
         applied.attributes = enrichment.attributes().len();
     }

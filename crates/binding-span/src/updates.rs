@@ -34,6 +34,13 @@ impl Updates {
         poll_fn(|cx| self.poll_next(cx))
     }
 
+    /// Whether [`CallScope::said`](crate::CallScope::said) was called before the last update was taken: it has
+    /// something that is missing there, or may have.
+    #[must_use]
+    pub fn is_after_said(&self) -> bool {
+        self.0.as_ref().is_some_and(|pending| pending.state().said)
+    }
+
     /// [`next`](Self::next) for futures and streams that are written by hand.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Enrichment>> {
         match &self.0 {
@@ -58,10 +65,12 @@ impl Follower {
         Self(Weak::new())
     }
 
-    pub(crate) fn new(limits: Limits) -> (Self, Updates) {
+    /// `said`: whether all that was said was told before.
+    pub(crate) fn new(limits: Limits, said: bool) -> (Self, Updates) {
         let pending = Arc::new(Pending(Mutex::new(State {
             changed: Enrichment::with_limits(limits),
             ended: false,
+            said,
             waker: None,
         })));
         (Self(Arc::downgrade(&pending)), Updates(Some(pending)))
@@ -80,6 +89,8 @@ pub(crate) struct Pending(Mutex<State>);
 struct State {
     changed: Enrichment,
     ended: bool,
+    /// Whether all that was said was told elsewhere once.
+    said: bool,
     waker: Option<Waker>,
 }
 
@@ -88,9 +99,11 @@ impl Pending {
         self.state().changed.merge(changed);
     }
 
-    /// The drops were told elsewhere.
-    pub(crate) fn forget_drops(&self) {
-        *self.state().changed.dropped_mut() = Dropped::default();
+    /// All that was said is told elsewhere, and with it the drops.
+    pub(crate) fn told(&self) {
+        let mut state = self.state();
+        state.said = true;
+        *state.changed.dropped_mut() = Dropped::default();
     }
 
     /// Everything was told elsewhere.

@@ -13,7 +13,8 @@ use binding_span_schema::binding_span_capnp::{
 };
 
 use crate::{
-    Attribute, AttributeValue, DropReason, Enrichment, Limits, SpanContext, SpanId, TraceId,
+    Attribute, AttributeValue, DropReason, ERROR_TYPE, Enrichment, Limits, SpanContext, SpanId,
+    TraceId,
 };
 
 /// The attribute in which a callee says how much it dropped itself; outside of the caps.
@@ -117,6 +118,20 @@ pub fn read(reader: binding_span_enrichment::Reader<'_>, limits: Limits) -> Enri
         Err(_) => enrichment.drop_one(DropReason::Malformed),
     }
     enrichment
+}
+
+/// Whether it may [say that the call failed](Enrichment::stated_error), for who wants to know nothing else of it.
+/// Copies nothing.
+#[must_use]
+pub fn may_state_error(reader: binding_span_enrichment::Reader<'_>) -> bool {
+    let Ok(list) = reader.get_attributes() else {
+        return false;
+    };
+    let entries = Effort::new(&Limits::DEFAULT).entries;
+    list.iter().take(entries).any(|attribute| {
+        let key = attribute.get_name();
+        key.is_ok_and(|key| key.as_bytes() == ERROR_TYPE.as_bytes())
+    })
 }
 
 fn read_attributes(enrichment: &mut Enrichment, list: struct_list::Reader<'_, attribute::Owned>) {

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use binding_span::StatedError;
 use js_rpc::{BindError, CallError};
 
 use crate::log;
@@ -12,7 +13,8 @@ use crate::log;
 /// Why a program ends without having done what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The callee threw, or answered with what cannot be read: its words. Code 1.
+    /// The callee threw, said of what it answered that it failed, or answered with what cannot be read: its words.
+    /// Code 1.
     #[error("{0}")]
     Callee(String),
     /// The command line does not say what to do. Code 2.
@@ -21,7 +23,7 @@ pub enum Failure {
     /// No connection could be made, or it was lost. Code 69.
     #[error("{0}")]
     Unavailable(String),
-    /// The result could not be written. Code 74.
+    /// The result could not be written, or cannot be expressed in JSON. Code 74.
     #[error("{0}")]
     Output(String),
     /// Something that the configuration names is not there or not allowed. Code 78.
@@ -168,6 +170,16 @@ impl From<CallError> for Failure {
 pub(crate) fn usable(what: &str) -> Result<(), Failure> {
     let said = writeln!(std::io::stdout(), "the configuration can be used: {what}");
     said.map_err(|error| Failure::Output(format!("cannot write to the standard output: {error}")))
+}
+
+/// A call that returned, and failed for all that.
+impl From<&StatedError> for Failure {
+    fn from(error: &StatedError) -> Self {
+        Self::Callee(match error.message.is_empty() {
+            true => error.kind.clone(),
+            false => format!("{}: {}", error.kind, error.message),
+        })
+    }
 }
 
 /// How long the end of a program waits for its log.

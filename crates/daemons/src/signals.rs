@@ -1,9 +1,11 @@
-//! SIGTERM and SIGINT: the first ends a program in order, the second at once. SIGHUP: a daemon reads its
-//! configuration again. One without a configuration, in a terminal that closes, ends by it as by SIGTERM.
+//! SIGTERM and SIGINT: the first ends a program in order, the second at once, unless it comes within a second: then it
+//! is the first one again, of a wrapper that signals both its child and the group (`timeout` of coreutils). SIGHUP: a
+//! daemon reads its configuration again. One without a configuration, in a terminal that closes, ends by it as by
+//! SIGTERM.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, oneshot};
@@ -17,7 +19,12 @@ pub struct Signals {
     interrupt: Signal,
     /// Where it ends the program as well.
     hangup: Option<Signal>,
+    /// When the first one came.
+    first: Option<Instant>,
 }
+
+/// For how long after the first signal further ones are the same.
+const SAME: Duration = Duration::from_secs(1);
 
 /// What a daemon may need beyond its drain: for closing connections and databases, and the last of the
 /// telemetry.
@@ -38,6 +45,7 @@ impl Signals {
             terminate: install(SignalKind::terminate())?,
             interrupt: install(SignalKind::interrupt())?,
             hangup: None,
+            first: None,
         })
     }
 
@@ -48,14 +56,20 @@ impl Signals {
         Ok(())
     }
 
-    /// Waits for either; its number.
+    /// Waits for either; its number. Those that follow the first one within a second are not told.
     pub async fn next(&mut self) -> u8 {
-        let kind = tokio::select! {
-            _ = self.terminate.recv() => SignalKind::terminate(),
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
-            () = next_of(&mut self.hangup) => SignalKind::hangup(),
-        };
-        u8::try_from(kind.as_raw_value()).unwrap_or_default()
+        loop {
+            let kind = tokio::select! {
+                _ = self.terminate.recv() => SignalKind::terminate(),
+                _ = self.interrupt.recv() => SignalKind::interrupt(),
+                () = next_of(&mut self.hangup) => SignalKind::hangup(),
+            };
+            if self.first.is_some_and(|first| first.elapsed() < SAME) {
+                continue;
+            }
+            self.first.get_or_insert_with(Instant::now);
+            return u8::try_from(kind.as_raw_value()).unwrap_or_default();
+        }
     }
 }
 
@@ -209,7 +223,9 @@ impl Shutdown {
             std::future::pending::<()>().await;
         }
         systemd::stopping(self.drain);
-        tracing::info!("finishing the calls in flight; a second signal ends at once");
+        tracing::info!(
+            "finishing the calls in flight; another signal, a second from now or later, ends at once"
+        );
         tokio::task::spawn_local(async {
             // The listeners, and with them the sockets' files, have their turn first.
             tokio::task::yield_now().await;

@@ -10,16 +10,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use binding_span::SpanContext;
+use binding_span::{SpanContext, StatedError};
 use js_value::Value;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 use tracing::instrument::WithSubscriber;
 
-use crate::client::{Binding, Destination, Dialer, Upstream};
-use crate::object::{Args, ConvertError, IntoArgs, Payload};
-use crate::shared::Shared;
-use crate::{Address, CallBuilder, CallError, ConnectOptions, Stub};
+use crate::object::{Args, ConvertError, IntoArgs, Payload, Reply};
+use crate::{Address, CallBuilder, CallError, ConnectOptions, LazyConnection, Stub};
 
 /// A connection to a callee for any thread and any runtime. Clones share the connection; it is closed
 /// when the last clone and the last [`RemoteStub`] is dropped, and made again, for the next call, after
@@ -86,7 +84,7 @@ impl Client {
         let values = values(args)?;
         let (binding, method) = (binding.to_owned(), method.to_owned());
         let call = move |thread: &Thread| {
-            let binding = thread.binding(&binding);
+            let binding = thread.connection.binding(&binding);
             Ok(binding.call(&method, Args::from(values)))
         };
         self.run(call, options).await
@@ -109,7 +107,7 @@ impl Client {
                     outcome = here.run(call, &thread) => outcome,
                     () = reply.closed() => return,
                 };
-                let _ = reply.send(outcome.map(|payload| thread.hand_out(payload, &jobs)));
+                let _ = reply.send(outcome.map(|reply| thread.hand_out(reply, &jobs)));
             };
             tokio::task::spawn_local(task.with_subscriber(dispatch));
         });
@@ -159,7 +157,7 @@ impl Here {
         }
     }
 
-    async fn run<F>(self, call: F, thread: &Thread) -> Result<Payload, CallError>
+    async fn run<F>(self, call: F, thread: &Thread) -> Result<Reply, CallError>
     where
         F: FnOnce(&Thread) -> Result<CallBuilder, CallError>,
     {
@@ -173,13 +171,13 @@ impl Here {
         let pending = self
             .scope
             .in_scope(|| self.span.in_scope(|| builder.into_future()));
-        Ok(pending.await?.into_payload())
+        pending.await
     }
 }
 
 /// What lives on the connection's thread.
 struct Thread {
-    dialer: Rc<Dialer>,
+    connection: LazyConnection,
     /// The stubs that handles refer to by number.
     held: RefCell<HashMap<u64, Stub>>,
     next: std::cell::Cell<u64>,
@@ -187,35 +185,17 @@ struct Thread {
 
 impl Thread {
     fn new(address: Address, options: ConnectOptions) -> Self {
-        let shared = Shared::new(Arc::clone(&options.sinks), options.limits.clone());
-        let dialer = Dialer {
-            address,
-            options,
-            redial: Rc::default(),
-            second: None,
-            shared,
-        };
         Self {
-            dialer: Rc::new(dialer),
+            connection: LazyConnection::new(address, options),
             held: RefCell::default(),
             next: std::cell::Cell::default(),
         }
     }
 
-    fn binding(&self, name: &str) -> Binding {
-        let name = name.into();
-        let shared = &self.dialer.shared;
-        Binding::to(Destination {
-            policy: shared.default_policy(&name),
-            deadline: shared.limits.call,
-            upstream: Upstream::Dialer(Rc::clone(&self.dialer)),
-            service: Rc::clone(&name),
-            name,
-        })
-    }
-
     /// A reply for another thread: its stubs stay here, and handles on them go.
-    fn hand_out(&self, payload: Payload, jobs: &mpsc::UnboundedSender<Job>) -> RemoteReply {
+    fn hand_out(&self, mut reply: Reply, jobs: &mpsc::UnboundedSender<Job>) -> RemoteReply {
+        let stated = reply.stated.take();
+        let payload = reply.into_payload();
         let hold = |stub| {
             let id = self.next.get();
             self.next.set(id + 1);
@@ -228,6 +208,7 @@ impl Thread {
         RemoteReply {
             value: payload.value,
             stubs: payload.stubs.into_iter().map(hold).collect(),
+            stated,
         }
     }
 }
@@ -250,8 +231,7 @@ fn run(
     };
     runtime.block_on(async {
         let thread = Rc::new(Thread::new(address, options));
-        let upstream = Upstream::Dialer(Rc::clone(&thread.dialer));
-        let outcome = upstream.connection().await.map(drop);
+        let outcome = thread.connection.connect().await.map(drop);
         let go_on = outcome.is_ok();
         let _ = connected.send(outcome);
         while go_on && let Some(job) = queue.recv().await {
@@ -264,12 +244,7 @@ fn run(
 /// Lets the connection say goodbye before the runtime is gone.
 async fn close(thread: &Thread) {
     thread.held.borrow_mut().clear();
-    let connection = thread.dialer.redial.take();
-    if let Some(connection) = connection {
-        let ended = connection.ended();
-        drop(connection);
-        let _ = tokio::time::timeout(Duration::from_secs(2), ended).await;
-    }
+    thread.connection.clone().close().await;
 }
 
 /// The result of a call, for any thread.
@@ -277,6 +252,7 @@ async fn close(thread: &Thread) {
 pub struct RemoteReply {
     value: Value,
     stubs: Vec<RemoteStub>,
+    stated: Option<Box<StatedError>>,
 }
 
 impl RemoteReply {
@@ -288,6 +264,11 @@ impl RemoteReply {
     /// The stubs in the value, in order of appearance.
     pub fn stubs(&self) -> &[RemoteStub] {
         &self.stubs
+    }
+
+    /// What the callee says went wrong, as for [`Reply::stated_error`](crate::Reply::stated_error).
+    pub fn stated_error(&self) -> Option<&StatedError> {
+        self.stated.as_deref()
     }
 
     /// The result as a type of yours, without stubs in it.

@@ -37,6 +37,7 @@ mod observers;
 mod offload;
 mod opening;
 mod proxy;
+mod seldom;
 mod serve;
 mod server;
 mod shared;
@@ -50,7 +51,9 @@ pub use address::{Address, InvalidAddress};
 pub use async_trait::async_trait;
 pub use binding_span::{CallScope, Enrichment, Policy, PolicyConfig, Rename, current, enrich};
 pub use budget::{Budget, Hold};
-pub use client::{Binding, ConnectOptions, Connection, Link, LinkState, TailStream};
+pub use client::{
+    Binding, ConnectOptions, Connection, LazyConnection, Link, LinkState, TailStream,
+};
 pub use error::CallError;
 pub use files::read_file;
 pub use handle::{CallOptions, Client, RemoteReply, RemoteStub};

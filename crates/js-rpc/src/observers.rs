@@ -50,6 +50,7 @@ impl Observers {
                 }
                 let mut request = observer.enriched_request();
                 binding_span::write(&said, || request.get().init_enrichment());
+                request.get().set_returned(updates.is_after_said());
                 let answered = tokio::time::timeout(ANSWER, request.send().promise).await;
                 if !matches!(answered, Ok(Ok(_))) {
                     return;

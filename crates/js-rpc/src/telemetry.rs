@@ -6,15 +6,19 @@
 //! trace is not sampled, has ids, since the callee is told of the decision, and nothing else.
 
 use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use binding_span::{
     ApplyEnrichment, Attribute, CallScope, Dropped, Enrichment, ErrorInfo, InvocationId, NewSpan,
-    Outcome, Sinks, SpanClose, SpanContext, SpanId, SpanKind, SpanOpen, SpanRef, SpanSink, link,
+    Outcome, Sinks, SpanClose, SpanContext, SpanId, SpanKind, SpanOpen, SpanRef, SpanSink,
+    StatedError, link,
 };
 
 use crate::CallError;
+use crate::error::stated_kind;
 use crate::object::{Method, Operation};
 
 /// What is known about a call when its span opens.
@@ -131,15 +135,30 @@ fn adopt(span: &tracing::Span, place: Place) {
     }
 }
 
-/// An open span of a call.
+/// An open span of a call. A sink may do what it likes in a report, also end the session that it is told of: nothing
+/// is borrowed meanwhile.
 pub(crate) struct CallSpan {
     reference: SpanRef,
-    span: tracing::Span,
+    span: RefCell<tracing::Span>,
     sinks: Sinks,
     /// Whether the callee is not told of it.
     hidden: bool,
-    outcome: Option<Outcome>,
-    error: Option<(String, String)>,
+    end: RefCell<Option<End>>,
+    closed: Cell<bool>,
+}
+
+/// How a call ended.
+#[derive(Clone)]
+struct End {
+    outcome: Outcome,
+    error: Option<Rc<(String, String)>>,
+}
+
+impl End {
+    fn error(&self) -> Option<ErrorInfo<'_>> {
+        let (kind, message) = &**self.error.as_ref()?;
+        Some(ErrorInfo { kind, message })
+    }
 }
 
 /// What a span reports to that nobody wants.
@@ -168,7 +187,10 @@ impl CallSpan {
         let (name, place, id) = match parent {
             Parent::Current => (SESSION, Place::current(), tracing::Span::current().id()),
             Parent::Given(place) => (SESSION, place, None),
-            Parent::Session(session) => (CALL, Place::below(session.reference), session.span.id()),
+            Parent::Session(session) => {
+                let id = session.span.borrow().id();
+                (CALL, Place::below(session.reference), id)
+            }
             Parent::Called(place) => (CALL, place, None),
             Parent::CalledBack(root) => {
                 let place = Place::current().or_below(root);
@@ -251,11 +273,11 @@ impl CallSpan {
         }
         Self {
             reference,
-            span,
+            span: RefCell::new(span),
             sinks: Arc::clone(if watched { sinks } else { &NOBODY }),
             hidden: sinks.hides(),
-            outcome: None,
-            error: None,
+            end: RefCell::default(),
+            closed: Cell::default(),
         }
     }
 
@@ -269,13 +291,14 @@ impl CallSpan {
         self.reference
     }
 
-    pub(crate) fn tracing(&self) -> &tracing::Span {
-        &self.span
+    pub(crate) fn tracing(&self) -> tracing::Span {
+        self.span.borrow().clone()
     }
 
     /// Whether anybody looks at this span.
     pub(crate) fn is_watched(&self) -> bool {
-        !self.sinks.is_empty() || !self.span.is_disabled()
+        let reported = !self.sinks.is_empty() && !self.closed.get();
+        reported || !self.span.borrow().is_disabled()
     }
 
     /// Whether somebody looks at it as it changes.
@@ -290,10 +313,12 @@ impl CallSpan {
 
     /// Renames and tags the span.
     pub(crate) fn apply(&self, enrichment: &Enrichment) {
-        binding_span::apply(enrichment, self.reference, &*self.sinks);
+        if !self.closed.get() {
+            binding_span::apply(enrichment, self.reference, &*self.sinks);
+        }
         // What was applied is known to be seen by the sinks; a subscriber that cannot be reached is
         // the application's to find with `ApplyEnrichment`.
-        let _ = self.span.apply_enrichment(enrichment);
+        let _ = self.tracing().apply_enrichment(enrichment);
     }
 
     /// Says what was dropped of an enrichment that went to the caller: there it is a number, and whoever
@@ -306,56 +331,77 @@ impl CallSpan {
 
     /// Says what was dropped.
     pub(crate) fn report_dropped(&self, dropped: &Dropped) {
-        if !self.sinks.is_empty() {
+        if !self.sinks.is_empty() && !self.closed.get() {
             self.sinks.dropped(self.reference, dropped);
         }
     }
 
-    /// Says that the call returned.
-    pub(crate) fn succeeded(&mut self) {
-        self.settled(Outcome::Ok, None);
+    /// Says that the call returned; and that it failed, if the callee says so.
+    pub(crate) fn returned(&self, stated: Option<&StatedError>) {
+        match stated {
+            None => self.settled(Outcome::Ok, None),
+            Some(error) => {
+                self.tracing_failed(stated_kind(error), &error.message);
+                self.settled(Outcome::Exception, Some(stated_info(error)));
+            }
+        }
+    }
+
+    /// The callee says of a call that returned that it failed. It may have been settled before.
+    pub(crate) fn failed_as_stated(&self, error: &StatedError) {
+        self.tracing_failed(stated_kind(error), &error.message);
+        self.end.replace(Some(End {
+            outcome: Outcome::Exception,
+            error: Some(Rc::new(stated_info(error))),
+        }));
     }
 
     /// Says that the call failed.
-    pub(crate) fn failed(&mut self, error: &CallError) {
+    pub(crate) fn failed(&self, error: &CallError) {
         let (kind, message) = (error.kind(), error.message());
         let outcome = match error {
             CallError::Deadline(_) => Outcome::ExceededWallTime,
             CallError::Canceled => Outcome::Canceled,
             _ => Outcome::Exception,
         };
-        link::set_error(&self.span, kind, &message);
+        self.tracing_failed(kind, &message);
         self.settled(outcome, Some((kind.to_owned(), message)));
     }
 
-    fn settled(&mut self, outcome: Outcome, error: Option<(String, String)>) {
-        self.outcome = Some(outcome);
-        self.error = error;
-        if !self.sinks.is_empty() {
-            self.sinks.returned(self.reference, outcome, self.error());
+    fn tracing_failed(&self, kind: &str, message: &str) {
+        link::set_error(&self.tracing(), kind, message);
+    }
+
+    fn settled(&self, outcome: Outcome, error: Option<(String, String)>) {
+        let error = error.map(Rc::new);
+        let end = End { outcome, error };
+        self.end.replace(Some(end.clone()));
+        if !self.sinks.is_empty() && !self.closed.get() {
+            self.sinks.returned(self.reference, outcome, end.error());
         }
     }
 
-    fn error(&self) -> Option<ErrorInfo<'_>> {
-        let (kind, message) = self.error.as_ref()?;
-        Some(ErrorInfo { kind, message })
+    /// Ends the span; once. One whose call neither returned nor failed was abandoned.
+    pub(crate) fn close(&self) {
+        if self.closed.replace(true) {
+            return;
+        }
+        // Ended before the sinks hear of it, and dropped while nothing is borrowed.
+        drop(self.span.replace(tracing::Span::none()));
+        if !self.sinks.is_empty() {
+            let end = self.end.borrow().clone();
+            self.sinks.close(&SpanClose {
+                span: self.reference,
+                outcome: end.as_ref().map_or(Outcome::Canceled, |end| end.outcome),
+                error: end.as_ref().and_then(End::error),
+                time: SystemTime::now(),
+            });
+        }
     }
 }
 
-impl CallSpan {
-    /// Ends the span; once. One whose call neither returned nor failed was abandoned.
-    pub(crate) fn close(&mut self) {
-        self.span = tracing::Span::none();
-        if !self.sinks.is_empty() {
-            self.sinks.close(&SpanClose {
-                span: self.reference,
-                outcome: self.outcome.unwrap_or(Outcome::Canceled),
-                error: self.error(),
-                time: SystemTime::now(),
-            });
-            self.sinks = Arc::clone(&NOBODY);
-        }
-    }
+fn stated_info(error: &StatedError) -> (String, String) {
+    (stated_kind(error).to_owned(), error.message.clone())
 }
 
 impl Drop for CallSpan {

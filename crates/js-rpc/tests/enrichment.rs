@@ -615,7 +615,7 @@ async fn a_failure_that_is_a_result_is_enriched() {
         assert_eq!(span.name, "d1.query");
         // It counts, since the call itself did not fail.
         assert_eq!(said(&span), [("error.type", text("SQLITE_ERROR"))]);
-        assert_eq!(span.outcome, binding_span::Outcome::Ok);
+        assert_eq!(span.outcome, binding_span::Outcome::Exception);
     })
     .await;
 }

@@ -177,7 +177,8 @@ async fn who_looks_sees_a_call_change_before_it_returns() {
         call.await.unwrap();
         for spans in chain.callers() {
             let span = &spans.ended(1).await[0];
-            assert_eq!((&*span.name, span.outcome), ("begun", Outcome::Ok));
+            // It returned, and the callee says that it failed.
+            assert_eq!((&*span.name, span.outcome), ("begun", Outcome::Exception));
             assert_eq!(span.dropped.count(DropReason::Callee), 1);
             // Each once; whether the callee's error type counts is known at the end.
             let told = ["name begun", "a 1", "a 2", "b 1"];

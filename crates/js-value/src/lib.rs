@@ -57,6 +57,8 @@
 //! - *Integers of 64 bits lose nothing.* One that a double holds exactly is a number. Any other is a
 //!   BigInt, and such a BigInt is written as a bare integer: `9007199254740993` is
 //!   `9007199254740993n`. `JSON.parse` would round it.
+//! - *Text has numbers as `JSON.stringify` writes them* ([`json_text`]): `2 ** 63` is `9223372036854776000` there,
+//!   and `-0` is `0`.
 //! - *Shared objects are written out* at each place, up to a limit ([`ExpandError`]); a value that
 //!   contains itself is an error, as in `JSON.stringify`. Names of properties must be well-formed.
 //!
@@ -85,7 +87,7 @@ mod value;
 pub use bytes::{View, ViewBuffer, ViewKind};
 pub use date::Date;
 pub use error::JsError;
-pub use json::{JsonError, JsonTextError, json_from_text, to_json};
+pub use json::{JsonError, JsonTextError, json_from_text, json_text, json_text_pretty, to_json};
 pub use num_bigint::BigInt;
 pub use object::{IntoIter, Iter, Object};
 pub use refs::ExpandError;

@@ -11,6 +11,8 @@ pub enum Param {
     Bool(bool),
     /// INTEGER or REAL, see [`Numbers`]. NaN becomes NULL (SQLite has none); infinities stay.
     Number(f64),
+    /// INTEGER, whatever [`Numbers`] says: a BigInt of JavaScript.
+    Integer(i64),
     /// TEXT.
     Text(String),
     /// BLOB.
@@ -81,6 +83,7 @@ impl Param {
                 Bound::Integer(*value as i64)
             }
             Self::Number(value) => Bound::Real(*value),
+            Self::Integer(value) => Bound::Integer(*value),
             Self::Text(text) => Bound::Text(text),
             Self::Blob(bytes) => Bound::Blob(bytes),
         }

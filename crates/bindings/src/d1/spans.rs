@@ -4,7 +4,7 @@
 //! a trace reads the same whether D1 or this answered: `db.system.name` is `cloudflare-d1`, for this is what
 //! the caller talks to. SQL text leaves only when its data cannot: see [`QUERY_TEXT_BYTES`].
 
-use binding_span::Enrichment;
+use binding_span::{ERROR_MESSAGE, ERROR_TYPE, Enrichment};
 
 use super::error::QueryError;
 use super::meta::{Meta, milliseconds};
@@ -75,7 +75,8 @@ impl Description {
 
     /// What came of it: of a success `db.response.returned_rows` and the totals as
     /// `cloudflare.d1.response.{rows_read,rows_written,changes,last_row_id,changed_db,size_after,sql_duration_ms}`;
-    /// of a failure `error.type` and, if SQLite had one, its extended code as `db.response.status_code`.
+    /// of a failure `error.type`, if SQLite had one its extended code as `db.response.status_code`, and what the
+    /// program is answered as `error.message`, with literals of the SQL masked.
     pub fn after(&self, result: &Result<QueryOutcome, QueryError>) -> Enrichment {
         outcome(result)
     }
@@ -109,11 +110,36 @@ fn figures(outcome: &QueryOutcome) -> Enrichment {
 }
 
 pub(super) fn failure(error: &QueryError) -> Enrichment {
-    let mut said = Enrichment::new().attribute("error.type", error.error_type());
+    let mut said = Enrichment::new().attribute(ERROR_TYPE, error.error_type());
     if let Some(code) = error.status_code() {
         said.set_attribute("db.response.status_code", code.to_string());
     }
-    said
+    said.attribute(ERROR_MESSAGE, shown(&error.to_string()))
+}
+
+/// The longest `error.message`, in bytes; SQLite repeats tokens of any length.
+const MESSAGE_BYTES: usize = 1024;
+
+/// An error's message without the data that the SQL held: SQLite quotes the token at which it stopped reading.
+fn shown(message: &str) -> String {
+    const MEANT_AS_STRING: &str = " - should this be a string literal";
+    let quoting = ["near \"", "unrecognized token: \"", "no such column: \""]
+        .into_iter()
+        .find_map(|quoting| Some(message.find(quoting)? + quoting.len()));
+    let token = quoting.and_then(|from| Some(from..from + message[from..].rfind('"')?));
+    let mut shown = message.to_owned();
+    if let Some(range) = token {
+        let token = &message[range.clone()];
+        let data = token.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+            || token.contains(['\'', '"'])
+            || token.len() > 64
+            || message.contains(MEANT_AS_STRING);
+        if data {
+            shown.replace_range(range, "?");
+        }
+    }
+    shown.truncate(shown.floor_char_boundary(MESSAGE_BYTES));
+    shown
 }
 
 /// `SELECT`; of a batch `BATCH INSERT` when all its statements do the same, else `BATCH`.
@@ -291,7 +317,42 @@ mod tests {
             text_of(&said, "db.response.status_code").as_deref(),
             Some("2067")
         );
+        assert_eq!(
+            text_of(&said, "error.message").as_deref(),
+            Some(
+                "UNIQUE constraint failed: t.a: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_UNIQUE)"
+            )
+        );
         assert_eq!(said.get("db.response.returned_rows"), None);
+    }
+
+    #[test]
+    fn a_message_keeps_names_and_masks_data() {
+        let long = "x".repeat(2000);
+        let cases = [
+            (
+                "near \"form\": syntax error at offset 9: SQLITE_ERROR",
+                "near \"form\": syntax error at offset 9: SQLITE_ERROR",
+            ),
+            (
+                "near \"'s3cret'\": syntax error: SQLITE_ERROR",
+                "near \"?\": syntax error: SQLITE_ERROR",
+            ),
+            ("near \"4711\": syntax error", "near \"?\": syntax error"),
+            (
+                "unrecognized token: \"'it said \"s3cret\" = 1\" at offset 7",
+                "unrecognized token: \"?\" at offset 7",
+            ),
+            (
+                "no such column: \"s3cret\" - should this be a string literal in single-quotes? at offset 7",
+                "no such column: \"?\" - should this be a string literal in single-quotes? at offset 7",
+            ),
+            ("no such table: users", "no such table: users"),
+            (&long, &long[..MESSAGE_BYTES]),
+        ];
+        for (message, expected) in cases {
+            assert_eq!(shown(message), expected);
+        }
     }
 
     #[test]
@@ -315,7 +376,7 @@ mod tests {
             ]
         );
         assert_eq!(after.span_name(), None);
-        assert_eq!(keys(&after), ["error.type"]);
+        assert_eq!(keys(&after), ["error.type", "error.message"]);
         let all = described.enrichment(&closed);
         assert_eq!(keys(&all), [keys(&before), keys(&after)].concat());
     }

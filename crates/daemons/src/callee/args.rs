@@ -166,8 +166,8 @@ Examples:
     callee --generate man ~/.local/share/man/man1
 
 A ready callee says so on stderr, in a line for each listener. SIGTERM and SIGINT let the calls in
-flight finish within --drain and remove the sockets; a second signal ends it at once. SIGHUP reads
-the file again: databases and the log's filter change while it serves.
+flight finish within --drain and remove the sockets; another signal, a second later or more, ends it
+at once. SIGHUP reads the file again: databases and the log's filter change while it serves.
 
 ",
     exit_codes!()

@@ -131,6 +131,7 @@ impl Calls {
 
     fn settle(&self, call: &mut OpenCall, outcome: Outcome, error: Option<ErrorInfo<'_>>) {
         call.returned = true;
+        call.outcome = outcome;
         let binding = &call.binding.value;
         let label = OUTCOMES[place(outcome)].1;
         let method = match call.unlabelled.take() {
@@ -192,6 +193,7 @@ impl SpanSink for Calls {
                 since: Instant::now(),
                 enriched: false,
                 returned: false,
+                outcome: Outcome::Ok,
             },
         );
     }
@@ -232,6 +234,10 @@ impl SpanSink for Calls {
         };
         if !call.returned {
             self.settle(&mut call, close.outcome, close.error);
+        } else if let (Outcome::Ok, Some(error)) = (call.outcome, close.error) {
+            // The callee said so while the result was held. The call stays counted as it returned.
+            let kind = call.binding.value.errors.get(error.kind, ERRORS);
+            kind.value.fetch_add(1, Relaxed);
         }
         if let Some(side) = self.side(call.kind) {
             side.closed.fetch_add(1, Relaxed);

@@ -5,7 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use binding_span::{SpanKind, SpanRef};
+use binding_span::{Outcome, SpanKind, SpanRef};
 
 use super::bounded::Labelled;
 use super::calls::{Binding, Method};
@@ -21,6 +21,8 @@ pub(super) struct OpenCall {
     pub(super) since: Instant,
     pub(super) enriched: bool,
     pub(super) returned: bool,
+    /// How, once it has.
+    pub(super) outcome: Outcome,
 }
 
 type Shard = HashMap<u64, OpenCall, BuildHasherDefault<AsIs>>;

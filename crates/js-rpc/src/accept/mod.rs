@@ -2,7 +2,6 @@
 //! to give. The [`Server`](crate::Server) accepts in this way, and so can whatever else listens.
 
 mod quota;
-mod seldom;
 mod stats;
 
 use std::io;
@@ -13,9 +12,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::seldom::Seldom;
 use crate::stream::{Accepted, Listener, Peer, PeerKey, ReadHalf, Refused, WriteHalf};
 use crate::{Address, ClientId};
-use seldom::Seldom;
 
 pub use quota::Quota;
 pub(crate) use quota::Slot;

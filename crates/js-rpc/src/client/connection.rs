@@ -8,7 +8,7 @@ use std::time::Duration;
 use binding_span::{Sinks, no_sinks};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::client::line::{Dial, Line};
+use crate::client::line::{Dial, Line, Loss};
 use crate::shared::Shared;
 use crate::stream::Trust;
 use crate::{Address, CallError, RpcLimits};
@@ -82,6 +82,7 @@ impl Connection {
             trust: options.trust,
             connect: options.connect,
             limits: options.limits.clone(),
+            loss: Loss::default(),
         };
         let weak = Rc::downgrade(&open);
         let line = dial.dial(open).await?;
@@ -107,6 +108,11 @@ impl Connection {
     /// Completes when the connection is closed, which it is when it is lost or when nobody holds it.
     pub fn ended(&self) -> impl Future<Output = ()> + use<> {
         self.0.ended.clone().cancelled_owned()
+    }
+
+    /// Why it was lost, once it was; nothing if it was closed in order.
+    pub(super) fn loss(&self) -> Loss {
+        self.0.dial.loss.clone()
     }
 
     /// Where it was made to.

@@ -20,6 +20,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio_util::sync::DropGuard;
 
+use crate::error::reason;
 use crate::network::{Gate, OpenSessions};
 use crate::stream::{Stream, Trust};
 use crate::wire::Wire;
@@ -63,6 +64,27 @@ pub(super) struct Dial {
     /// The binding to ask for in the opening.
     pub(super) connect: Option<String>,
     pub(super) limits: RpcLimits,
+    pub(super) loss: Loss,
+}
+
+/// Why the last line of a connection was lost, if it was.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Loss(Rc<RefCell<Option<String>>>);
+
+impl Loss {
+    pub(super) fn take(&self) -> Option<String> {
+        self.0.take()
+    }
+
+    /// The line ended by itself, with this for a result. Peace on it is no loss.
+    fn set(&self, ended: Result<(), capnp::Error>) {
+        let why = match ended {
+            Ok(()) => "the connection was closed".to_owned(),
+            Err(error) => reason(&error),
+        };
+        let idle = why.contains("nothing happened for");
+        self.0.replace((!idle).then_some(why));
+    }
 }
 
 impl Dial {
@@ -109,6 +131,7 @@ impl Dial {
         let end = End {
             lost: Rc::clone(&lost),
             gate: Rc::clone(&gate),
+            loss: self.loss.clone(),
             _open: open,
         };
         tokio::task::spawn_local(drive(system, futures, end));
@@ -157,11 +180,12 @@ impl Line {
             let ask = async move {
                 let wire = match answered.await.map_err(CallError::from) {
                     Ok(_) => Wire::OneMessage,
-                    Err(
-                        error @ (CallError::Disconnected(_)
-                        | CallError::Protocol(_)
-                        | CallError::Overloaded(_)),
-                    ) => return Err(error),
+                    // The question is no call of anybody's: nothing ran.
+                    Err(error @ (CallError::Disconnected(_) | CallError::Protocol(_))) => {
+                        let why = format!("{error}, before the call was sent");
+                        return Err(CallError::Unavailable(why));
+                    }
+                    Err(error @ CallError::Overloaded(_)) => return Err(error),
                     // It does not know the interface, in whatever words.
                     Err(_) => Wire::ThreeCalls,
                 };
@@ -258,6 +282,7 @@ fn ask(port: &workerd_debug_port::Client, name: &str) -> Entrypoint {
 struct End {
     lost: Rc<Cell<bool>>,
     gate: Rc<Gate>,
+    loss: Loss,
     _open: Rc<DropGuard>,
 }
 
@@ -287,7 +312,7 @@ async fn drive(
     let mut held = true;
     loop {
         tokio::select! {
-            _ = &mut system => return,
+            ended = &mut system => return end.loss.set(ended.unwrap_or(Ok(()))),
             next = futures.next(), if held => match next {
                 Some(future) => background.push(future),
                 None => held = false,

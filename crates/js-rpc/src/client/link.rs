@@ -2,7 +2,7 @@
 //! thread. Calls do not touch it; attempts to connect, and ends of connections, do.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::{CallError, Connection};
 
@@ -15,6 +15,43 @@ struct Inner {
     state: LinkState,
     /// Which connection it is that is up.
     connection: u64,
+    /// What is logged of it, by whoever has a log: what is behind it, in words.
+    named: Option<String>,
+    log: Outage,
+}
+
+/// What the log says of outages: when one begins, and when it is over. Of a callee that comes and goes not each.
+#[derive(Debug, Default)]
+struct Outage {
+    told: bool,
+    last: Option<Instant>,
+    untold: u64,
+}
+
+/// How long the log says nothing of a further outage.
+const QUIET: Duration = Duration::from_secs(10);
+
+impl Outage {
+    /// Whether to say that an outage began, and what to add.
+    fn begins(&mut self) -> Option<String> {
+        if self.told {
+            return None;
+        }
+        if self.last.is_some_and(|last| last.elapsed() < QUIET) {
+            self.untold += 1;
+            return None;
+        }
+        (self.told, self.last) = (true, Some(Instant::now()));
+        Some(match std::mem::take(&mut self.untold) {
+            0 => String::new(),
+            n => format!(" (and {n} times before that were not logged)"),
+        })
+    }
+
+    /// Whether to say that it is over.
+    fn ends(&mut self) -> bool {
+        std::mem::take(&mut self.told)
+    }
 }
 
 /// What is known of a connection without trying it.
@@ -64,31 +101,53 @@ impl Link {
         }
     }
 
+    /// Has outages logged, of what it is in words.
+    pub(crate) fn log_as(&self, what: impl FnOnce() -> String) {
+        self.lock().named.get_or_insert_with(what);
+    }
+
     fn connected(&self, connection: &Connection) {
         let mut inner = self.lock();
         inner.connection += 1;
+        if inner.log.ends()
+            && let Some(named) = &inner.named
+        {
+            tracing::info!("{named} is back");
+        }
         let since = Instant::now();
         inner.state = LinkState::Connected { since };
         let (link, this, ended) = (self.clone(), inner.connection, connection.ended());
+        let loss = connection.loss();
         drop(inner);
         tokio::task::spawn_local(async move {
             ended.await;
-            link.lost(this);
+            link.lost(this, loss.take());
         });
     }
 
-    fn lost(&self, connection: u64) {
+    fn lost(&self, connection: u64, why: Option<String>) {
         let mut inner = self.lock();
         let up = matches!(inner.state, LinkState::Connected { .. });
         // Another one may be up by now.
         if up && inner.connection == connection {
             let since = Instant::now();
             inner.state = LinkState::Lost { since };
+            let inner = &mut *inner;
+            if let (Some(named), Some(why)) = (&inner.named, why)
+                && let Some(more) = inner.log.begins()
+            {
+                tracing::warn!("lost {named}: {why}; the next call connects again{more}");
+            }
         }
     }
 
     fn failed(&self, error: &CallError) {
-        let mut inner = self.lock();
+        let inner = &mut *self.lock();
+        if let Some(named) = &inner.named
+            && let Some(more) = inner.log.begins()
+        {
+            tracing::warn!("cannot reach {named}: {error}{more}");
+        }
         let last = Instant::now();
         let since = match inner.state {
             LinkState::Failing { since, .. } => since,

@@ -3,6 +3,7 @@
 mod binding;
 mod connection;
 mod destination;
+mod lazy;
 mod line;
 mod link;
 mod observer;
@@ -18,6 +19,7 @@ mod traced;
 pub use binding::Binding;
 pub use connection::{ConnectOptions, Connection};
 pub(crate) use destination::{Destination, Dialer, Upstream};
+pub use lazy::LazyConnection;
 pub use link::{Link, LinkState};
 pub(crate) use outgoing::{Content, Made, Outgoing};
 pub(crate) use redial::Redial;

@@ -43,7 +43,9 @@ impl enrichment_observer::Server for Observer {
             self.call.drop_update();
             return Ok(());
         }
-        self.call.hear_update(params.get()?.get_enrichment());
+        let update = params.get()?;
+        self.call
+            .hear_update(update.get_enrichment(), update.get_returned());
         drop(params);
         tokio::time::sleep(PACE).await;
         self.busy.set(false);

@@ -6,6 +6,7 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
+use binding_span::StatedError;
 use binding_span_schema::call_capnp::call_target;
 use binding_span_schema::js_rpc_capnp::js_rpc_target::{self, call_params, call_results};
 use capnp::capability::{Promise, Response};
@@ -210,6 +211,11 @@ impl<C: Content> Outgoing<C> {
         outcome
     }
 
+    /// What the callee says went wrong in a call that returned.
+    fn stated_error(&self) -> Option<Box<StatedError>> {
+        self.route.call().stated_error().map(Box::new)
+    }
+
     /// What it carried.
     pub(crate) fn into_content(self) -> C {
         self.content
@@ -228,10 +234,9 @@ impl<C: Content> Outgoing<C> {
         let answer = answer?;
         let results = answer.get()?;
         let output = self.content.read(results, &self.route);
-        if results.has_binding_span_enrichment() {
-            let said = results.get_binding_span_enrichment();
-            self.route.call().hear_answer(said, output.is_ok());
-        }
+        let said = results.has_binding_span_enrichment();
+        let said = said.then(|| results.get_binding_span_enrichment());
+        self.route.call().hear_answer(said, output.is_ok());
         output
     }
 
@@ -256,10 +261,9 @@ impl<C: Content> Outgoing<C> {
             // More may follow, within the caps of the whole.
             self.route.call().expect_parts();
         }
-        if response.has_enrichment() {
-            let said = response.get_enrichment();
-            self.route.call().hear_answer(said, output.is_ok());
-        }
+        let said = response.has_enrichment();
+        let said = said.then(|| response.get_enrichment());
+        self.route.call().hear_answer(said, output.is_ok());
         if let Some(session) = self.route.opens()
             && response.has_session()
             && let Ok(held) = response.get_session()
@@ -331,6 +335,7 @@ fn reply_of(
             stubs: targets.into_iter().map(import).collect(),
         },
         disposer,
+        stated: None,
     }
 }
 
@@ -395,6 +400,13 @@ impl Content for Values {
     }
 }
 
+/// Waits for the answer to a call of values.
+async fn reply(mut outgoing: Outgoing<Values>, sent: Sent) -> Result<Reply, CallError> {
+    let mut reply = outgoing.receive(sent).await?;
+    reply.stated = outgoing.stated_error();
+    Ok(reply)
+}
+
 /// Makes a call of values.
 pub(super) fn start(route: Route, call: Call, pipeline: bool) -> PendingCall {
     let Call {
@@ -425,7 +437,7 @@ pub(super) fn start(route: Route, call: Call, pipeline: bool) -> PendingCall {
         },
     }
     let made = Made { client, begun };
-    let mut outgoing = Outgoing::new(route, content, deadline, pipeline, made);
+    let outgoing = Outgoing::new(route, content, deadline, pipeline, made);
     let sent = match unsent {
         Some(error) => Some(Err(error)),
         None if outgoing.content.unwritten.is_some() => None,
@@ -435,7 +447,7 @@ pub(super) fn start(route: Route, call: Call, pipeline: bool) -> PendingCall {
         Some(Ok(mut sent)) => {
             let via = || outgoing.route.via();
             let pipeline = sent.pipeline.take().map(|target| Early::of(target, via()));
-            PendingCall::new(async move { outgoing.receive(sent).await }, pipeline)
+            PendingCall::new(reply(outgoing, sent), pipeline)
         }
         Some(Err(error)) => {
             let error = outgoing.fail(error);
@@ -450,8 +462,10 @@ fn wait(mut outgoing: Outgoing<Values>) -> PendingCall {
     let via = outgoing.route.via();
     let (target, is_sent) = oneshot::channel();
     let pipeline = outgoing.pipeline.then(|| {
-        let unsent = |_| capnp::Error::failed("jsg.Error: the call was not sent".into());
-        let ahead = capnp_rpc::new_future_client(async move { is_sent.await.map_err(unsent) });
+        // Calls of its result fail as it does.
+        let unsent = |_| crate::serve::failed(&CallError::Canceled);
+        let ahead = async move { Ok(is_sent.await.unwrap_or_else(unsent)) };
+        let ahead = capnp_rpc::new_future_client(ahead);
         Early::of(ahead, via)
     });
     let (mut tell, told) = oneshot::channel();
@@ -467,7 +481,14 @@ fn wait(mut outgoing: Outgoing<Values>) -> PendingCall {
                 Either::Right((sent, _)) => sent,
             }
         };
-        if let Some(pipeline) = sent.as_mut().ok().and_then(|sent| sent.pipeline.take()) {
+        let pipeline = match &mut sent {
+            Ok(sent) => sent.pipeline.take(),
+            Err(error) => {
+                outgoing.route.never_sent(error);
+                Some(crate::serve::failed(error))
+            }
+        };
+        if let Some(pipeline) = pipeline {
             // Nobody may want it. Who does need not look at the call itself.
             let _ = target.send(pipeline);
         }
@@ -476,7 +497,7 @@ fn wait(mut outgoing: Outgoing<Values>) -> PendingCall {
     });
     let future = async move {
         match told.await {
-            Ok((mut outgoing, Ok(sent))) => outgoing.receive(sent).await,
+            Ok((outgoing, Ok(sent))) => reply(outgoing, sent).await,
             Ok((outgoing, Err(error))) => Err(outgoing.fail(error)),
             // Its task ends without a word when the runtime does.
             Err(_) => Err(CallError::Canceled),

@@ -174,7 +174,7 @@ impl Via {
             }
             (Self::Result(session), None) => {
                 let session = session.call.span();
-                CallSpan::client(Parent::Session(&session), &info, sinks)
+                CallSpan::client(Parent::Session(session), &info, sinks)
             }
             (Self::Argument(argument), None) => {
                 let parent = Parent::CalledBack(argument.session.root.get());

@@ -92,6 +92,9 @@ impl Route {
         {
             // The call that this is the result of waits itself. If it fails, so does this.
             let _ = sent.await;
+            if session.gate().is_none() {
+                return Err(session.unsent());
+            }
         }
         match session.gate() {
             Some(gate) => Permit::wait_for_call(gate, ask).await,
@@ -180,6 +183,13 @@ impl Route {
     pub(super) fn home(&self) -> Home {
         let root = self.call().span().reference();
         self.via().home(root)
+    }
+
+    /// The call failed before it was sent.
+    pub(super) fn never_sent(&self, error: &CallError) {
+        if let Some(session) = self.opens() {
+            session.never_sent(error);
+        }
     }
 
     /// Nobody waits for an attempt to connect any longer.

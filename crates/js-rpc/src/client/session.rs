@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::line::Line;
 use super::observer;
 use super::traced::Traced;
+use crate::CallError;
 use crate::deadlines::Deadlines;
 use crate::network::{Gate, OpenSession};
 use crate::shared::Shared;
@@ -36,6 +37,8 @@ pub(crate) struct ClientSession {
     /// Completes when the callee has said everything of a result that was held.
     observed: Cell<Option<oneshot::Receiver<()>>>,
     answered: Cell<bool>,
+    /// Why its call was never sent.
+    unsent: OnceCell<CallError>,
 }
 
 /// Where a session is, and what ends it there.
@@ -66,6 +69,7 @@ impl ClientSession {
             held: RefCell::default(),
             observed: Cell::default(),
             answered: Cell::new(false),
+            unsent: OnceCell::new(),
         })
     }
 
@@ -156,6 +160,16 @@ impl ClientSession {
     /// The observer that the call had from the start goes on.
     pub(super) fn observed(&self, over: oneshot::Receiver<()>) {
         self.observed.set(Some(over));
+    }
+
+    /// Its call will never be sent, and so will no call of its result.
+    pub(super) fn never_sent(&self, error: &CallError) {
+        let _ = self.unsent.set(error.clone());
+    }
+
+    /// Why calls of a result fail whose call was not sent: as that did, or because nobody looked at it any more.
+    pub(super) fn unsent(&self) -> CallError {
+        self.unsent.get().cloned().unwrap_or(CallError::Canceled)
     }
 
     /// The call returned or failed: what is left of the session ends by itself.

@@ -1,18 +1,20 @@
 //! The span of a call of ours, and all that may change it: the answer, and observers before and after it.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use binding_span::binding_span_capnp::binding_span_enrichment;
-use binding_span::{CallScope, DropReason, Dropped, Enrichment, Limits, Policy};
+use binding_span::{
+    CallScope, DropReason, Dropped, ERROR_MESSAGE, Enrichment, Limits, Policy, StatedError,
+};
 
 use crate::CallError;
 use crate::telemetry::CallSpan;
 
 /// A call's span, under its binding's policy.
 pub(crate) struct Traced {
-    span: RefCell<CallSpan>,
+    span: CallSpan,
     pub(crate) policy: Arc<Policy>,
     /// The call that this one is made for, if it is passed on: it says what this one heard.
     onward: CallScope,
@@ -20,24 +22,30 @@ pub(crate) struct Traced {
     live: bool,
     /// What was heard so far; only where it may come in parts.
     heard: RefCell<Option<Box<Enrichment>>>,
+    /// What came after the return and overtook the answer.
+    early: RefCell<Option<Enrichment>>,
     returned: Cell<Option<bool>>,
+    /// What the callee says went wrong although the call returned.
+    stated: RefCell<Option<StatedError>>,
 }
 
 impl Traced {
     pub(crate) fn new(span: CallSpan, policy: &Arc<Policy>, onward: Onward) -> Rc<Self> {
         let live = onward.live || span.is_live();
         Rc::new(Self {
-            span: RefCell::new(span),
+            span,
             policy: Arc::clone(policy),
             onward: onward.scope,
             live,
             heard: RefCell::default(),
+            early: RefCell::default(),
             returned: Cell::default(),
+            stated: RefCell::default(),
         })
     }
 
-    pub(crate) fn span(&self) -> Ref<'_, CallSpan> {
-        self.span.borrow()
+    pub(crate) const fn span(&self) -> &CallSpan {
+        &self.span
     }
 
     /// Whether enrichment is wanted before the call returns.
@@ -59,21 +67,36 @@ impl Traced {
     /// the result: how much of a message may be read is limited, and a hostile enrichment must not use that up.
     pub(crate) fn hear_answer(
         &self,
-        said: capnp::Result<binding_span_enrichment::Reader<'_>>,
+        said: Option<capnp::Result<binding_span_enrichment::Reader<'_>>>,
         returned: bool,
     ) {
         self.returned.set(Some(returned));
-        if self.is_wanted() {
-            self.hear(binding_span::read_result(said, Limits::DEFAULT));
+        if let Some(said) = said {
+            let states = |said: &_| returned && binding_span::wire::may_state_error(*said);
+            // Whether the call failed is asked for also where nobody looks at its span.
+            if self.is_wanted() || said.as_ref().is_ok_and(states) {
+                self.hear(binding_span::read_result(said, Limits::DEFAULT));
+            }
+        }
+        if let Some(early) = self.early.take() {
+            self.hear(early);
         }
     }
 
-    /// The same with what an observer is told.
-    pub(crate) fn hear_update(&self, said: capnp::Result<binding_span_enrichment::Reader<'_>>) {
+    /// The same with what an observer is told. What was said after the return replaces what the answer says, also
+    /// if it is read before it.
+    pub(crate) fn hear_update(
+        &self,
+        said: capnp::Result<binding_span_enrichment::Reader<'_>>,
+        after_return: bool,
+    ) {
         let mut said = binding_span::read_result(said, Limits::DEFAULT);
         if self.returned.get().is_none() {
+            if after_return {
+                return self.early.borrow_mut().get_or_insert_default().merge(said);
+            }
             // Whether it counts depends on how the call ends, and then it is said again.
-            said.remove("error.type");
+            said.remove_stated_error();
         }
         self.hear(said);
     }
@@ -88,13 +111,28 @@ impl Traced {
         }
         let mut accepted = self.policy.accept(said);
         if self.returned.get() == Some(false) {
-            accepted.remove("error.type");
+            accepted.remove_stated_error();
         }
-        // A sink may do what it likes meanwhile, also call on this session: the span is only read here.
-        self.span().apply(&accepted);
+        let stated = accepted.stated_error();
+        // The span has it as what went wrong.
+        let message = stated.as_ref().and_then(|_| accepted.remove(ERROR_MESSAGE));
+        // A sink may do what it likes meanwhile, also call on this session: nothing is borrowed.
+        self.span.apply(&accepted);
+        if let Some(error) = stated {
+            self.span.failed_as_stated(&error);
+            self.stated.replace(Some(error));
+        }
         if self.onward.is_call() {
+            if let Some(message) = message {
+                accepted.set_attribute(ERROR_MESSAGE, message);
+            }
             self.onward.enrich(accepted);
         }
+    }
+
+    /// What the callee says went wrong although the call returned.
+    pub(crate) fn stated_error(&self) -> Option<StatedError> {
+        self.stated.borrow().clone()
     }
 
     /// An update came before the one before it was answered.
@@ -106,16 +144,15 @@ impl Traced {
 
     /// Settles the span with how the call ended.
     pub(crate) fn settle(&self, error: Option<&CallError>) {
-        let mut span = self.span.borrow_mut();
         match error {
-            None => span.succeeded(),
-            Some(error) => span.failed(error),
+            None => self.span.returned(self.stated_error().as_ref()),
+            Some(error) => self.span.failed(error),
         }
     }
 
     /// The call is over, with all that could be said of it.
     pub(crate) fn close(&self) {
-        self.span.borrow_mut().close();
+        self.span.close();
         self.onward.seal();
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn write_failure(error: &CallError, mut to: failure::Builder<'_>) {
         CallError::Unimplemented(why) => (Kind::Unimplemented, why.clone()),
         CallError::Refused(why) | CallError::Arguments(why) => (Kind::Refused, why.clone()),
         CallError::Protocol(why) => (Kind::Protocol, why.clone()),
-        CallError::Result(_) => (Kind::Protocol, error.to_string()),
+        CallError::Result(why) => (Kind::Result, why.clone()),
         CallError::Disconnected(why) => (Kind::Disconnected, why.clone()),
     };
     to.set_kind(kind);
@@ -64,6 +64,7 @@ pub(crate) fn read_failure(
         Ok(Kind::Refused) => CallError::Refused(message()),
         Ok(Kind::Protocol) => CallError::Protocol(message()),
         Ok(Kind::Disconnected) => CallError::Disconnected(message()),
+        Ok(Kind::Result) => CallError::Result(message()),
         Err(unknown) => CallError::Protocol(format!(
             "it failed in a way that is not known here: {unknown}; {}",
             message()

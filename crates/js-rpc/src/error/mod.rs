@@ -10,6 +10,7 @@ mod thrown;
 
 use std::time::Duration;
 
+use binding_span::StatedError;
 use js_value::JsError;
 
 pub(crate) use attached::{MOST_BYTES, attach, detach};
@@ -29,6 +30,17 @@ const OURS: [&str; 10] = [
     "result",
     "canceled",
 ];
+
+/// What `error.type` is of errors whose own name cannot be it.
+const OTHER: &str = "Error";
+
+/// What `error.type` is of a call that returned and of which the callee says that it failed.
+pub(crate) fn stated_kind(error: &StatedError) -> &str {
+    match error.kind.as_str() {
+        kind if text::is_stated_label(kind) && !OURS.contains(&kind) => kind,
+        _ => OTHER,
+    }
+}
 
 /// Why a call has no result.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -64,7 +76,7 @@ pub enum CallError {
     /// The arguments cannot be sent.
     #[error("cannot send the arguments: {0}")]
     Arguments(String),
-    /// The callee answered with something that is not a JavaScript value.
+    /// The callee answered with something that is not a JavaScript value, or that cannot be passed on.
     #[error("cannot read the result: {0}")]
     Result(String),
     /// The call was abandoned on this side.
@@ -96,7 +108,7 @@ impl CallError {
         match self {
             Self::Thrown(error) => match error.name.as_str() {
                 name if text::is_label(name) && !OURS.contains(&name) => name,
-                _ => "Error",
+                _ => OTHER,
             },
             Self::Unavailable(_) => "unavailable",
             Self::Disconnected(_) => "disconnected",

@@ -113,6 +113,16 @@ pub(super) fn is_label(name: &str) -> bool {
     is_plain(dom_exception(name).unwrap_or(name))
 }
 
+/// The same of a class that a callee states of a call that returned, which may be of any language: dots, dashes and
+/// colons join its words.
+pub(super) fn is_stated_label(name: &str) -> bool {
+    name.len() <= 64 && name.split(['.', '-', ':']).any(is_plain) && name.bytes().all(is_joined)
+}
+
+fn is_joined(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b':')
+}
+
 fn is_plain(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }

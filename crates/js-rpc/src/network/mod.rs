@@ -186,7 +186,7 @@ impl Network {
 
 fn turned_away(why: &str) -> Error {
     Error::disconnected(format!(
-        "{why}, and nothing was said before; the peer may not admit us, or be full: its log says"
+        "{why} before the peer sent anything; it may not admit us, or be full: see its log"
     ))
 }
 

@@ -63,5 +63,6 @@ async fn run(service: Rc<dyn Service>, call: Call) -> Result<Reply, CallError> {
     Ok(Reply {
         payload,
         disposer: None,
+        stated: None,
     })
 }

@@ -1,5 +1,6 @@
 //! The result of a call.
 
+use binding_span::StatedError;
 use js_value::Value;
 use serde::de::DeserializeOwned;
 
@@ -14,6 +15,8 @@ pub struct Reply {
     /// Held until the reply is dropped: dropping it runs the disposer of the object at the callee.
     #[allow(dead_code, reason = "held for its drop")]
     pub(crate) disposer: Option<Stub>,
+    /// What the callee says went wrong.
+    pub(crate) stated: Option<Box<StatedError>>,
 }
 
 impl Reply {
@@ -30,6 +33,12 @@ impl Reply {
     /// The result as a type of yours, which may contain [`Stub`]s.
     pub fn parse<T: DeserializeOwned>(self) -> Result<T, ConvertError> {
         self.payload.parse()
+    }
+
+    /// What the callee says went wrong, if the call failed and it answered with a result nevertheless, as D1 does:
+    /// its enrichment has an [`error.type`](binding_span::ERROR_TYPE) that the binding's policy accepts.
+    pub fn stated_error(&self) -> Option<&StatedError> {
+        self.stated.as_deref()
     }
 
     /// The value as JSON, in the mapping that `js_value` documents.

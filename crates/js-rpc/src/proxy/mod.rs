@@ -93,6 +93,8 @@ impl Proxy {
     /// Where sessions of the binding `name` go.
     fn destination(&self, shared: &Rc<Shared>, name: &Rc<str>) -> Destination {
         let dialer = self.dialer.get_or_init(|| {
+            let link = self.connection.link();
+            link.log_as(|| format!("the callee of {name} at {}", self.address));
             Rc::new(Dialer {
                 address: self.address.clone(),
                 options: ConnectOptions {

@@ -176,7 +176,7 @@ impl Answers for Wrapped {
             }
             None => {
                 let parent = session.client.call.span();
-                CallSpan::client(Parent::Session(&parent), &info, sinks)
+                CallSpan::client(Parent::Session(parent), &info, sinks)
             }
         };
         let onward = onward(session.forward, &incoming);
@@ -341,11 +341,12 @@ impl Content for Bytes {
     fn write(&self, mut to: call_params::Builder<'_>, _route: &Route) -> Result<(), CallError> {
         let params = self.params.as_ref().ok_or(CallError::Canceled)?;
         self.copy_params(params, to.reborrow())
-            .map_err(CallError::from)
+            .map_err(|error| self.impassable(error, CallError::Refused))
     }
 
     fn read(&mut self, from: call_results::Reader<'_>, _route: &Route) -> Result<(), CallError> {
-        Ok(self.copy_results(from)?)
+        self.copy_results(from)
+            .map_err(|error| self.impassable(error, CallError::Result))
     }
 
     async fn finish(&self, (): (), _route: &Route) -> Result<(), CallError> {
@@ -354,6 +355,15 @@ impl Content for Bytes {
 }
 
 impl Bytes {
+    /// Why a value cannot pass: an error of its own kind between our own peers; to workerd a text that it shows as
+    /// a TypeError.
+    fn impassable(&self, error: Error, kind: fn(String) -> CallError) -> CallError {
+        match CallError::from(error) {
+            CallError::Thrown(error) if self.answer.carries_all() => kind(error.message),
+            other => other,
+        }
+    }
+
     fn pipeline(&mut self, ahead: &Ahead) -> Result<(), Error> {
         let target = Target::Ahead(ahead.clone());
         let wrapped = self.passing.wrap(target, self.passing.direction);

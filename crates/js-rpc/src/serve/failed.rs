@@ -12,7 +12,7 @@ use crate::CallError;
 struct Failed(CallError);
 
 /// What calls of a result go to that is not there.
-pub(super) fn failed(error: &CallError) -> js_rpc_target::Client {
+pub(crate) fn failed(error: &CallError) -> js_rpc_target::Client {
     exported(Failed(error.clone()))
 }
 

@@ -23,6 +23,7 @@ use crate::wire::Wire;
 
 pub(crate) use answer::Answer;
 pub(crate) use exported::{Answers, exported};
+pub(crate) use failed::failed;
 pub(crate) use incoming::{Incoming, Params};
 pub(crate) use run::serve;
 pub(crate) use session::{Held, Keep, Served, open_promise};

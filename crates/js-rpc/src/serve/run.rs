@@ -216,7 +216,7 @@ impl Running {
         };
         // A method that panics costs its own call, not its connection's others.
         let contained = std::panic::AssertUnwindSafe(method).catch_unwind();
-        let traced = contained.instrument(self.span.tracing().clone());
+        let traced = contained.instrument(self.span.tracing());
         let scoped = self.scope.scope(traced);
         let ended = Deadline::after(limit).hold(&home.shared.deadlines, scoped);
         let result = ended.await?.unwrap_or_else(|_| panicked());
@@ -235,7 +235,7 @@ impl Running {
         answer.enrich(&said);
         self.ended = true;
         self.span.dropped(&said);
-        self.span.succeeded();
+        self.span.returned(said.stated_error().as_ref());
     }
 
     /// A peer that has only workerd's results gets a text alone: what was said goes to the callee's own span of

@@ -3,9 +3,11 @@
 mod read;
 mod text;
 mod write;
+mod write_text;
 
 pub use text::{JsonTextError, json_from_text};
 pub use write::to_json;
+pub use write_text::{json_text, json_text_pretty};
 
 #[cfg(test)]
 mod tests;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use binding_span::{Attribute, AttributeValue};
+use binding_span::{Attribute, AttributeValue, ERROR_TYPE, error_type};
 use wildmatch::WildMatch;
 
-use crate::{ERROR_TYPE, SPAN_NAME};
+use crate::SPAN_NAME;
 
 /// Which spans to show: those that meet every condition at some time of their life. Without conditions,
 /// all.
@@ -96,7 +96,7 @@ impl Conditions {
         match (&*attribute.key, attribute.value.as_str()) {
             (SPAN_NAME, Some(name)) => self.name(met, name),
             (super::selection::BINDING, Some(binding)) => self.binding(met, binding),
-            (ERROR_TYPE, _) => self.failed(met),
+            (ERROR_TYPE, _) if error_type(&attribute.value).is_some() => self.failed(met),
             _ => {}
         }
         for (i, (key, pattern)) in self.attributes.iter().enumerate() {

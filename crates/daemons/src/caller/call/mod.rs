@@ -7,9 +7,9 @@ mod output;
 
 use std::future::IntoFuture;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use js_rpc::{ConnectOptions, Connection, PendingCall, Reply, RpcLimits};
+use js_rpc::{CallError, ConnectOptions, LazyConnection, PendingCall, Reply, RpcLimits};
 use tail::{Recorder, Tree};
 
 use self::output::Output;
@@ -33,25 +33,33 @@ pub(super) async fn from_command_line(args: CallArgs) -> Result<(), Failure> {
     };
     let mut signals = Signals::install()?;
     let began = Instant::now();
-    let connection = tokio::select! {
-        connection = connect(&args, &telemetry) => connection?,
-        number = signals.next() => return Err(Failure::Signal(number)),
-    };
+    let connection = connection(&args, &telemetry)?;
     // Interrupted, the call is cancelled, and its span ends as any other does.
     let outcome = tokio::select! {
-        outcome = call(&connection, &args, arguments, began) => outcome.map_err(Failure::from),
+        outcome = call(&connection, &args, arguments, began) => Ok(outcome),
         number = signals.next() => Err(Failure::Signal(number)),
     };
-    let outcome = outcome.and_then(|reply| output.result(&reply));
+    // Of a call that reached nobody a tree only repeats the message.
+    let unreached = matches!(&outcome, Ok(Err(CallError::Unavailable(_))));
+    let outcome = outcome.and_then(|outcome| outcome.map_err(Failure::from));
+    // Written also if the callee says that the call failed: it is what it answered.
+    let outcome = outcome.and_then(|reply| {
+        output.result(&reply)?;
+        reply
+            .stated_error()
+            .map_or(Ok(()), |error| Err(error.into()))
+    });
     let end = async {
-        close(connection).await;
+        connection.close().await;
         telemetry.finish().await;
     };
     tokio::select! {
         () = end => {}
         number = signals.next() => return Err(Failure::Signal(number)),
     }
-    output::tree(&spans(&recorder, args.verbose), args.verbose);
+    if !unreached || args.verbose {
+        output::tree(&spans(&recorder, args.verbose), args.verbose);
+    }
     outcome
 }
 
@@ -65,24 +73,21 @@ fn spans(recorder: &Recorder, verbose: bool) -> Tree {
     spans.iter().collect()
 }
 
-async fn connect(args: &CallArgs, telemetry: &Telemetry) -> Result<Connection, Failure> {
+/// Not made yet: connecting is part of the call, and of its span.
+fn connection(args: &CallArgs, telemetry: &Telemetry) -> Result<LazyConnection, Failure> {
     let trust = args.trust.trust(&args.identity, args.insecure)?;
     args.trust.check(&trust, &[&args.connect])?;
-    let default = RpcLimits::default();
     let options = ConnectOptions {
         sinks: telemetry.sinks(),
-        limits: RpcLimits {
-            connect: default.connect.min(args.deadline),
-            ..default
-        },
+        limits: RpcLimits::default(),
         connect: args.connect_name.clone(),
         trust,
     };
-    Ok(Connection::connect(&args.connect, options).await?)
+    Ok(LazyConnection::new(args.connect.clone(), options))
 }
 
 fn call(
-    connection: &Connection,
+    connection: &LazyConnection,
     args: &CallArgs,
     arguments: js_rpc::Args,
     began: Instant,
@@ -100,19 +105,11 @@ fn call(
     }
 }
 
-/// How long a callee may take to say that the session is over.
-const GOODBYE: Duration = Duration::from_secs(2);
-
-/// Ends the session in order, as a workerd wants it.
-async fn close(connection: Connection) {
-    let ended = connection.ended();
-    drop(connection);
-    let _ = tokio::time::timeout(GOODBYE, ended).await;
-}
-
-/// The result as JSON.
+/// The result as JSON. The call succeeded if there is none for it: that is our format's fault, not the callee's.
 fn json(reply: &Reply) -> Result<serde_json::Value, Failure> {
-    reply
-        .to_json()
-        .map_err(|error| Failure::Callee(format!("the result cannot be written as JSON: {error}")))
+    reply.to_json().map_err(|error| {
+        Failure::Output(format!(
+            "the call returned, but its result cannot be written as JSON: {error}"
+        ))
+    })
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use js_rpc::Reply;
+use js_value::{json_text, json_text_pretty};
 use tail::{Tree, TreeStyle};
 
 use super::json;
@@ -30,10 +31,9 @@ impl Output {
     pub(super) fn result(&mut self, reply: &Reply) -> Result<(), Failure> {
         let json = json(reply)?;
         let text = match self.0.is_terminal() {
-            true => serde_json::to_string_pretty(&json),
-            false => serde_json::to_string(&json),
+            true => json_text_pretty(&json),
+            false => json_text(&json),
         };
-        let text = text.map_err(|error| cannot_write(&error.into()))?;
         match self.0.write_all(format!("{}\n", plain(&text)).as_bytes()) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(cannot_write(&error)),
             _ => Ok(()),

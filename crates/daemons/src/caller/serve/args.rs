@@ -182,8 +182,8 @@ Examples:
 
 A ready caller says so on stderr, in a line for each listener. It connects to a callee when a call
 needs it, and again after the connection was lost; it never sends a call twice. SIGTERM and SIGINT
-let the calls in flight finish within --drain and remove the sockets; a second signal ends it at once.
-SIGHUP reads the file again: bindings, policies, deadlines and the log's filter change while it serves.
+let the calls in flight finish within --drain and remove the sockets; another signal, a second later or
+more, ends it at once. SIGHUP reads the file again: bindings, policies, deadlines and the log's filter change while it serves.
 
 ",
     exit_codes!()

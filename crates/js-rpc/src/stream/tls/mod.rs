@@ -9,6 +9,8 @@ mod halves;
 mod pin;
 mod verify;
 
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +23,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use files::{Loaded, Stamp};
+
+use crate::seldom::Seldom;
 
 pub(crate) use halves::{ReadHalf, Stream, WriteHalf};
 pub use pin::{InvalidPin, KeyPin};
@@ -86,6 +90,7 @@ struct Inner {
     config: TlsConfig,
     provider: Arc<CryptoProvider>,
     state: Mutex<State>,
+    log: Mutex<Seldom>,
 }
 
 #[derive(Debug)]
@@ -111,6 +116,7 @@ impl Tls {
             config,
             provider,
             state: Mutex::new(State { loaded, stamps }),
+            log: Mutex::default(),
         })))
     }
 
@@ -124,21 +130,30 @@ impl Tls {
         self.0.config.issuers.is_some() || !self.0.config.pins.is_empty()
     }
 
-    /// Takes the server's part on an accepted connection. The error is for people.
+    /// Takes the server's part on an accepted connection. The error is for people, and logged: who was refused is
+    /// told to look here.
     pub(crate) async fn accept(&self, stream: TcpStream) -> Result<Stream, String> {
         let config = self
             .loaded()
             .server
             .ok_or("there is no certificate to show")?;
+        let peer = stream.peer_addr();
         let accepting = tokio_rustls::TlsAcceptor::from(config).accept(stream);
         match accepting.into_fallible().await {
             Ok(stream) => Ok(Stream::from(stream)),
             Err((error, stream)) => {
                 let said = explain::handshake(&error, &self.0.config);
+                self.log_refusal(peer, &said);
                 let _ = tokio::time::timeout(GOODBYE, goodbye(stream)).await;
                 Err(said)
             }
         }
+    }
+
+    fn log_refusal(&self, peer: io::Result<SocketAddr>, why: &str) {
+        let peer = peer.map_or_else(|_| "a peer".to_owned(), |peer| peer.to_string());
+        let mut log = self.0.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.say(|more| tracing::warn!("refused a TLS connection of {peer}: {why}{more}"));
     }
 
     /// Takes the client's part. The error is for people.

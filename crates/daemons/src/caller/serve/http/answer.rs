@@ -1,7 +1,8 @@
 //! Answers: a result, what the callee threw, or why there is neither.
 
+use binding_span::StatedError;
 use http::StatusCode;
-use http::header::{ALLOW, HeaderValue};
+use http::header::{ALLOW, HeaderName, HeaderValue};
 use hyper::body::Bytes;
 use js_rpc::{CallError, JsError, Value};
 use serde_json::{Map, Value as Json, json};
@@ -100,9 +101,20 @@ impl Refusal {
     }
 }
 
-/// The answer with a result.
-pub(super) fn result(json: Vec<u8>) -> Answer {
-    answer(StatusCode::OK, json.into())
+/// What is in the head of an answer whose body is a result, of which the callee says that the call failed.
+const ERROR_TYPE: HeaderName = HeaderName::from_static("binding-span-error-type");
+
+/// The answer with a result: the status of what the callee threw if it says that the call failed.
+pub(super) fn result(json: Vec<u8>, stated: Option<&StatedError>) -> Answer {
+    let Some(error) = stated else {
+        return answer(StatusCode::OK, json.into());
+    };
+    let mut answer = answer(StatusCode::INTERNAL_SERVER_ERROR, json.into());
+    let kind = error.kind.chars().take(64).collect::<String>();
+    let kind = HeaderValue::try_from(kind);
+    let kind = kind.unwrap_or(HeaderValue::from_static("Error"));
+    answer.headers_mut().insert(ERROR_TYPE, kind);
+    answer
 }
 
 fn answer(status: StatusCode, body: Bytes) -> Answer {

@@ -6,6 +6,7 @@ use http::header::HeaderName;
 use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
 use js_rpc::{Args, CallError, LARGE, Value, offload};
+use js_value::json_text;
 use serde_json::Value as Json;
 
 use super::Calls;
@@ -14,21 +15,25 @@ use super::body::{self, bad};
 use super::gate::{self, Wanted};
 use crate::http::gate::single;
 use crate::http::{Answer, Client, Handler};
-use binding_span::SpanContext;
+use binding_span::{SpanContext, StatedError};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 impl Handler for Calls {
     async fn answer(&self, request: Request<Incoming>, client: &Client) -> Answer {
         match self.call(request, client).await {
-            Ok(result) => answer::result(result),
+            Ok((json, stated)) => answer::result(json, stated.as_ref()),
             Err(refusal) => refusal.answer(),
         }
     }
 }
 
 impl Calls {
-    async fn call(&self, request: Request<Incoming>, client: &Client) -> Result<Vec<u8>, Refusal> {
+    async fn call(
+        &self,
+        request: Request<Incoming>,
+        client: &Client,
+    ) -> Result<(Vec<u8>, Option<StatedError>), Refusal> {
         let (head, body) = request.into_parts();
         let Wanted { binding, method } = gate::pass(&head, &self.hosts)?;
         let Some(binding) = self.bindings.proxied(&binding) else {
@@ -44,7 +49,8 @@ impl Calls {
             call = call.parent(parent);
         }
         let reply = call.await.map_err(|error| Refusal::failed(&error))?;
-        written(reply.into_payload().value).await
+        let stated = reply.stated_error().cloned();
+        Ok((written(reply.into_payload().value).await?, stated))
     }
 
     fn unknown(&self, binding: &str) -> Refusal {
@@ -64,15 +70,16 @@ fn shutting_down() -> Refusal {
 }
 
 fn unwritable(error: &dyn Error) -> Refusal {
-    let message = format!("the result cannot be written as JSON: {error}");
-    Refusal::new(StatusCode::BAD_GATEWAY, "result", message)
+    // Neither the callee's fault nor that of the way there.
+    let message = format!("the call returned, but its result cannot be written as JSON: {error}");
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "json", message)
 }
 
 /// A result as the text that answers.
 async fn written(value: Value) -> Result<Vec<u8>, Refusal> {
     let write = |value: Value| {
         let json = value.to_json().map_err(|error| unwritable(&error))?;
-        serde_json::to_vec(&json).map_err(|error| unwritable(&error))
+        Ok(json_text(&json).into_bytes())
     };
     match value.is_larger_than(LARGE) {
         true => offload(move || write(value)).await.ok_or_else(ending)?,

@@ -40,7 +40,7 @@ impl UpToTheCall {
 impl Handler for UpToTheCall {
     async fn answer(&self, request: Request<Incoming>, client: &Client) -> Answer {
         match self.read(request, client).await {
-            Ok(read) => answer::result(read),
+            Ok(read) => answer::result(read, None),
             Err(refusal) => refusal.answer(),
         }
     }

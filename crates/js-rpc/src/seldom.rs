@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 /// One line a second, which says how many it stands for.
 #[derive(Debug, Default)]
-pub(super) struct Seldom {
+pub(crate) struct Seldom {
     last: Option<Instant>,
     unsaid: u64,
 }
 
 impl Seldom {
-    pub(super) fn say(&mut self, say: impl FnOnce(&str)) {
+    pub(crate) fn say(&mut self, say: impl FnOnce(&str)) {
         if self
             .last
             .is_some_and(|last| last.elapsed() < Duration::from_secs(1))
