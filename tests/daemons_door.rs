@@ -213,7 +213,7 @@ fn text(path: &Path) -> String {
 fn both_ends_of_a_sidecar_show_certificates_and_renew_them_without_a_restart() {
     let secured = Secured::new();
     let ca = secured.ca.as_str();
-    let (callee, db) = secured.serve(&["--tls-client-ca", ca]);
+    let (mut callee, db) = secured.serve(&["--tls-client-ca", ca]);
     // The sidecar is told by its file; options say the same.
     let file = format!(
         "listen = 'tls:127.0.0.1:0'\ntls-cert = {:?}\ntls-key = {:?}\ntls-ca = {ca:?}\n\
@@ -223,7 +223,7 @@ fn both_ends_of_a_sidecar_show_certificates_and_renew_them_without_a_restart() {
     );
     fs::write(secured.world.path("caller.toml"), file).unwrap();
     let from_file = ["serve", "--config", "caller.toml"];
-    let (caller, at) = ready(secured.world.start(util::caller(), &from_file));
+    let (mut caller, at) = ready(secured.world.start(util::caller(), &from_file));
     let app = [
         "--tls-ca",
         ca,
@@ -243,6 +243,12 @@ fn both_ends_of_a_sidecar_show_certificates_and_renew_them_without_a_restart() {
         let done = secured.query(to, &["--tls-ca", ca]);
         assert_eq!(done.code, Some(69), "{done:?}");
         assert!(done.stderr.contains("it wants a certificate"), "{done:?}");
+    }
+    // Where the operator looks: the log of the side that refuses, as it is by default.
+    for daemon in [&mut callee, &mut caller] {
+        let line = daemon.line("refused a TLS connection of 127.0.0.1:");
+        assert!(line.contains("WARN"), "{line}");
+        assert!(line.contains("the peer has shown no certificate"), "{line}");
     }
     let stranger = Authority::new("theirs").issue(&secured.world.path("."), "stranger", "app");
     let shows = [

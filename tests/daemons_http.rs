@@ -96,9 +96,9 @@ fn how_a_call_ends_is_the_status() {
         (
             "RUDE/run",
             "[]",
-            502,
-            "disconnected",
-            "whether the call ran is not known",
+            503,
+            "unavailable",
+            "the connection was lost before the call was sent",
         ),
         (
             "DOWN/run",

@@ -311,13 +311,9 @@ const FAILURES: &[Failure] = &[
         "disconnected",
         false,
     ),
+    (|to| kind(to, Kind::Result), "result", "result", false),
     // Nothing was thrown, or no error, or no value at all.
-    (
-        |to| kind(to, Kind::Application),
-        "result",
-        "protocol",
-        false,
-    ),
+    (|to| kind(to, Kind::Application), "result", "result", false),
     (
         |to| to.init_error().set_v8_serialized(&[0xff, 0x0f, 0x49, 0x06]),
         "Error",
@@ -327,7 +323,7 @@ const FAILURES: &[Failure] = &[
     (
         |to| to.init_error().set_v8_serialized(b"what is this?"),
         "result",
-        "protocol",
+        "result",
         false,
     ),
 ];

@@ -182,8 +182,11 @@ impl Line {
                     Ok(_) => Wire::OneMessage,
                     // The question is no call of anybody's: nothing ran.
                     Err(error @ (CallError::Disconnected(_) | CallError::Protocol(_))) => {
-                        let why = format!("{error}, before the call was sent");
-                        return Err(CallError::Unavailable(why));
+                        let why = error.to_string();
+                        let why = why.strip_prefix("connection lost: ").unwrap_or(&why);
+                        return Err(CallError::Unavailable(format!(
+                            "the connection was lost before the call was sent: {why}"
+                        )));
                     }
                     Err(error @ CallError::Overloaded(_)) => return Err(error),
                     // It does not know the interface, in whatever words.

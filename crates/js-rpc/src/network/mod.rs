@@ -186,7 +186,7 @@ impl Network {
 
 fn turned_away(why: &str) -> Error {
     Error::disconnected(format!(
-        "{why} before the peer sent anything; it may not admit us, or be full: see its log"
+        "{why}, and the peer had sent nothing: it may not admit us, or be full; see its log"
     ))
 }
 
