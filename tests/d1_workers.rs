@@ -190,10 +190,9 @@ fn a_call_for_which_nobody_waits_leaves_nothing_and_frees_its_process() {
         let db = open(options()).await;
         db.run("create table t (a)").await;
         let endless = "insert into t with recursive n(i) as (select 1 union all select i + 1 from n) select i from n";
-        let slow = format!(
-            "insert into t select instr(hex(zeroblob(990000)), hex(zeroblob(490000)) || '1')"
-        );
-        for (sql, killed) in [(endless, 0), (slow.as_str(), 1)] {
+        let slow =
+            "insert into t select instr(hex(zeroblob(990000)), hex(zeroblob(490000)) || '1')";
+        for (sql, killed) in [(endless, 0), (slow, 1)] {
             let call = db.run(sql);
             let given_up = tokio::time::timeout(Duration::from_millis(300), call).await;
             assert!(given_up.is_err(), "{sql}");
