@@ -204,7 +204,7 @@ impl IsolatedDatabase {
             known: Rc::clone(&self.0.known),
         };
         let described = Cell::new(!job.describe);
-        let mut again = false;
+        let (mut again, mut retried) = (false, false);
         loop {
             let slot = match lane.try_start(&job) {
                 Some(slot) => slot,
@@ -227,6 +227,10 @@ impl IsolatedDatabase {
                     again = false;
                 }
                 Ended::GaveWay => again = true,
+                // To read once more changes nothing; what ends each process that runs it does not end a third.
+                Ended::Lost { .. } if !Rc::ptr_eq(lane, &self.0.write) && !retried => {
+                    retried = true;
+                }
                 ended => {
                     self.learn(&ended);
                     return Ok(ended);

@@ -123,11 +123,15 @@ impl<T> Client<T> {
         }
     }
 
+    /// Whether its next call is to wait although nothing runs, because one gave way.
+    fn is_paused(&self, now: Instant) -> bool {
+        self.pause_until.is_some_and(|until| now < until)
+    }
+
     fn is_idle(&self, now: Instant) -> bool {
-        let paused = self.pause_until.is_some_and(|until| now < until);
         self.waiting.is_empty()
             && self.running == 0
-            && !paused
+            && !self.is_paused(now)
             && self.used(now) < Duration::from_millis(1)
     }
 }
@@ -234,19 +238,24 @@ impl<C: Copy + Eq + Hash, T> Turns<C, T> {
         Some(last.call)
     }
 
-    /// Whether other clients than this one called of late.
+    /// Whether other clients than this one called of late, or wait and need not pause.
     fn has_others(&self, client: C, now: Instant) -> bool {
-        self.recent
-            .iter()
-            .flatten()
-            .any(|(other, at)| *other != client && now.saturating_duration_since(*at) < RECENT)
+        let recent = self.recent.iter().flatten();
+        let mut recent = recent.filter(|(other, _)| *other != client);
+        recent.any(|(_, at)| now.saturating_duration_since(*at) < RECENT)
+            || (self.calls > 0 && self.others_wait(client, now))
+    }
+
+    fn others_wait(&self, client: C, now: Instant) -> bool {
+        self.clients.iter().any(|(other, state)| {
+            *other != client && !state.waiting.is_empty() && !state.is_paused(now)
+        })
     }
 
     /// Whether the client's next call may run now.
     fn may_run(&self, id: C, client: &Client<T>, now: Instant) -> bool {
         let alone = !self.has_others(id, now);
-        let paused = client.pause_until.is_some_and(|until| now < until);
-        alone || (!paused && client.running < self.share)
+        alone || (!client.is_paused(now) && client.running < self.share)
     }
 
     /// The next call, if one may run; it then counts as running.
@@ -317,9 +326,8 @@ impl<C: Copy + Eq + Hash, T> Turns<C, T> {
     pub(super) fn overdue(&self, running: &[(C, Instant)], now: Instant) -> Option<usize> {
         let waits = |(id, client): (&C, &Client<T>)| {
             let first = client.waiting.front()?;
-            let paused = client.pause_until.is_some_and(|until| now < until);
             let long = now.saturating_duration_since(first.since) >= PATIENCE;
-            let waits = long && !paused && client.running < self.share;
+            let waits = long && !client.is_paused(now) && client.running < self.share;
             waits.then(|| (*id, client.used(now), client.waits_for(first.since)))
         };
         let waiting: Vec<_> = self.clients.iter().filter_map(waits).collect();
@@ -456,6 +464,31 @@ mod tests {
         turns.push_again('g', 0, 0, now);
         assert_eq!(turns.pop(now), None);
         assert_eq!(turns.pop(now + RECENT), Some(('g', 0)));
+    }
+
+    #[test]
+    fn who_waits_for_long_is_there_all_the_while() {
+        let now = Instant::now();
+        let mut turns = turns(2);
+        for client in ['g', 'h'] {
+            turns.seen(client, now);
+        }
+        assert!(turns.start('g', now) && turns.start('h', now));
+        turns.push('g', 1, 0, now);
+        turns.push('h', 2, 0, now);
+        let later = now + RECENT * 10;
+        turns.end('h', MS, false, later);
+        turns.end('g', MS, false, later);
+        assert!(turns.pop(later).is_some() && turns.pop(later).is_some());
+        turns.push('g', 3, 0, later);
+        turns.push('h', 4, 0, later);
+        let later = later + RECENT * 10;
+        assert_eq!(turns.pop(later), None, "each leaves a worker to the other");
+        // Two who have to pause do not keep workers idle.
+        turns.end('g', TURN, true, later);
+        turns.end('h', TURN, true, later);
+        let later = later + RECENT;
+        assert!(turns.pop(later).is_some() && turns.pop(later).is_some());
     }
 
     #[test]

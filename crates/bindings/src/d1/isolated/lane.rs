@@ -25,8 +25,10 @@ const GIVE_WAY: Duration = Duration::from_millis(50);
 const END: Duration = Duration::from_millis(300);
 /// The same for one that is being committed, or whose answer is being read.
 const COMMIT: Duration = Duration::from_secs(10);
-/// Between two attempts to start a worker where that fails.
+/// Between two attempts to start a worker where the file cannot be opened.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Attempts to start one that ended before it had opened the file: somebody killed it, say.
+const ATTEMPTS: u32 = 3;
 /// After which a worker that is not needed ends.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -50,6 +52,8 @@ pub(super) struct Lane {
     processes: Cell<usize>,
     starting: Cell<usize>,
     failed: RefCell<Option<(NoWorker, Instant)>>,
+    /// Workers that ended before they had opened the file, in a row.
+    ended: Cell<u32>,
     watched: Cell<bool>,
     closed: Cell<bool>,
     status: Arc<Status>,
@@ -74,6 +78,7 @@ impl Lane {
             processes: Cell::new(0),
             starting: Cell::new(0),
             failed: RefCell::default(),
+            ended: Cell::new(0),
             watched: Cell::new(false),
             closed: Cell::new(false),
             status,
@@ -231,14 +236,21 @@ impl Lane {
         match started {
             Ok(process) => {
                 self.failed.take();
+                self.ended.set(0);
                 if self.status.set_failing(None) {
                     tracing::info!(database = self.opening.borrow().name, "can be used again");
                 }
                 self.idle.borrow_mut().push(Rc::new(process));
                 self.dispatch();
             }
+            Err(NoWorker::Ended(_)) if self.ended.get() + 1 < ATTEMPTS => {
+                self.count(-1);
+                self.ended.set(self.ended.get() + 1);
+                self.grow();
+            }
             Err(why) => {
                 self.count(-1);
+                self.ended.set(0);
                 if self.status.set_failing(Some(why.to_string())) {
                     tracing::error!(
                         database = self.opening.borrow().name,
