@@ -1,4 +1,4 @@
-//! The program `bspan`: every command of [`caller`](crate::caller), and [`callee`](crate::callee) as one more, under
+//! The program `bspan`: every command of [`caller`], and [`callee`] as one more, under
 //! a name that no shell has as a builtin, as bash has `caller`.
 
 use std::ffi::{OsStr, OsString};
