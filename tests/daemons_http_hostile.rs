@@ -184,7 +184,8 @@ fn cases() -> Vec<(&'static str, String, Option<u16>)> {
             whole("", &"{\"a\":".repeat(60_000)),
             Some(400),
         ),
-        ("half a character", whole("", "[\"\\ud800\"]"), Some(400)),
+        // A string that JavaScript can have: an argument like any other, which D1 does not take.
+        ("half a character", whole("", "[\"\\ud800\"]"), Some(500)),
         ("a number beyond all", whole("", "[1e999999]"), Some(400)),
         (
             "a hundred thousand digits",
