@@ -98,7 +98,7 @@ fn how_a_call_ends_is_the_status() {
             "[]",
             503,
             "unavailable",
-            "the connection was lost before the call was sent",
+            "connection lost before the call was sent",
         ),
         (
             "DOWN/run",

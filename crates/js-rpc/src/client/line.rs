@@ -185,7 +185,7 @@ impl Line {
                         let why = error.to_string();
                         let why = why.strip_prefix("connection lost: ").unwrap_or(&why);
                         return Err(CallError::Unavailable(format!(
-                            "the connection was lost before the call was sent: {why}"
+                            "connection lost before the call was sent: {why}"
                         )));
                     }
                     Err(error @ CallError::Overloaded(_)) => return Err(error),
