@@ -246,7 +246,7 @@ struct Attack {
 
 #[test]
 fn answers_that_no_callee_gives() {
-    const LOST: &str = "connection lost: the peer broke the protocol";
+    const LOST: &str = "the peer broke the protocol";
     const DEADLINE: &str = "deadline";
     let attacks = [
         Attack {
