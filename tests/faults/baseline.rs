@@ -39,7 +39,8 @@ struct Chain {
 impl Chain {
     fn start(world: &World) -> Self {
         world.database();
-        let mut callee = world.callee(&["--listen", "127.0.0.1:0"]);
+        // One process that reads, so that none is started because two calls meet.
+        let mut callee = world.callee(&["--listen", "127.0.0.1:0", "--d1-readers", "1"]);
         let behind = Relay::to(&port(&mut callee));
         let bind = format!("DB={}", behind.address);
         let args = ["serve", "--listen", "127.0.0.1:0", "--bind", &bind];
