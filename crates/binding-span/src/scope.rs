@@ -193,7 +193,7 @@ impl CallScope {
     }
 
     /// Follows the call from now on: [`Updates::next`] has what changed since the one before, and ends
-    /// after the scope was sealed or its last handle dropped. What was said earlier is in
+    /// after the scope was sealed or its last handle dropped. Earlier enrichment is in
     /// [`said`](Self::said); subscribe first, then ask for that, and nothing is missed.
     ///
     /// Drops are told by `said`: in updates they are left out until it was called, and are those since
@@ -234,7 +234,7 @@ impl CallScope {
         updates
     }
 
-    /// Seals the scope: nothing is heard any more. What was said can still be drained, and updates that
+    /// Seals the scope: it takes no more enrichment. What it holds can still be drained, and updates that
     /// were not handed out yet still are.
     pub fn seal(&self) {
         if let Some(call) = &self.0 {

@@ -12,7 +12,6 @@ use super::open::{self, OpenError, Session};
 use super::options::DatabaseOptions;
 use super::outcome::QueryOutcome;
 use super::request::QueryRequest;
-use super::text;
 use super::threads::{self, Job, Waiting, Worker};
 use super::transaction::Shared;
 
@@ -128,14 +127,8 @@ impl Database {
     fn queue_for(&self, request: &QueryRequest) -> Result<SyncSender<Job>, QueryError> {
         let queues = self.queues();
         let queues = queues.as_ref().ok_or(QueryError::Closed)?;
-        let reads = || {
-            request
-                .queries
-                .iter()
-                .all(|query| text::looks_readonly(&query.sql))
-        };
         Ok(match &queues.read {
-            Some(read) if reads() => read.clone(),
+            Some(read) if request.looks_readonly() => read.clone(),
             _ => queues.write.clone(),
         })
     }

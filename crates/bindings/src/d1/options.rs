@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// How a database is opened and what a call may cost. The defaults are D1's where D1 publishes a figure.
 ///
 /// ```
@@ -11,7 +13,7 @@ use std::time::Duration;
 /// let options = DatabaseOptions { create: true, timeout: Duration::from_secs(5), ..Default::default() };
 /// assert_eq!(options.max_parameters, 100);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseOptions {
     /// Create the file when there is none. Off by default: a mistyped path should not become a database.
     pub create: bool,
@@ -62,7 +64,7 @@ pub struct DatabaseOptions {
 /// The column decides in most cases: a column with INTEGER, REAL or NUMERIC affinity converts either form
 /// without loss. The difference shows in expressions (`?1 / 2` is 3 or 3.5), in TEXT columns (`7` or `7.0`)
 /// and in JSON functions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Numbers {
     /// INTEGER when it is integral and at most 2^53 - 1 in magnitude, else REAL: the table of conversions in
     /// D1's documentation, and what people expect to find in the file.

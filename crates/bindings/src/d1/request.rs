@@ -4,6 +4,7 @@ use super::bookmark::MAX_BOOKMARK_BYTES;
 use super::error::QueryError;
 use super::options::DatabaseOptions;
 use super::params::Param;
+use super::text;
 
 /// The argument of `query`: statements to run, in order, as one transaction.
 ///
@@ -21,6 +22,12 @@ pub struct QueryRequest {
 }
 
 impl QueryRequest {
+    /// Whether all statements look as if they could run on a connection that cannot write.
+    pub(super) fn looks_readonly(&self) -> bool {
+        let mut queries = self.queries.iter();
+        queries.all(|query| text::looks_readonly(&query.sql))
+    }
+
     /// Whether it is within the bounds of a call.
     pub(super) fn check(&self, options: &DatabaseOptions) -> Result<(), QueryError> {
         let (given, cap) = (self.queries.len(), options.max_statements);

@@ -22,9 +22,8 @@ use super::status::{DatabaseStatus, Status};
 use super::{encode, read_request};
 use crate::d1::error::{QueryError, Written};
 use crate::d1::reply::reply;
-use crate::d1::request::QueryRequest;
 use crate::d1::spans::{self, Description};
-use crate::d1::{DatabaseOptions, Numbers, database, text};
+use crate::d1::{DatabaseOptions, database};
 
 /// How the workers of a database are started, and what they may take.
 #[derive(Debug, Clone)]
@@ -102,7 +101,16 @@ impl IsolatedDatabase {
             bytes: isolation.max_queued_bytes,
         };
         let lane = |writes, most| {
-            let opening = opening(path, &name, &options, isolation.memory, writes);
+            let opening = Opening {
+                path: path.to_owned(),
+                writes,
+                memory: isolation.memory,
+                options: DatabaseOptions {
+                    create: options.create && writes,
+                    name: Some(name.clone()),
+                    ..options.clone()
+                },
+            };
             let program = isolation.program.clone();
             Lane::new(program, opening, most, bounds, Arc::clone(&status))
         };
@@ -180,7 +188,7 @@ impl IsolatedDatabase {
         let request = read_request(arguments, &DecodeLimits::default())?;
         Ok(Seen {
             description: Some(Description::of(&self.0.name, &request)),
-            reads: only_reads(&request),
+            reads: request.looks_readonly(),
         })
     }
 
@@ -303,11 +311,6 @@ fn refusal(error: &[u8]) -> JsError {
     }
 }
 
-fn only_reads(request: &QueryRequest) -> bool {
-    let mut queries = request.queries.iter();
-    queries.all(|query| text::looks_readonly(&query.sql))
-}
-
 /// Whether bytes that are not read here hold a word with which statements begin that write. To be wrong costs a way
 /// to the other kind of worker.
 fn mentions_a_write(arguments: &[u8]) -> bool {
@@ -323,36 +326,6 @@ fn mentions_a_write(arguments: &[u8]) -> bool {
         head.get(at..)
             .is_some_and(|rest| WORDS.iter().any(|word| begins(rest, word)))
     })
-}
-
-fn opening(
-    path: &Path,
-    name: &str,
-    options: &DatabaseOptions,
-    memory: u64,
-    writes: bool,
-) -> Opening {
-    Opening {
-        path: path.to_owned(),
-        name: name.to_owned(),
-        writes,
-        create: options.create && writes,
-        wal: options.wal,
-        doubles: options.numbers == Numbers::Double,
-        memory,
-        timeout: options.timeout,
-        busy_timeout: options.busy_timeout,
-        max_statements: options.max_statements,
-        max_parameters: options.max_parameters,
-        max_sql_bytes: options.max_sql_bytes,
-        max_value_bytes: options.max_value_bytes,
-        max_columns: options.max_columns,
-        max_result_rows: options.max_result_rows,
-        max_result_bytes: options.max_result_bytes,
-        max_database_bytes: options.max_database_bytes,
-        max_log_bytes: options.max_log_bytes,
-        max_temporary_bytes: options.max_temporary_bytes,
-    }
 }
 
 #[async_trait(?Send)]

@@ -1,10 +1,12 @@
 //! Whose turn it is: calls that wait for a worker, by client.
 //!
 //! Clients that are known to call shortly are next, and of these, or if there is none, the one that had least of the
-//! workers' time lately: who has just come had nothing yet, and there may be many. One that holds a worker for long while another
-//! waits, who had less or whose calls are short, gives way ([`Turns::overdue`]): its call is stopped, rolled back and put in line again, with
-//! twice the time and after a pause of [`PAUSE`] times what it took. So a long call costs others a fraction of
-//! their time, and still gets through, if it can; while nobody else calls, there are no pauses.
+//! workers' time lately: who has just come had nothing yet, and there may be many.
+//!
+//! One that holds a worker for long while another waits, who had less or whose calls are short, gives way
+//! ([`Turns::overdue`]): its call is stopped, rolled back and put in line again, with twice the time and after a pause of
+//! [`PAUSE`] times what it took. So a long call costs others a fraction of their time, and still gets through, if it can;
+//! while nobody else calls, there are no pauses.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -506,6 +508,7 @@ mod tests {
         let running = [('a', now)];
         assert_eq!(turns.overdue(&running, now + MS * 300), None);
     }
+
     #[test]
     fn a_call_of_one_who_has_just_come_gives_way_to_one_who_calls_often_and_shortly() {
         let start = Instant::now();
@@ -542,6 +545,7 @@ mod tests {
         let running = [('h', now)];
         assert_eq!(turns.overdue(&running, now + MS * 500), None);
     }
+
     #[test]
     fn many_who_have_just_come_do_not_keep_one_waiting_who_calls_shortly() {
         let mut now = Instant::now();

@@ -90,7 +90,7 @@ impl Lane {
         let opening = self.opening.borrow().clone();
         let process = Process::start(&self.program, opening).await?;
         // Only the first one may: a file that is gone later was removed.
-        self.opening.borrow_mut().create = false;
+        self.opening.borrow_mut().options.create = false;
         self.count(1);
         self.idle.borrow_mut().push(Rc::new(process));
         Ok(())
@@ -238,7 +238,7 @@ impl Lane {
                 self.failed.take();
                 self.ended.set(0);
                 if self.status.set_failing(None) {
-                    tracing::info!(database = self.opening.borrow().name, "can be used again");
+                    tracing::info!(database = self.opening.borrow().name(), "can be used again");
                 }
                 self.idle.borrow_mut().push(Rc::new(process));
                 self.dispatch();
@@ -253,7 +253,7 @@ impl Lane {
                 self.ended.set(0);
                 if self.status.set_failing(Some(why.to_string())) {
                     tracing::error!(
-                        database = self.opening.borrow().name,
+                        database = self.opening.borrow().name(),
                         "cannot be used: {why}"
                     );
                 }
@@ -363,9 +363,9 @@ impl Lane {
         }
         running.killed.set(Some(late));
         process.kill();
-        let name = &self.opening.borrow().name;
+        let opening = self.opening.borrow();
         tracing::warn!(
-            database = name,
+            database = opening.name(),
             pid = process.pid,
             "killed a worker whose call did not end for {} ms after it should have",
             late.as_millis()

@@ -142,7 +142,7 @@ impl Process {
         let child = Command::new(&program.program)
             // For those who list processes.
             .arg0(name_of_this())
-            .args([ARGUMENT, &opening.name, role])
+            .args([ARGUMENT, opening.name(), role])
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(state.share()?))
             .env_clear()

@@ -13,7 +13,7 @@ use binding_span::{AttributeValue, Enrichment};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::d1::Numbers;
+use crate::d1::DatabaseOptions;
 
 /// Bytes before a frame's head.
 pub(super) const PREFIX: usize = 8;
@@ -82,7 +82,7 @@ pub(super) struct Answered {
     pub(super) tags: Tags,
     pub(super) bookmark: u64,
     pub(super) last_row_id: i64,
-    /// Whether the call changed something.
+    /// Whether the worker is the one that writes.
     pub(super) wrote: bool,
     /// The worker ends with this call: what it has open is of no use any more.
     pub(super) last: bool,
@@ -92,32 +92,14 @@ pub(super) struct Answered {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Opening {
     pub(super) path: std::path::PathBuf,
-    pub(super) name: String,
     pub(super) writes: bool,
-    pub(super) create: bool,
-    pub(super) wal: bool,
-    pub(super) doubles: bool,
     pub(super) memory: u64,
-    pub(super) timeout: Duration,
-    pub(super) busy_timeout: Duration,
-    pub(super) max_statements: usize,
-    pub(super) max_parameters: usize,
-    pub(super) max_sql_bytes: usize,
-    pub(super) max_value_bytes: usize,
-    pub(super) max_columns: usize,
-    pub(super) max_result_rows: usize,
-    pub(super) max_result_bytes: usize,
-    pub(super) max_database_bytes: u64,
-    pub(super) max_log_bytes: u64,
-    pub(super) max_temporary_bytes: u64,
+    pub(super) options: DatabaseOptions,
 }
 
 impl Opening {
-    pub(super) fn numbers(&self) -> Numbers {
-        match self.doubles {
-            true => Numbers::Double,
-            false => Numbers::Integral,
-        }
+    pub(super) fn name(&self) -> &str {
+        self.options.name.as_deref().unwrap_or_default()
     }
 }
 

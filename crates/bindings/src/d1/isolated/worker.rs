@@ -26,7 +26,6 @@ use crate::d1::spans::{self, Description};
 use crate::d1::statement::Stop;
 use crate::d1::transaction::{self, Shared};
 use crate::d1::watch::{Control, Stopped, Waiter};
-use crate::d1::{DatabaseOptions, text};
 
 /// The first argument of a program that is started as a worker.
 pub const ARGUMENT: &str = "d1-worker";
@@ -110,10 +109,11 @@ const OWN_MEMORY: u64 = 256 << 20;
 
 fn bound(opening: &Opening) -> rustix::io::Result<()> {
     raw::limit_memory(opening.memory);
-    let largest = opening
+    let options = &opening.options;
+    let largest = options
         .max_database_bytes
-        .max(opening.max_log_bytes)
-        .max(opening.max_temporary_bytes);
+        .max(options.max_log_bytes)
+        .max(options.max_temporary_bytes);
     let limits = [
         (Resource::Data, opening.memory.saturating_add(OWN_MEMORY)),
         // Twice: SQLite's own bounds, which say more, come first.
@@ -271,7 +271,7 @@ impl Waiter for Caller {
 
 impl Worker {
     fn open(opening: &Opening, channel: &Arc<Channel>, state: State) -> Result<Self, OpenError> {
-        let options = options(opening);
+        let options = opening.options.clone();
         let session = match opening.writes {
             true => open::writer(&opening.path, &options)?,
             false => open::reader(&opening.path, &options)?,
@@ -279,7 +279,7 @@ impl Worker {
         Ok(Self {
             session,
             shared: Shared::new(options),
-            name: opening.name.clone(),
+            name: opening.name().to_owned(),
             channel: Arc::clone(channel),
             state: Arc::new(state),
         })
@@ -320,11 +320,7 @@ impl Worker {
             }
         };
         drop(arguments);
-        let reads = || {
-            let mut queries = request.queries.iter();
-            queries.all(|query| text::looks_readonly(&query.sql))
-        };
-        if !self.session.writes && !reads() {
+        if !self.session.writes && !request.looks_readonly() {
             self.channel
                 .send(&Report::NeedsWriter { call: number }, &[])?;
             return Ok(false);
@@ -395,27 +391,5 @@ impl Worker {
         let body = encode(&reply(result));
         self.channel.send(&Report::Answered(answered), &body)?;
         Ok(last)
-    }
-}
-
-fn options(opening: &Opening) -> DatabaseOptions {
-    DatabaseOptions {
-        create: opening.create,
-        name: Some(opening.name.clone()),
-        wal: opening.wal,
-        timeout: opening.timeout,
-        busy_timeout: opening.busy_timeout,
-        max_statements: opening.max_statements,
-        max_parameters: opening.max_parameters,
-        max_sql_bytes: opening.max_sql_bytes,
-        max_value_bytes: opening.max_value_bytes,
-        max_columns: opening.max_columns,
-        max_result_rows: opening.max_result_rows,
-        max_result_bytes: opening.max_result_bytes,
-        max_database_bytes: opening.max_database_bytes,
-        max_log_bytes: opening.max_log_bytes,
-        max_temporary_bytes: opening.max_temporary_bytes,
-        numbers: opening.numbers(),
-        ..DatabaseOptions::default()
     }
 }
