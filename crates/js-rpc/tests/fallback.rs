@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use binding_span::{AttributeValue::Int64, Enrichment, Outcome};
 use binding_span_schema::call_capnp::{call_target, callable_object, named_bindings};
 use binding_span_schema::js_rpc_capnp as wire;
+use binding_span_schema::js_rpc_capnp::external_pusher;
 use capnp::Error;
 use capnp::capability::FromClientHook;
 use common::relay::{ONE_MESSAGE, Relay};
@@ -52,7 +53,7 @@ impl Service for Counting {
             }
             "echo" => Ok(Payload {
                 value: args.values.into_iter().next().unwrap_or_default(),
-                stubs: args.stubs,
+                externals: args.externals,
             }),
             "throw" => Err(JsError::type_error("no")),
             "slow" => std::future::pending().await,
@@ -357,6 +358,8 @@ impl call_target::Server for Raw {
         Ok(())
     }
 }
+
+impl external_pusher::Server for Raw {}
 
 impl named_bindings::Server for Raw {}
 

@@ -13,6 +13,7 @@ use binding_span_schema::call_capnp::{
     call_session, call_target, enrichment_observer, named_bindings,
 };
 use binding_span_schema::js_rpc_capnp as wire;
+use binding_span_schema::js_rpc_capnp::external_pusher;
 use capnp::Error;
 use common::relay::{Relay, with};
 use common::{BINDING, SOON, Spans, Wire, a_while, raw, said, serve, service, socket_dir, unix};
@@ -310,7 +311,11 @@ async fn a_held_result_is_observed_once_and_only_if_somebody_records_the_call() 
         }
         let connection = Connection::connect(&relay.address, options).await.unwrap();
         let made = connection.binding(BINDING).call("make", ()).await.unwrap();
-        made.stubs()[0].call("say", ("late", 1)).await.unwrap();
+        made.stub(0)
+            .unwrap()
+            .call("say", ("late", 1))
+            .await
+            .unwrap();
         drop(made);
         a_while().await;
         let asked = relay.asked();
@@ -467,6 +472,8 @@ fn tell_all(
 }
 
 impl wire::workerd_debug_port::Server for Rogue {}
+impl external_pusher::Server for Rogue {}
+
 impl named_bindings::Server for Rogue {}
 impl wire::external_pusher::Server for Rogue {}
 impl wire::js_rpc_target::Server for Rogue {}
