@@ -80,6 +80,7 @@ impl Incoming {
             binding,
             method: &self.method,
             operation: &self.operation,
+            http: None,
         }
     }
 }

@@ -6,6 +6,8 @@
 mod answer;
 mod exported;
 mod failed;
+#[cfg(feature = "fetch")]
+mod fetch;
 mod incoming;
 mod result;
 mod run;
@@ -24,6 +26,8 @@ use crate::wire::Wire;
 pub(crate) use answer::Answer;
 pub(crate) use exported::{Answers, exported};
 pub(crate) use failed::failed;
+#[cfg(feature = "fetch")]
+pub(crate) use fetch::{Around, FetchBody, fetch};
 pub(crate) use incoming::{Incoming, Params};
 pub(crate) use run::serve;
 pub(crate) use session::{Held, Keep, Served, open_promise};

@@ -34,7 +34,7 @@ pub(super) struct Port {
 
 impl Port {
     /// The binding of that name, as far as this connection's listener serves it.
-    fn find(&self, name: &str) -> Result<(Rc<str>, Entry), String> {
+    pub(super) fn find(&self, name: &str) -> Result<(Rc<str>, Entry), String> {
         self.running.bindings.find(name, self.only.as_deref())
     }
 
@@ -83,7 +83,7 @@ impl Port {
     }
 }
 
-const DRAINING: &str = "it is shutting down";
+pub(super) const DRAINING: &str = "it is shutting down";
 const TAKES_TAIL: &str = "there is nothing to call: this takes tail events";
 
 /// Bindings by name, all or the one that the listener serves: the bootstrap of a connection that names none.
