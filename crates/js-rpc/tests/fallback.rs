@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use binding_span::{AttributeValue::Int64, Enrichment, Outcome};
 use binding_span_schema::call_capnp::{call_target, callable_object, named_bindings};
 use binding_span_schema::js_rpc_capnp as wire;
-use binding_span_schema::js_rpc_capnp::external_pusher;
 use capnp::Error;
 use capnp::capability::FromClientHook;
 use common::relay::{ONE_MESSAGE, Relay};
@@ -358,8 +357,6 @@ impl call_target::Server for Raw {
         Ok(())
     }
 }
-
-impl external_pusher::Server for Raw {}
 
 impl named_bindings::Server for Raw {}
 

@@ -13,7 +13,6 @@ use binding_span_schema::call_capnp::{
     call_session, call_target, enrichment_observer, named_bindings,
 };
 use binding_span_schema::js_rpc_capnp as wire;
-use binding_span_schema::js_rpc_capnp::external_pusher;
 use capnp::Error;
 use common::relay::{Relay, with};
 use common::{BINDING, SOON, Spans, Wire, a_while, raw, said, serve, service, socket_dir, unix};
@@ -472,8 +471,6 @@ fn tell_all(
 }
 
 impl wire::workerd_debug_port::Server for Rogue {}
-impl external_pusher::Server for Rogue {}
-
 impl named_bindings::Server for Rogue {}
 impl wire::external_pusher::Server for Rogue {}
 impl wire::js_rpc_target::Server for Rogue {}

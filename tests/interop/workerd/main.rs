@@ -11,4 +11,5 @@ mod errors;
 mod example;
 mod harness;
 mod sidecar;
+mod streams;
 mod tail_events;
