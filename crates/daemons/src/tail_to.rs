@@ -15,8 +15,10 @@ use js_rpc::{Address, CallError, ConnectOptions, Connection, RpcLimits, TailStre
 use tail::{Event, EventKind, EventSink, QueueGauge, QueueLimits, Subscription};
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// Events that were taken from the queue and not reported yet.
+/// What may have been taken from the queue and not be reported yet, in units of [`UNIT`] bytes; an event is one at
+/// least.
 const BUFFERED: usize = 1024;
+const UNIT: usize = 4096;
 /// Invocations that are reported at a time; each is a session at the receiver.
 const STREAMS: usize = 1024;
 /// Events of one report.
@@ -233,7 +235,8 @@ impl Sending {
     /// does not fit there is counted for its invocation.
     async fn forward(&self, streams: &mut Streams, link: &Rc<Link>) {
         while let Some(event) = self.events.try_recv() {
-            let Ok(room) = Arc::clone(&self.room).acquire_owned().await else {
+            let units = (1 + event.size() / UNIT).min(BUFFERED) as u32;
+            let Ok(room) = Arc::clone(&self.room).acquire_many_owned(units).await else {
                 return;
             };
             let id = event.invocation_id;

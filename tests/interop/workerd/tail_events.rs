@@ -132,6 +132,7 @@ async fn a_name_and_three_attributes_of_mixed_types_arrive() {
                 "onset",
                 "spanOpen",
                 "attributes",
+                "spanUpdate",
                 "attributes",
                 "attributes",
                 "spanClose",
