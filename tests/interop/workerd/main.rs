@@ -11,4 +11,5 @@ mod errors;
 mod example;
 mod harness;
 mod sidecar;
+mod tail_details;
 mod tail_events;

@@ -334,21 +334,14 @@ impl Reading<'_> {
             let attribute = list.get(i);
             let values = attribute.get_value()?;
             let key = self.text(attribute.get_name()?);
-            let value = match values.len() {
+            let mut value = match values.len() {
                 1 => match self.value(values.get(0))? {
                     Some(value) => value,
                     None => continue,
                 },
                 _ => self.list(values)?,
             };
-            let value = match value {
-                AttributeValue::String(url) if matches!(&*key, "url.full" | "http.url") => {
-                    let mut url = url.into_owned();
-                    self.headers.apply_url(&mut url);
-                    url.into()
-                }
-                value => value,
-            };
+            self.headers.apply_attribute(&key, &mut value);
             read.push(Attribute::new(key, value));
         }
         Ok(read)

@@ -1,5 +1,7 @@
 //! What of a request's headers is kept: whoever reads a tail need not be who may make the request again.
 
+use binding_span::AttributeValue;
+
 use crate::{FetchInfo, Header};
 
 /// Which headers of a request are kept.
@@ -57,10 +59,19 @@ impl Headers {
         }
     }
 
-    /// Takes a password and secret parameters out of a text that is a URL.
-    pub(super) fn apply_url(self, url: &mut String) {
-        if self != Self::All {
-            redact_url(url);
+    /// Takes out of an attribute what is not kept: it may have the URL of a request, or a header.
+    pub(super) fn apply_attribute(self, key: &str, value: &mut AttributeValue) {
+        let AttributeValue::String(text) = value else {
+            return;
+        };
+        let header = ["http.request.header.", "http.response.header."]
+            .iter()
+            .find_map(|prefix| key.strip_prefix(prefix));
+        match key {
+            _ if self == Self::All => {}
+            "url.full" | "http.url" => redact_url(text.to_mut()),
+            _ if header.is_some_and(is_secret) => *text = REDACTED.into(),
+            _ => {}
         }
     }
 }
@@ -145,6 +156,32 @@ mod tests {
         );
         Headers::None.apply(&mut fetch);
         assert_eq!(fetch.headers, []);
+    }
+
+    #[test]
+    fn attributes_that_repeat_a_request_lose_its_secrets_too() {
+        for (key, value, kept) in [
+            (
+                "url.full",
+                "http://u:p@x/?key=1",
+                "http://REDACTED@x/?key=REDACTED",
+            ),
+            ("http.request.header.cookie", "a=b", REDACTED),
+            ("http.response.header.set-cookie", "a=b", REDACTED),
+            (
+                "http.request.header.content-type",
+                "text/plain",
+                "text/plain",
+            ),
+            ("db.query.text", "select token=1", "select token=1"),
+        ] {
+            let mut redacted = AttributeValue::from(value);
+            Headers::Redacted.apply_attribute(key, &mut redacted);
+            assert_eq!(redacted.as_str(), Some(kept), "{key}");
+            let mut as_it_is = AttributeValue::from(value);
+            Headers::All.apply_attribute(key, &mut as_it_is);
+            assert_eq!(as_it_is.as_str(), Some(value), "{key}");
+        }
     }
 
     #[test]
