@@ -532,3 +532,67 @@ fn what_later_versions_say_is_counted_and_named_and_the_rest_arrives() {
     // All but the one of a kind that is not known.
     assert_eq!(util::read(&world.path("tail.jsonl")).lines().count(), 6);
 }
+
+#[test]
+fn large_events_of_peers_are_held_within_bounds_and_all_are_accounted_for() {
+    const REPORTS: u32 = 60;
+    const EVENTS: u32 = 4;
+    let world = World::new();
+    // A receiver that takes connections and does nothing else.
+    let _hangs = std::os::unix::net::UnixListener::bind(world.path("hangs.sock")).unwrap();
+    let to = format!("{}#t", world.unix("hangs.sock"));
+    let more = ["--tail", "tail.jsonl", "--tail-to", &to];
+    let (caller, mut reporter) = reported(&world, &more);
+    reporter.report(|feed| open(feed, span(7, 1), None, "fetch"));
+    let of_span = |event| {
+        let context = span(7, 1).context;
+        Arc::new(Event {
+            span_context: tail::StreamContext {
+                trace_id: context.trace_id,
+                span_id: Some(context.span_id),
+                trace_flags: None,
+            },
+            invocation_id: span(7, 1).invocation,
+            timestamp: std::time::SystemTime::now(),
+            sequence: 9,
+            event,
+        })
+    };
+    let log = of_span(EventKind::Log(tail::Log {
+        level: "log".into(),
+        message: format!("[\"{}\"]", "x".repeat(600 * 1024)),
+        truncated: false,
+        error_info: None,
+    }));
+    let events = vec![log; EVENTS as usize];
+    (0..REPORTS).for_each(|_| reporter.send(&events));
+    let text = util::metrics(&world, "admin.sock");
+    let sample = |series: &str| {
+        let line = text.lines().find(|line| line.starts_with(series));
+        let value = line.and_then(|line| line.rsplit(' ').next());
+        value
+            .unwrap_or_else(|| panic!("no {series} in {text}"))
+            .parse::<u64>()
+            .unwrap()
+    };
+    // Three readers with 16 MiB each, what is on its way, and the program.
+    let resident = sample("process_resident_memory_bytes");
+    assert!(resident < 200 << 20, "{resident}");
+    let slow = "binding_span_tail_lost_events_total{sink=\"peer\",reason=\"slow\"}";
+    assert!(sample(slow) > 0, "{text}");
+    reporter.send(&[of_span(EventKind::Outcome {
+        outcome: "ok".into(),
+        cpu_time: 0,
+        wall_time: 0,
+    })]);
+    let lines = until(&world, "tail.jsonl", |text| {
+        text.contains("\"type\":\"outcome\"")
+    });
+    assert!(caller.stop().success());
+    let (logs, mut lost) = (lines.matches("\"type\":\"log\"").count() as u64, 0);
+    for line in lines.lines().filter(|line| line.contains("droppedEvents")) {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        lost += event["event"]["diagnostic"]["count"].as_u64().unwrap();
+    }
+    assert_eq!(logs + lost, u64::from(REPORTS * EVENTS), "{logs} + {lost}");
+}

@@ -28,8 +28,8 @@ pub struct TailArgs {
 
     /// How a span's new name is written: as spanUpdate, as the attribute span.name, as both, or late
     ///
-    /// Late: a span opens when its name is final, but for live readers, who get both. A workerd of August 2026
-    /// or older reads the attribute alone.
+    /// Late: a span opens when its name is final, but for live readers, who get both. A workerd that does not
+    /// know spanUpdate, as of August 2026, reads the attribute alone.
     #[arg(
         long,
         value_name = "both|span-update|attribute|late",

@@ -320,6 +320,7 @@ struct Link {
     connecting: Mutex<()>,
     failed: Cell<Option<Instant>>,
     complained: Cell<bool>,
+    suspected: Cell<bool>,
 }
 
 impl Link {
@@ -332,6 +333,7 @@ impl Link {
             connecting: Mutex::default(),
             failed: Cell::default(),
             complained: Cell::default(),
+            suspected: Cell::default(),
         }
     }
 
@@ -357,12 +359,13 @@ impl Link {
             if sent.is_err() {
                 lost.fetch_add(batch.len() as u64, Ordering::Relaxed);
             }
-            batch.clear();
             let more = sent?;
             self.complained.set(false);
             if !more {
+                self.suspect(&batch);
                 return Ok(false);
             }
+            batch.clear();
         }
         Ok(true)
     }
@@ -393,6 +396,22 @@ impl Link {
         let stream = connection.tail_stream(&self.name);
         self.connection.replace(Some(connection));
         Ok(stream)
+    }
+
+    /// Warns, once, of a receiver that ended a stream which had not ended, where it got a `spanUpdate`: it may not
+    /// know that.
+    fn suspect(&self, batch: &[Held]) {
+        let has = |is: fn(&EventKind) -> bool| batch.iter().any(|(event, _)| is(&event.event));
+        let ended = has(|event| matches!(event, EventKind::Outcome { .. }));
+        let update = has(|event| matches!(event, EventKind::SpanUpdate { .. }));
+        if update && !ended && !self.suspected.replace(true) {
+            tracing::warn!(
+                address = %self.address,
+                "{} ended a stream of tail events at a spanUpdate; if it runs in a workerd that does not know it, \
+                 choose --tail-rename attribute",
+                self.name
+            );
+        }
     }
 
     /// Warns, once until it works again.

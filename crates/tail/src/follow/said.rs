@@ -18,7 +18,12 @@ impl SpanLines {
             SpanChange::Status { status }
                 if status.code == StatusCode::Error && self.failed != Some(key) =>
             {
-                let message = status.message.as_deref().unwrap_or("failed");
+                let message = status.message.as_deref().unwrap_or_default();
+                let message = if message.is_empty() {
+                    "failed"
+                } else {
+                    message
+                };
                 self.exception(key, None, message, time);
             }
             _ => {}
