@@ -147,8 +147,9 @@ impl Reading<'_> {
                     info: self.span_info(open.get_info())?,
                 }
             }
-            event::SpanUpdate(update) => EventKind::SpanUpdate {
-                info: self.update(update?)?,
+            event::SpanUpdate(update) => match self.update(update?)? {
+                SpanChange::Unknown => EventKind::Unknown,
+                info => EventKind::SpanUpdate { info },
             },
             event::SpanClose(close) => EventKind::SpanClose {
                 outcome: self.outcome(close?.get_outcome()),

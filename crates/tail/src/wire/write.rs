@@ -22,8 +22,8 @@ fn outcome_named(name: &str) -> outcome::Kind {
     known.map_or(outcome::Kind::Unknown, |(kind, _)| *kind)
 }
 
-/// Writes an event. One of a kind that is not known is left as the onset that an empty event is: do not
-/// send it.
+/// Writes an event. One of a kind that is not known, or a `spanUpdate` of an unknown one, is left as the onset or
+/// the rename that an empty event is: do not send it. Details that are not known are left out.
 pub fn write_event(event: &Event, mut to: tail_event::Builder<'_>) {
     let StreamContext {
         trace_id,
