@@ -3,6 +3,9 @@
 //! A log line and a message stay as their source wrote them until somebody writes them as JSON: they may be large,
 //! and where they are sent on nobody needs to read them.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 
 use serde::ser::{SerializeStruct, Serializer};

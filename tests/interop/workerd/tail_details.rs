@@ -2,7 +2,6 @@
 //! Worker behind us. What workerd does not do by itself on one machine, a mail for instance, we report to a real
 //! tail Worker.
 
-use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use binding_span::{InvocationId, SpanId, TraceId};
@@ -14,7 +13,7 @@ use tail::{
     StatusCode, StreamContext, WebSocketEvent,
 };
 
-use crate::harness::{Builder, Daemon, Recording, Workerd, get, within};
+use crate::harness::{Builder, Daemon, Recording, Workerd, get, in_file, text, within};
 
 /// What events.js does, and how many invocations it takes.
 const CASES: [(&str, usize); 10] = [
@@ -84,43 +83,6 @@ impl Carried {
             streams
         };
         [sorted(own), sorted(file), sorted(behind)]
-    }
-}
-
-/// The events in a file, as soon as so many invocations have ended.
-async fn in_file(path: &Path, ended: usize) -> Vec<Vec<Value>> {
-    loop {
-        let mut recording = Recording::default();
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole
-            .lines()
-            .for_each(|line| recording.add(&format!("TAIL {line}")));
-        if recording.ended == ended {
-            return recording.streams;
-        }
-        assert!(recording.ended < ended, "{recording}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// As text: the order of the keys counts. What tail.js writes of a BigInt is the number that it is.
-fn text(streams: &[Vec<Value>]) -> Vec<String> {
-    let line = |event: &Value| plain(event.clone()).to_string();
-    streams.iter().flatten().map(line).collect()
-}
-
-fn plain(value: Value) -> Value {
-    match value {
-        Value::Object(object) => match object.get("int64").and_then(Value::as_str) {
-            Some(digits) if object.len() == 1 => digits.parse::<i64>().unwrap().into(),
-            _ => object
-                .into_iter()
-                .map(|(key, value)| (key, plain(value)))
-                .collect(),
-        },
-        Value::Array(list) => list.into_iter().map(plain).collect(),
-        other => other,
     }
 }
 
