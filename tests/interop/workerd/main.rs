@@ -12,4 +12,5 @@ mod example;
 mod harness;
 mod sidecar;
 mod streams;
+mod tail_details;
 mod tail_events;
