@@ -375,7 +375,8 @@ async fn begin(
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_development_server_may_ask_for_services_that_there_are_not_and_name_a_worker_as_it_does() {
+async fn a_development_server_may_ask_for_services_that_there_are_not_and_name_a_worker_as_it_does()
+{
     for way in [Way::Unix, Way::Proxied] {
         let world = World::of(way, Shared(Counter::new(&Made::default()))).await;
         let port: workerd_debug_port::Client = raw::connect(&world.address).await;

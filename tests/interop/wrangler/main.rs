@@ -1,0 +1,143 @@
+//! Local development: a real `wrangler dev` and a real miniflare, pinned in `package-lock.json`, reach both daemons
+//! by ordinary service bindings, and `caller call --dev` reaches their Workers.
+//!
+//! Each test has a registry of its own and needs no network. Without npm or its registry these tests fail and say so.
+
+#[path = "../../util.rs"]
+mod util;
+
+mod session;
+
+use session::{Wrangler, external};
+use util::{World, attribute, attributes, callee, caller, opened};
+
+/// Rows in an answer of D1's, in whichever form.
+fn has_rows(answer: &str, rows: &str) -> bool {
+    answer.contains(&format!("\"rows\":{rows}"))
+}
+
+#[test]
+fn a_worker_under_wrangler_reaches_a_database_and_calls_reach_the_worker() {
+    let world = World::new();
+    world.database();
+    let registry = format!("--dev-registry={}", world.text("registry"));
+    let args = ["--d1", &world.db(), &registry];
+    let daemon = world.start(callee(), &args).ready();
+    let wrangler = Wrangler::start(&world);
+    let (status, answer) = wrangler.query("DB", "select a + 1 as n from t");
+    assert!(
+        status == 200 && has_rows(&answer, "[[2],[3],[4]]"),
+        "{answer}"
+    );
+    // A named entrypoint of a database is none, and says what there is; the next call is served.
+    let (status, answer) = wrangler.query("NAMED", "select 1");
+    assert_eq!(status, 500, "{answer}");
+    assert!(
+        answer.contains("no binding \"DB#Admin\" here; there is: DB"),
+        "{answer}"
+    );
+    let (status, answer) = wrangler.query("DB", "select 'x' as n");
+    assert!(status == 200 && has_rows(&answer, "[[\"x\"]]"), "{answer}");
+
+    // The other way: every Worker in development has its name, and its entrypoints theirs.
+    let dev = format!("--dev={}", world.text("registry"));
+    let call = |args: &[&str]| world.run(caller(), &[&["call", &dev, "--no-tree"], args].concat());
+    assert_eq!(call(&["app#Calculator.add", "1", "2"]).json(), 3);
+    let done = call(&["app#Nobody.add", "1", "2"]);
+    assert_eq!(done.code, Some(1), "{done:?}");
+    let done = call(&["nobody.add", "1", "2"]);
+    assert_eq!(done.code, Some(69), "{done:?}");
+    assert!(done.last_line().ends_with("there is: DB, app"), "{done:?}");
+
+    // A daemon that stops leaves; one that starts is found, without another start of wrangler.
+    assert!(daemon.stop().success());
+    assert!(!world.path("registry/DB").exists());
+    wrangler.until("DB", "select 1 as n", "Worker \"DB\" not found");
+    let _daemon = world.start(callee(), &args).ready();
+    let answer = wrangler.until("DB", "select count(*) as n from t", "\"rows\"");
+    assert!(has_rows(&answer, "[[3]]"), "{answer}");
+}
+
+#[test]
+fn with_a_caller_in_between_the_call_of_a_worker_has_its_real_name() {
+    let world = World::new();
+    world.database();
+    let _callee = world.callee(&[]);
+    let registry = format!("--dev-registry={}", world.text("registry"));
+    let bind = format!("DB={}", world.unix("callee.sock"));
+    let tail = world.text("tail.jsonl");
+    let args = [
+        "serve",
+        "--bind",
+        &bind,
+        &registry,
+        "--dev-name",
+        "DB=shop",
+        "--tail",
+        &tail,
+    ];
+    let daemon = world.start(caller(), &args).ready();
+    let wrangler = Wrangler::start(&world);
+    let (status, answer) = wrangler.query("SHOP", "select a from t where a = 2");
+    assert!(status == 200 && has_rows(&answer, "[[2]]"), "{answer}");
+    // It is there under that name alone.
+    let (_, answer) = wrangler.query("DB", "select 1");
+    assert!(answer.contains("Worker \"DB\" not found"), "{answer}");
+    assert!(daemon.stop().success());
+    let events = world.tail("tail.jsonl");
+    let names = opened(&events).into_iter().map(|(name, ..)| name);
+    assert_eq!(names.collect::<Vec<_>>(), ["jsRpcSession"], "{events:?}");
+    let renamed = events.iter().any(|event| {
+        let event = &event["event"];
+        let info = &event["info"];
+        let update = info["type"] == "name" && info["name"] == "d1.query";
+        let attribute = info.as_array().is_some_and(|all| {
+            all.iter()
+                .any(|one| one["name"] == "span.name" && one["value"] == "d1.query")
+        });
+        update || attribute
+    });
+    assert!(renamed, "{events:?}");
+    let statement = attribute(&events, "db.query.text");
+    assert!(statement.is_some(), "{:?}", attributes(&events));
+}
+
+#[test]
+fn miniflare_reaches_a_binding_by_an_external_service() {
+    let world = World::new();
+    world.database();
+    // The name that miniflare sends is its own: the listener says which binding is meant.
+    let db = world.db();
+    let unix = format!("{},binding=DB", world.unix("db.sock"));
+    let args = [
+        "--d1",
+        &db,
+        "--listen",
+        "127.0.0.1:0,binding=DB",
+        "--listen",
+        &unix,
+    ];
+    let mut daemon = world.start(callee(), &args);
+    let line = daemon.line("listening on 127.0.0.1:");
+    let daemon = daemon.ready();
+    let address = line
+        .split("listening on ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    for address in [address.unwrap(), &world.unix("db.sock")] {
+        let answer = external(&world, address, "select max(a) as n from t");
+        assert!(has_rows(&answer, "[[3]]"), "{address}: {answer}");
+    }
+    // Through a caller as well.
+    let bind = format!("DB={}", world.unix("db.sock"));
+    let listen = format!("{},binding=DB", world.unix("caller.sock"));
+    let args = ["serve", "--bind", &bind, "--listen", &listen];
+    let _caller = world.start(caller(), &args).ready();
+    let answer = external(
+        &world,
+        &world.unix("caller.sock"),
+        "select min(a) as n from t",
+    );
+    assert!(has_rows(&answer, "[[1]]"), "{answer}");
+    drop(daemon);
+}
