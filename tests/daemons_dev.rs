@@ -348,6 +348,16 @@ fn a_caller_enters_what_it_passes_on_and_a_switch_in_a_file_is_enough() {
         done.stdout.contains("[[3]]") && done.stderr.contains("d1.query"),
         "{done:?}"
     );
+    // Its entries follow its bindings.
+    let file = format!(
+        "dev-registry = true\n[bind.LOG]\nto = '{}#DB'\n",
+        world.unix("callee.sock")
+    );
+    std::fs::write(world.path("caller.toml"), file).unwrap();
+    daemon.signal(Signal::HUP);
+    until(&world, "LOG", |found| found.is_some());
+    assert_eq!(names(&world), ["LOG"]);
+    assert!(query(&world, "LOG", "select 4").stdout.contains("[[4]]"));
     assert!(daemon.stop().success());
     assert_eq!(names(&world), [""; 0]);
 }

@@ -8,8 +8,8 @@ mod util;
 
 mod session;
 
-use session::{Wrangler, external};
-use util::{World, attribute, attributes, callee, caller, opened};
+use session::{Wrangler, asking, external};
+use util::{World, attribute, attributes, bspan, callee, caller, opened};
 
 /// Rows in an answer of D1's, in whichever form.
 fn has_rows(answer: &str, rows: &str) -> bool {
@@ -52,9 +52,9 @@ fn a_worker_under_wrangler_reaches_a_database_and_calls_reach_the_worker() {
     // A daemon that stops leaves; one that starts is found, without another start of wrangler.
     assert!(daemon.stop().success());
     assert!(!world.path("registry/DB").exists());
-    wrangler.until("DB", "select 1 as n", "Worker \"DB\" not found");
+    wrangler.until(&asking("DB", "select 1 as n"), "Worker \"DB\" not found");
     let _daemon = world.start(callee(), &args).ready();
-    let answer = wrangler.until("DB", "select count(*) as n from t", "\"rows\"");
+    let answer = wrangler.until(&asking("DB", "select count(*) as n from t"), "\"rows\"");
     assert!(has_rows(&answer, "[[3]]"), "{answer}");
 }
 
@@ -100,6 +100,61 @@ fn with_a_caller_in_between_the_call_of_a_worker_has_its_real_name() {
     assert!(renamed, "{events:?}");
     let statement = attribute(&events, "db.query.text");
     assert!(statement.is_some(), "{:?}", attributes(&events));
+}
+
+/// The guide, whose files and commands are what is run here.
+const GUIDE: &str = include_str!("../../../docs/wrangler.md");
+
+/// The first text in the guide that is marked as this language.
+fn file(language: &str) -> &str {
+    let block = GUIDE.split(&format!("```{language}\n")).nth(1);
+    block.and_then(|rest| rest.split("```").next()).unwrap()
+}
+
+/// The first command in the guide that begins so; its arguments.
+fn command(program: &str) -> Vec<&'static str> {
+    let line = GUIDE
+        .lines()
+        .find_map(|line| line.strip_prefix("    ")?.strip_prefix(program));
+    line.unwrap_or_else(|| panic!("no {program}"))
+        .split_whitespace()
+        .collect()
+}
+
+#[test]
+fn the_three_commands_of_the_guide_show_the_call_of_a_worker_under_its_real_name() {
+    let world = World::new();
+    std::fs::write(world.path("wrangler.jsonc"), file("jsonc")).unwrap();
+    std::fs::write(world.path("index.js"), file("js")).unwrap();
+    let start = |command: &[&str]| {
+        let mut program = bspan();
+        program.env("WRANGLER_REGISTRY_PATH", world.path("registry"));
+        world.start(program, command).ready()
+    };
+    let callee = start(&[&["callee"], &command("bspan callee ")[..]].concat());
+    let serve = start(&[&["serve"], &command("bspan serve ")[..]].concat());
+    assert_eq!(command("npx "), ["wrangler", "dev"]);
+    let wrangler = Wrangler::start_in(&world, &world.path(""));
+    let (_, answer) = wrangler.get("/?name=Ada");
+    assert_eq!(answer, "[[\"Ada\",1]]");
+    let tail = command("bspan tail ");
+    let args = [&["tail"], &tail[..], &["--since", "1h", "--no-follow"]].concat();
+    let done = world.run(bspan(), &args);
+    assert!(done.stdout.contains("jsRpcSession → d1.batch"), "{done:?}");
+
+    // And the one command that does without the caller, once the others have ended.
+    assert!(callee.stop().success());
+    assert!(serve.stop().success());
+    let alone = GUIDE
+        .lines()
+        .filter_map(|line| line.strip_prefix("    bspan callee "));
+    let alone = alone
+        .filter(|line| line.ends_with("--dev-registry"))
+        .last()
+        .unwrap();
+    let args: Vec<&str> = alone.split_whitespace().collect();
+    let _alone = start(&[&["callee"], &args[..]].concat());
+    wrangler.until("/?name=Ada", "[[\"Ada\",2]]");
 }
 
 #[test]

@@ -64,6 +64,7 @@ pub fn node_in(world: &World) -> Command {
         .env("TMPDIR", world.path(""))
         .env("WRANGLER_REGISTRY_PATH", world.path("registry"))
         .env("WRANGLER_SEND_METRICS", "false")
+        .env("CLOUDFLARE_CF_FETCH_ENABLED", "false")
         .env("NO_COLOR", "1")
         .env("CI", "1")
         .current_dir(world.path(""));
@@ -81,7 +82,7 @@ pub fn external(world: &World, address: &str, sql: &str) -> String {
     done.stdout
 }
 
-/// A running `wrangler dev` of the Worker in `worker/`, which ends with this.
+/// A running `wrangler dev`, which ends with this.
 pub struct Wrangler {
     child: Child,
     port: u16,
@@ -89,13 +90,18 @@ pub struct Wrangler {
 }
 
 impl Wrangler {
-    /// Starts it, and waits until it is ready.
+    /// Starts it with the Worker in `worker/`, and waits until it is ready.
     pub fn start(world: &World) -> Self {
         let app = world.path("app");
         std::fs::create_dir_all(&app).unwrap();
         for file in ["wrangler.jsonc", "index.js"] {
             std::fs::copy(format!("{PINNED}/worker/{file}"), app.join(file)).unwrap();
         }
+        Self::start_in(world, &app)
+    }
+
+    /// Starts it with the Worker in a folder.
+    pub fn start_in(world: &World, app: &Path) -> Self {
         let script = home().join("node_modules/wrangler/bin/wrangler.js");
         let mut command = node_in(world);
         let command = command
@@ -156,12 +162,15 @@ impl Wrangler {
         }
     }
 
-    /// What the Worker answers that is asked to query this binding: status and body.
+    /// What the Worker in `worker/` answers that is asked to query this binding: status and body.
     pub fn query(&self, binding: &str, sql: &str) -> (u16, String) {
-        let sql = sql.replace(' ', "%20").replace('+', "%2B");
-        let request = format!(
-            "GET /{binding}?sql={sql} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        );
+        self.get(&asking(binding, sql))
+    }
+
+    /// What the Worker answers: status and body.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
@@ -182,10 +191,10 @@ impl Wrangler {
     }
 
     /// Asks again until the answer has this: wrangler hears of what changes in the registry a little later.
-    pub fn until(&self, binding: &str, sql: &str, part: &str) -> String {
+    pub fn until(&self, path: &str, part: &str) -> String {
         let until = Instant::now() + LIMIT;
         loop {
-            let (_, answer) = self.query(binding, sql);
+            let (_, answer) = self.get(path);
             if answer.contains(part) {
                 return answer;
             }
@@ -193,6 +202,12 @@ impl Wrangler {
             thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// The path that asks the Worker in `worker/` to query this binding.
+pub fn asking(binding: &str, sql: &str) -> String {
+    let sql = sql.replace(' ', "%20").replace('+', "%2B");
+    format!("/{binding}?sql={sql}")
 }
 
 impl Drop for Wrangler {

@@ -421,6 +421,41 @@ mod tests {
     }
 
     #[test]
+    fn of_several_who_enter_a_name_at_once_one_has_it_and_the_others_hear_whose_it_is() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let at = folder.path();
+            // What somebody else left behind is in their way.
+            let listeners: Vec<_> = (0..8)
+                .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
+                .collect();
+            std::fs::write(at.join("DB"), r#"{"debugPortAddress":"127.0.0.1:1"}"#).unwrap();
+            let entered = std::thread::scope(|scope| {
+                let threads: Vec<_> = listeners
+                    .iter()
+                    .map(|listener| {
+                        let port = listener.local_addr().unwrap().port();
+                        scope.spawn(move || {
+                            let (keeper, blocked) = keep(at, port, &[("DB", "DB")]);
+                            let address = format!("127.0.0.1:{port}");
+                            // Its end would make room for others.
+                            std::mem::forget(keeper);
+                            blocked.is_empty().then_some(address)
+                        })
+                    })
+                    .collect();
+                let done = threads
+                    .into_iter()
+                    .filter_map(|thread| thread.join().unwrap());
+                done.collect::<Vec<_>>()
+            });
+            let there = entry(at, "DB").unwrap().address;
+            assert_eq!(entered, [there]);
+            assert_eq!(files(at), ["DB"]);
+        }
+    }
+
+    #[test]
     fn what_is_touched_is_young_and_what_was_removed_is_written_again() {
         let folder = tempfile::tempdir().unwrap();
         let (keeper, _) = keep(folder.path(), 1, &[("DB", "DB")]);
