@@ -38,6 +38,12 @@ fn a_worker_under_wrangler_reaches_a_database_and_calls_reach_the_worker() {
     );
     let (status, answer) = wrangler.query("DB", "select 'x' as n");
     assert!(status == 200 && has_rows(&answer, "[[\"x\"]]"), "{answer}");
+    // wrangler's explorer asks every entry for what a session of wrangler has; without it there is just less to list.
+    let (status, answer) = wrangler.get("/cdn-cgi/local/explorer/api/local/workers");
+    assert!(
+        status == 200 && answer.contains("\"name\":\"app\""),
+        "{status} {answer}"
+    );
 
     // The other way: every Worker in development has its name, and its entrypoints theirs.
     let dev = format!("--dev={}", world.text("registry"));
