@@ -348,16 +348,24 @@ fn a_caller_enters_what_it_passes_on_and_a_switch_in_a_file_is_enough() {
         done.stdout.contains("[[3]]") && done.stderr.contains("d1.query"),
         "{done:?}"
     );
-    // Its entries follow its bindings.
-    let file = format!(
-        "dev-registry = true\n[bind.LOG]\nto = '{}#DB'\n",
-        world.unix("callee.sock")
-    );
+    // Its entries follow its bindings. A binding that is an entrypoint is reached by its service's entry.
+    let to = format!("to = '{}#DB'", world.unix("callee.sock"));
+    let file = format!("dev-registry = true\n[bind.LOG]\n{to}\n[bind.'LOG#Admin']\n{to}\n");
     std::fs::write(world.path("caller.toml"), file).unwrap();
     daemon.signal(Signal::HUP);
     until(&world, "LOG", |found| found.is_some());
     assert_eq!(names(&world), ["LOG"]);
-    assert!(query(&world, "LOG", "select 4").stdout.contains("[[4]]"));
+    for name in ["LOG", "LOG#default", "LOG#Admin"] {
+        assert!(
+            query(&world, name, "select 4").stdout.contains("[[4]]"),
+            "{name}"
+        );
+    }
+    let done = query(&world, "LOG#Nobody", "select 4");
+    assert!(
+        done.code == Some(1) && done.stderr.contains("no binding \"LOG#Nobody\""),
+        "{done:?}"
+    );
     assert!(daemon.stop().success());
     assert_eq!(names(&world), [""; 0]);
 }

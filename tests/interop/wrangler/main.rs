@@ -70,29 +70,36 @@ fn with_a_caller_in_between_the_call_of_a_worker_has_its_real_name() {
     world.database();
     let _callee = world.callee(&[]);
     let registry = format!("--dev-registry={}", world.text("registry"));
-    let bind = format!("DB={}", world.unix("callee.sock"));
+    let address = world.unix("callee.sock");
+    let (bind, admin) = (format!("DB={address}"), format!("DB#Admin={address}#DB"));
     let tail = world.text("tail.jsonl");
     let args = [
         "serve",
         "--bind",
         &bind,
-        &registry,
+        "--bind",
+        &admin,
         "--dev-name",
         "DB=shop",
         "--tail",
         &tail,
     ];
+    let args = [&args[..], &[&registry]].concat();
     let daemon = world.start(caller(), &args).ready();
     let wrangler = Wrangler::start(&world);
     let (status, answer) = wrangler.query("SHOP", "select a from t where a = 2");
     assert!(status == 200 && has_rows(&answer, "[[2]]"), "{answer}");
+    // Nor is a named entrypoint more than another binding.
+    let (status, answer) = wrangler.query("ADMIN", "select a from t where a = 3");
+    assert!(status == 200 && has_rows(&answer, "[[3]]"), "{answer}");
     // It is there under that name alone.
     let (_, answer) = wrangler.query("DB", "select 1");
     assert!(answer.contains("Worker \"DB\" not found"), "{answer}");
     assert!(daemon.stop().success());
     let events = world.tail("tail.jsonl");
     let names = opened(&events).into_iter().map(|(name, ..)| name);
-    assert_eq!(names.collect::<Vec<_>>(), ["jsRpcSession"], "{events:?}");
+    let names: Vec<String> = names.collect();
+    assert_eq!(names, ["jsRpcSession", "jsRpcSession"], "{events:?}");
     let renamed = events.iter().any(|event| {
         let event = &event["event"];
         let info = &event["info"];
@@ -154,9 +161,8 @@ fn the_three_commands_of_the_guide_show_the_call_of_a_worker_under_its_real_name
     let alone = GUIDE
         .lines()
         .filter_map(|line| line.strip_prefix("    bspan callee "));
-    let alone = alone
-        .filter(|line| line.ends_with("--dev-registry"))
-        .last()
+    let alone = { alone }
+        .find(|line| line.ends_with("--dev-registry"))
         .unwrap();
     let args: Vec<&str> = alone.split_whitespace().collect();
     let _alone = start(&[&["callee"], &args[..]].concat());

@@ -95,21 +95,21 @@ impl DevArgs {
             }));
         }
         let mut names: Vec<(String, String)> = Vec::with_capacity(served.len());
-        for binding in served {
-            let renamed = self.dev_name.iter().find(|said| said.binding == *binding);
-            let name = renamed.map_or(*binding, |said| said.name.as_str());
+        for service in services(served) {
+            let renamed = self.dev_name.iter().find(|said| said.binding == service);
+            let name = renamed.map_or(service, |said| said.name.as_str());
             if let Err(text) = entry::check_name(name) {
                 found.add(Failure::Config(format!(
-                    "the binding {binding} cannot be in the development registry under its own name: {text}; \
-                     give it another one: --dev-name '{binding}=NAME'"
+                    "the binding {service} cannot be in the development registry under its own name: {text}; \
+                     give it another one: --dev-name '{service}=NAME'"
                 )));
             }
             match names.iter().find(|(other, _)| other == name) {
                 Some((_, other)) => found.add(Failure::Config(format!(
-                    "--dev-name: {other} and {binding} would both be {name} in the development registry; give \
+                    "--dev-name: {other} and {service} would both be {name} in the development registry; give \
                      each its own name"
                 ))),
-                None => names.push((name.to_owned(), (*binding).to_owned())),
+                None => names.push((name.to_owned(), service.to_owned())),
             }
         }
         match directories {
@@ -120,10 +120,11 @@ impl DevArgs {
 
     fn check(&self, nth: usize, said: &DevName, served: &[&str]) -> Result<(), String> {
         let DevName { binding, .. } = said;
-        if !served.contains(&binding.as_str()) {
+        let services = services(served);
+        if !services.contains(&binding.as_str()) {
             return Err(format!(
                 "--dev-name names the binding {binding:?}, which is not served; there is: {}",
-                served.join(", ")
+                services.join(", ")
             ));
         }
         let before = &self.dev_name[..nth];
@@ -134,4 +135,17 @@ impl DevArgs {
             false => Ok(()),
         }
     }
+}
+
+/// What has an entry, none twice: a binding that is called as an entrypoint, `service#Entrypoint`, is reached by its
+/// service's.
+fn services<'a>(served: &[&'a str]) -> Vec<&'a str> {
+    let mut services = Vec::with_capacity(served.len());
+    for binding in served {
+        let (service, _) = binding.split_once('#').unwrap_or((binding, ""));
+        if !services.contains(&service) {
+            services.push(service);
+        }
+    }
+    services
 }
