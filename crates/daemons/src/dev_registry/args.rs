@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::directories::{self, Environment};
 use super::entry;
-use super::places::{self, Environment};
 use crate::cli::{self, SwitchOrPath};
 use crate::config::Places;
 use crate::exit::{Failure, Findings};
@@ -82,7 +82,7 @@ impl DevArgs {
             return Ok(None);
         };
         let mut found = Findings::default();
-        let directories = places::directories(directory, &Environment::of_process());
+        let directories = directories::find(directory, &Environment::of_process());
         let directories = found.take(
             directories
                 .map_err(|failure| at.blame(&["dev-registry"], Some("dev-registry"), failure)),

@@ -1,13 +1,13 @@
 //! The development registry of wrangler, miniflare and the Vite plugin: a directory in which each Worker that is being
 //! developed on this machine has a file that says where it is. A daemon can be in it, and a call can go by it.
 //!
-//! Here is what the daemons and `call` need; the format is in `entry`, how entries are kept in `keeper`, where the
-//! directories are in `places`.
+//! Here is what the daemons and `call` need; the format is in `entry`, how entries are kept in `registration`, where the
+//! directories are in `directories`.
 
 mod args;
+mod directories;
 mod entry;
-mod keeper;
-mod places;
+mod registration;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -19,15 +19,15 @@ use crate::cli::SwitchOrPath;
 use crate::door::Admission;
 use crate::exit::Failure;
 use crate::{listen, log};
+use directories::Environment;
 use entry::{Entry, Found};
-use keeper::Keeper;
-use places::Environment;
+use registration::Registration;
 
 pub use args::{DevArgs, DevName, DevPlan};
 
 /// A daemon's entries, if it has some: they are there until it leaves, or the last clone of this is dropped.
 #[derive(Clone, Default)]
-pub(crate) struct DevRegistry(Option<Rc<Keeper>>);
+pub(crate) struct DevRegistry(Option<Rc<Registration>>);
 
 impl DevRegistry {
     /// Enters what is planned, for `program`, and says so. Who finds an entry comes to one of these listeners, or to one more that
@@ -67,9 +67,10 @@ impl DevRegistry {
             }
         };
         let owner = format!("{program}, process {}", std::process::id());
-        let keeper = Keeper::start(plan.directories.clone(), address.clone(), owner);
-        let keeper = keeper.map_err(|error| Failure::Config(format!("--dev-registry: {error}")))?;
-        let blocked = keeper.enter(plan.names.clone()).await;
+        let registration = Registration::start(plan.directories.clone(), address.clone(), owner);
+        let registration =
+            registration.map_err(|error| Failure::Config(format!("--dev-registry: {error}")))?;
+        let blocked = registration.enter(plan.names.clone()).await;
         let is_there = |(name, _): &&(String, String)| blocked.iter().all(|no| no.name != *name);
         let names = plan.names.iter().filter(is_there).cloned().collect();
         announce(
@@ -80,21 +81,21 @@ impl DevRegistry {
             },
             &address,
         );
-        Ok(Self(Some(Rc::new(keeper))))
+        Ok(Self(Some(Rc::new(registration))))
     }
 
     /// Makes what is planned now the entries. Those that cannot be there are said in the log.
     pub(crate) async fn change(&self, plan: Option<&DevPlan>) {
-        if let (Some(keeper), Some(plan)) = (&self.0, plan) {
-            keeper.enter(plan.names.clone()).await;
+        if let (Some(registration), Some(plan)) = (&self.0, plan) {
+            registration.enter(plan.names.clone()).await;
         }
     }
 
     /// Removes the entries when `shutdown` completes: nobody is to come any more.
     pub(crate) async fn until(&self, shutdown: impl Future<Output = ()>) {
         shutdown.await;
-        if let Some(keeper) = &self.0 {
-            keeper.leave();
+        if let Some(registration) = &self.0 {
+            registration.leave();
         }
     }
 }
@@ -134,7 +135,7 @@ fn fitting(listener: &Listener) -> Option<String> {
 
 /// Where a Worker in development is.
 #[derive(Debug)]
-pub(crate) struct Reached {
+pub(crate) struct Resolved {
     pub(crate) address: Address,
     /// The name that it has there: `service` or `service#Entrypoint`.
     pub(crate) service: String,
@@ -147,8 +148,8 @@ pub(crate) struct Reached {
 /// # Errors
 /// [`Failure::Unavailable`] when there is no registry, no such name, or an entry that nobody looks after or that
 /// leads to another machine.
-pub(crate) fn find(said: &SwitchOrPath, target: &str) -> Result<Reached, Failure> {
-    let directories = places::directories(said, &Environment::of_process())?;
+pub(crate) fn find(said: &SwitchOrPath, target: &str) -> Result<Resolved, Failure> {
+    let directories = directories::find(said, &Environment::of_process())?;
     let (name, entrypoint) = target.split_once('#').unwrap_or((target, ""));
     entry::check_name(name).map_err(Failure::Usage)?;
     let mut old = None;
@@ -186,7 +187,7 @@ pub(crate) fn find(said: &SwitchOrPath, target: &str) -> Result<Reached, Failure
     }))
 }
 
-fn reach(name: &str, entrypoint: &str, entry: &Entry) -> Result<Reached, Failure> {
+fn reach(name: &str, entrypoint: &str, entry: &Entry) -> Result<Resolved, Failure> {
     let unusable = |why: &str| {
         let at = entry.address.escape_debug();
         Failure::Unavailable(format!("the entry of {name} leads to {at}, {why}"))
@@ -215,7 +216,7 @@ fn reach(name: &str, entrypoint: &str, entry: &Entry) -> Result<Reached, Failure
     if service.is_empty() {
         return Err(unusable("and names no service there"));
     }
-    Ok(Reached {
+    Ok(Resolved {
         service: format!("{service}{behind}"),
         gone: format!(
             "{name} is in the development registry, by {}, and nobody listens there: its session ended without \

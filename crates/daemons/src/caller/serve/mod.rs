@@ -221,16 +221,16 @@ async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failu
     let hangups = shutdown.hangups();
     let reloads = Reloads { hangups, origin };
     let stop = shutdown.requested();
-    let entrances = Entrances {
+    let listening = Listening {
         listeners,
         front,
         dev,
     };
-    run(config, telemetry, admin, entrances, reloads, stop).await
+    run(config, telemetry, admin, listening, reloads, stop).await
 }
 
 /// Where calls come in.
-struct Entrances {
+struct Listening {
     listeners: Vec<Listener>,
     front: Option<Front>,
     dev: DevRegistry,
@@ -244,15 +244,15 @@ async fn run(
     config: Config,
     telemetry: Telemetry,
     admin: Admin,
-    entrances: Entrances,
+    listening: Listening,
     reloads: Reloads,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let Entrances {
+    let Listening {
         listeners,
         front,
         dev,
-    } = entrances;
+    } = listening;
     let (limits, telemetry) = (config.limits.clone(), Rc::new(telemetry));
     let quota = Quota::new(&config.limits);
     let server = Server::new()

@@ -23,7 +23,7 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 const REMOVAL: Duration = Duration::from_secs(1);
 
 /// How long another process may have the directory for itself.
-const TURN: Duration = Duration::from_secs(1);
+const LOCK: Duration = Duration::from_secs(1);
 
 /// What goes to the thread.
 enum Order {
@@ -34,12 +34,12 @@ enum Order {
 }
 
 /// Entries that are there until this is dropped.
-pub(super) struct Keeper {
+pub(super) struct Registration {
     orders: Sender<Order>,
     thread: Cell<Option<JoinHandle<()>>>,
 }
 
-impl Keeper {
+impl Registration {
     /// Starts to keep entries in these directories, of a process that has this address and is described by `owner`.
     pub(super) fn start(
         directories: Vec<PathBuf>,
@@ -47,7 +47,7 @@ impl Keeper {
         owner: String,
     ) -> io::Result<Self> {
         let (orders, ordered) = mpsc::channel();
-        let work = Work {
+        let registrar = Registrar {
             directories,
             address,
             owner,
@@ -56,7 +56,7 @@ impl Keeper {
             blocked: HashMap::new(),
         };
         let thread = std::thread::Builder::new().name("dev-registry".into());
-        let thread = thread.spawn(move || work.run(&ordered))?;
+        let thread = thread.spawn(move || registrar.run(&ordered))?;
         Ok(Self {
             orders,
             thread: Cell::new(Some(thread)),
@@ -86,7 +86,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for Registration {
     fn drop(&mut self) {
         self.leave();
     }
@@ -100,7 +100,7 @@ fn instance() -> String {
 }
 
 /// What the thread knows.
-struct Work {
+struct Registrar {
     directories: Vec<PathBuf>,
     address: String,
     owner: String,
@@ -119,7 +119,7 @@ pub(super) struct Blocked {
 
 /// What became of an entry.
 #[derive(Debug, PartialEq, Eq)]
-enum Kept {
+enum Outcome {
     /// It is there, as it was.
     Touched,
     /// It is there, anew.
@@ -130,7 +130,7 @@ enum Kept {
     Blocked(String),
 }
 
-impl Work {
+impl Registrar {
     fn run(mut self, orders: &Receiver<Order>) {
         let mut next = Instant::now() + HEARTBEAT;
         loop {
@@ -187,8 +187,8 @@ impl Work {
                 let path = directory.join(name);
                 let shown = path.display();
                 let kept = self.keep_one(&directory, &path, binding);
-                match kept.unwrap_or_else(|error| Kept::Blocked(format!("{shown}: {error}"))) {
-                    Kept::Blocked(why) => {
+                match kept.unwrap_or_else(|error| Outcome::Blocked(format!("{shown}: {error}"))) {
+                    Outcome::Blocked(why) => {
                         let blocked = Blocked {
                             name: name.clone(),
                             why,
@@ -202,10 +202,10 @@ impl Work {
                         self.blocked.insert(path, blocked);
                         continue;
                     }
-                    Kept::Replaced(whose) => {
+                    Outcome::Replaced(whose) => {
                         tracing::info!("took the place of {whose}, which has ended, at {shown}");
                     }
-                    Kept::Written | Kept::Touched => {}
+                    Outcome::Written | Outcome::Touched => {}
                 }
                 if self.blocked.remove(&path).is_some() {
                     tracing::info!("{name} is entered in the development registry, at {shown}");
@@ -214,31 +214,31 @@ impl Work {
         }
     }
 
-    fn keep_one(&self, directory: &Path, path: &Path, binding: &str) -> io::Result<Kept> {
+    fn keep_one(&self, directory: &Path, path: &Path, binding: &str) -> io::Result<Outcome> {
         let found = Entry::read(path)?;
         if let Some(found) = &found
             && self.is_ours(found)
         {
             let now = FileTimes::new().set_modified(SystemTime::now());
             File::options().write(true).open(path)?.set_times(now)?;
-            return Ok(Kept::Touched);
+            return Ok(Outcome::Touched);
         }
         // It may take a moment, during which nobody needs to wait.
         if let Some(found) = &found
             && !is_over(found)
         {
             let whose = found.describe();
-            return Ok(Kept::Blocked(format!(
+            return Ok(Outcome::Blocked(format!(
                 "{} is that of {whose}; ours comes when that has ended, or under another name: \
                  --dev-name '{binding}=NAME'",
                 path.display()
             )));
         }
         std::fs::create_dir_all(directory)?;
-        let _turn = turn(directory)?;
+        let _lock = lock(directory)?;
         // Others of ours have had their turn meanwhile.
         if Entry::read(path)? != found {
-            return Ok(Kept::Blocked(format!(
+            return Ok(Outcome::Blocked(format!(
                 "{} has just changed",
                 path.display()
             )));
@@ -248,8 +248,8 @@ impl Work {
         }
         self.write(directory, path, binding)?;
         Ok(match found {
-            Some(found) => Kept::Replaced(found.describe()),
-            None => Kept::Written,
+            Some(found) => Outcome::Replaced(found.describe()),
+            None => Outcome::Written,
         })
     }
 
@@ -285,17 +285,22 @@ impl Work {
     }
 }
 
-/// Whether whoever wrote it has ended.
+/// Whether whoever wrote it has ended. Processes of ours listen for as long as they have an entry; a session of others
+/// may be starting its runtime again, but touches its entry meanwhile.
 fn is_over(found: &Found) -> bool {
-    let abandoned = || found.entry.as_ref().is_some_and(Entry::is_abandoned);
-    found.stale().is_some() || abandoned()
+    let Some(entry) = &found.entry else {
+        return found.stale().is_some();
+    };
+    let age = found.touched.elapsed().unwrap_or_default();
+    let may_be = entry.owner.is_some() || age > HEARTBEAT * 2;
+    found.stale().is_some() || (may_be && entry.is_abandoned())
 }
 
 /// One of our processes at a time changes what another has left behind. Who holds a directory for long is not
 /// waited for: then two may do the same, and see it at their next heartbeat.
-fn turn(directory: &Path) -> io::Result<File> {
+fn lock(directory: &Path) -> io::Result<File> {
     let file = File::open(directory)?;
-    let until = Instant::now() + TURN;
+    let until = Instant::now() + LOCK;
     while let Err(TryLockError::WouldBlock) = file.try_lock() {
         if Instant::now() > until {
             break;
@@ -309,17 +314,17 @@ fn turn(directory: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
 
-    fn keep(directory: &Path, port: u16, names: &[(&str, &str)]) -> (Keeper, Vec<String>) {
+    fn keep(directory: &Path, port: u16, names: &[(&str, &str)]) -> (Registration, Vec<String>) {
         let address = format!("127.0.0.1:{port}");
         let owner = format!("process {port}");
-        let keeper = Keeper::start(vec![directory.to_owned()], address, owner).unwrap();
-        let blocked = enter(&keeper, names);
-        (keeper, blocked)
+        let registration = Registration::start(vec![directory.to_owned()], address, owner).unwrap();
+        let blocked = enter(&registration, names);
+        (registration, blocked)
     }
 
-    fn enter(keeper: &Keeper, names: &[(&str, &str)]) -> Vec<String> {
+    fn enter(registration: &Registration, names: &[(&str, &str)]) -> Vec<String> {
         let owned = |(name, binding): &(&str, &str)| ((*name).to_owned(), (*binding).to_owned());
-        let entering = keeper.enter(names.iter().map(owned).collect());
+        let entering = registration.enter(names.iter().map(owned).collect());
         let blocked = futures::executor::block_on(entering);
         blocked.into_iter().map(|blocked| blocked.why).collect()
     }
@@ -338,10 +343,10 @@ mod tests {
     }
 
     #[test]
-    fn entries_follow_the_names_and_go_with_the_keeper() {
+    fn entries_follow_the_names_and_go_with_the_registration() {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().join("a/registry");
-        let (keeper, blocked) = keep(&at, 1, &[("DB", "DB"), ("shop", "SHOP")]);
+        let (registration, blocked) = keep(&at, 1, &[("DB", "DB"), ("shop", "SHOP")]);
         assert_eq!(blocked, [""; 0]);
         assert_eq!(files(&at), ["DB", "shop"]);
         let shop = entry(&at, "shop").unwrap();
@@ -350,10 +355,10 @@ mod tests {
             ("SHOP", "SHOP")
         );
         assert_eq!(shop.owner.as_deref(), Some("process 1"));
-        enter(&keeper, &[("shop", "OTHER"), ("LOG", "LOG")]);
+        enter(&registration, &[("shop", "OTHER"), ("LOG", "LOG")]);
         assert_eq!(files(&at), ["LOG", "shop"]);
         assert_eq!(entry(&at, "shop").unwrap().default_service, "OTHER");
-        drop(keeper);
+        drop(registration);
         assert_eq!(files(&at), [""; 0]);
     }
 
@@ -407,16 +412,19 @@ mod tests {
         // Somebody listens there, so only its age tells.
         left(format!("127.0.0.1:{port}"));
         age(80);
-        let (keeper, blocked) = keep(folder.path(), 1, &[("DB", "DB")]);
+        let (registration, blocked) = keep(folder.path(), 1, &[("DB", "DB")]);
         assert_eq!(blocked.len(), 1, "{blocked:?}");
         age(100);
-        assert_eq!(enter(&keeper, &[("DB", "DB")]), [""; 0]);
+        assert_eq!(enter(&registration, &[("DB", "DB")]), [""; 0]);
         assert_eq!(entry(folder.path(), "DB").unwrap().default_service, "DB");
-        drop(keeper);
+        drop(registration);
         drop(listener);
         left(format!("127.0.0.1:{port}"));
-        let (_keeper, blocked) = keep(folder.path(), 1, &[("DB", "DB")]);
-        assert_eq!(blocked, [""; 0]);
+        let (registration, blocked) = keep(folder.path(), 1, &[("DB", "DB")]);
+        // It may be about to listen again, if it touches its entry.
+        assert_eq!(blocked.len(), 1, "{blocked:?}");
+        age(25);
+        assert_eq!(enter(&registration, &[("DB", "DB")]), [""; 0]);
         assert_eq!(files(folder.path()), ["DB"]);
     }
 
@@ -429,17 +437,21 @@ mod tests {
             let listeners: Vec<_> = (0..8)
                 .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
                 .collect();
-            std::fs::write(at.join("DB"), r#"{"debugPortAddress":"127.0.0.1:1"}"#).unwrap();
+            std::fs::write(
+                at.join("DB"),
+                r#"{"debugPortAddress":"127.0.0.1:1","owner":"x"}"#,
+            )
+            .unwrap();
             let entered = std::thread::scope(|scope| {
                 let threads: Vec<_> = listeners
                     .iter()
                     .map(|listener| {
                         let port = listener.local_addr().unwrap().port();
                         scope.spawn(move || {
-                            let (keeper, blocked) = keep(at, port, &[("DB", "DB")]);
+                            let (registration, blocked) = keep(at, port, &[("DB", "DB")]);
                             let address = format!("127.0.0.1:{port}");
                             // Its end would make room for others.
-                            std::mem::forget(keeper);
+                            std::mem::forget(registration);
                             blocked.is_empty().then_some(address)
                         })
                     })
@@ -458,20 +470,20 @@ mod tests {
     #[test]
     fn what_is_touched_is_young_and_what_was_removed_is_written_again() {
         let folder = tempfile::tempdir().unwrap();
-        let (keeper, _) = keep(folder.path(), 1, &[("DB", "DB")]);
+        let (registration, _) = keep(folder.path(), 1, &[("DB", "DB")]);
         let path = folder.path().join("DB");
         let then = SystemTime::now() - Duration::from_secs(80);
         let file = File::options().write(true).open(&path).unwrap();
         file.set_times(FileTimes::new().set_modified(then)).unwrap();
-        enter(&keeper, &[("DB", "DB")]);
+        enter(&registration, &[("DB", "DB")]);
         let found = Entry::read(&path).unwrap().unwrap();
         assert!(found.touched.elapsed().unwrap() < Duration::from_secs(60));
         std::fs::remove_file(&path).unwrap();
-        enter(&keeper, &[("DB", "DB")]);
+        enter(&registration, &[("DB", "DB")]);
         assert!(entry(folder.path(), "DB").is_some());
         // What is in the way and no entry is said, and left alone.
         std::fs::create_dir(folder.path().join("LOG")).unwrap();
-        let blocked = enter(&keeper, &[("DB", "DB"), ("LOG", "LOG")]);
+        let blocked = enter(&registration, &[("DB", "DB"), ("LOG", "LOG")]);
         assert!(blocked[0].contains("directory"), "{blocked:?}");
     }
 }

@@ -45,13 +45,13 @@ impl Environment<'_> {
 ///
 /// # Errors
 /// [`Failure::Config`] when nothing says where, not even a home directory.
-pub(super) fn directories(
+pub(super) fn find(
     said: &SwitchOrPath,
     environment: &Environment<'_>,
 ) -> Result<Vec<PathBuf>, Failure> {
     let said = match said {
         SwitchOrPath::At(path) => vec![path.clone()],
-        SwitchOrPath::On | SwitchOrPath::Off => found(environment)?,
+        SwitchOrPath::On | SwitchOrPath::Off => default(environment)?,
     };
     let mut directories = Vec::with_capacity(said.len());
     for path in said {
@@ -66,7 +66,7 @@ pub(super) fn directories(
     Ok(directories)
 }
 
-fn found(environment: &Environment<'_>) -> Result<Vec<PathBuf>, Failure> {
+fn default(environment: &Environment<'_>) -> Result<Vec<PathBuf>, Failure> {
     if let Some(SwitchOrPath::At(path)) = environment
         .get(OURS)
         .and_then(|value| value.to_str()?.parse().ok())
@@ -126,7 +126,7 @@ mod tests {
             variable: &variable,
             home: home.map(Path::to_owned),
         };
-        let found = directories(&SwitchOrPath::On, &environment)?;
+        let found = find(&SwitchOrPath::On, &environment)?;
         Ok(found
             .into_iter()
             .map(|path| path.to_str().unwrap().to_owned())
