@@ -8,7 +8,7 @@ mod util;
 
 mod session;
 
-use session::{Wrangler, asking, external};
+use session::{Wrangler, asking, at_home, miniflare};
 use util::{World, attribute, attributes, bspan, callee, caller, opened};
 
 /// Rows in an answer of D1's, in whichever form.
@@ -139,11 +139,7 @@ fn the_three_commands_of_the_guide_show_the_call_of_a_worker_under_its_real_name
     let world = World::new();
     std::fs::write(world.path("wrangler.jsonc"), file("jsonc")).unwrap();
     std::fs::write(world.path("index.js"), file("js")).unwrap();
-    let start = |command: &[&str]| {
-        let mut program = bspan();
-        program.env("WRANGLER_REGISTRY_PATH", world.path("registry"));
-        world.start(program, command).ready()
-    };
+    let start = |command: &[&str]| world.start(at_home(bspan(), &world), command).ready();
     let callee = start(&[&["callee"], &command("bspan callee ")[..]].concat());
     let serve = start(&[&["serve"], &command("bspan serve ")[..]].concat());
     assert_eq!(command("npx "), ["wrangler", "dev"]);
@@ -192,7 +188,7 @@ fn miniflare_reaches_a_binding_by_an_external_service() {
         .nth(1)
         .and_then(|rest| rest.split(' ').next());
     for address in [address.unwrap(), &world.unix("db.sock")] {
-        let answer = external(&world, address, "select max(a) as n from t");
+        let answer = miniflare(&world, address, "select max(a) as n from t");
         assert!(has_rows(&answer, "[[3]]"), "{address}: {answer}");
     }
     // Through a caller as well.
@@ -200,11 +196,21 @@ fn miniflare_reaches_a_binding_by_an_external_service() {
     let listen = format!("{},binding=DB", world.unix("caller.sock"));
     let args = ["serve", "--bind", &bind, "--listen", &listen];
     let _caller = world.start(caller(), &args).ready();
-    let answer = external(
+    let answer = miniflare(
         &world,
         &world.unix("caller.sock"),
         "select min(a) as n from t",
     );
     assert!(has_rows(&answer, "[[1]]"), "{answer}");
     drop(daemon);
+}
+
+#[test]
+fn miniflare_reaches_a_binding_by_its_name_in_the_registry_that_it_has_by_itself() {
+    let world = World::new();
+    world.database();
+    let args = ["--d1", &world.db(), "--dev-registry"];
+    let _daemon = world.start(at_home(callee(), &world), &args).ready();
+    let answer = miniflare(&world, "registry", "select sum(a) as n from t");
+    assert!(has_rows(&answer, "[[6]]"), "{answer}");
 }

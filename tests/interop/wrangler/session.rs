@@ -60,9 +60,8 @@ pub fn node_in(world: &World) -> Command {
     command
         .env_clear()
         .env("PATH", path)
-        .env("HOME", world.path(""))
+        .env("HOME", home_in(world))
         .env("TMPDIR", world.path(""))
-        .env("WRANGLER_REGISTRY_PATH", world.path("registry"))
         .env("WRANGLER_SEND_METRICS", "false")
         .env("CLOUDFLARE_CF_FETCH_ENABLED", "false")
         .env("NO_COLOR", "1")
@@ -71,13 +70,38 @@ pub fn node_in(world: &World) -> Command {
     command
 }
 
-/// What a Worker in a miniflare of its own answers, which is asked for `sql` and whose database is at `address`.
-pub fn external(world: &World, address: &str, sql: &str) -> String {
+/// The home directory of a test's user.
+fn home_in(world: &World) -> PathBuf {
+    let home = world.path("home");
+    std::fs::create_dir_all(&home).unwrap();
+    home
+}
+
+/// A program of ours that looks for registries where [`node_in`] does.
+pub fn at_home(mut program: Command, world: &World) -> Command {
+    for name in [
+        "XDG_CONFIG_HOME",
+        "CLOUDFLARE_DEV_REGISTRY_PATH",
+        "WRANGLER_REGISTRY_PATH",
+        "MINIFLARE_REGISTRY_PATH",
+    ] {
+        program.env_remove(name);
+    }
+    program.env("HOME", home_in(world));
+    program
+}
+
+/// What a Worker in a miniflare of its own answers, which is asked for `sql`, and whose database is at an address, or
+/// in the `registry`.
+pub fn miniflare(world: &World, database: &str, sql: &str) -> String {
     // Beside the packages, which it finds by where it is.
-    let script = home().join(format!("external-{}.mjs", std::process::id()));
-    std::fs::copy(format!("{PINNED}/external.mjs"), &script).unwrap();
-    let done = crate::util::finish(node_in(world).arg(&script).args([address, sql]), None);
-    std::fs::remove_file(script).unwrap();
+    let mut script = tempfile::Builder::new();
+    let script = script.suffix(".mjs").tempfile_in(home()).unwrap();
+    std::fs::copy(format!("{PINNED}/miniflare.mjs"), script.path()).unwrap();
+    let done = crate::util::finish(
+        node_in(world).arg(script.path()).args([database, sql]),
+        None,
+    );
     assert_eq!(done.code, Some(0), "{done:?}");
     done.stdout
 }
@@ -97,13 +121,19 @@ impl Wrangler {
         for file in ["wrangler.jsonc", "index.js"] {
             std::fs::copy(format!("{PINNED}/worker/{file}"), app.join(file)).unwrap();
         }
-        Self::start_in(world, &app)
+        Self::spawn(
+            node_in(world).env("WRANGLER_REGISTRY_PATH", world.path("registry")),
+            &app,
+        )
     }
 
-    /// Starts it with the Worker in a folder.
+    /// Starts it with the Worker in a folder, and the registry where wrangler has it by itself.
     pub fn start_in(world: &World, app: &Path) -> Self {
+        Self::spawn(&mut node_in(world), app)
+    }
+
+    fn spawn(command: &mut Command, app: &Path) -> Self {
         let script = home().join("node_modules/wrangler/bin/wrangler.js");
-        let mut command = node_in(world);
         let command = command
             .arg(script)
             .args([
