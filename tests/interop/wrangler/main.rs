@@ -59,9 +59,16 @@ fn a_worker_under_wrangler_reaches_a_database_and_calls_reach_the_worker() {
     assert!(daemon.stop().success());
     assert!(!world.path("registry/DB").exists());
     wrangler.until(&asking("DB", "select 1 as n"), "Worker \"DB\" not found");
-    let _daemon = world.start(callee(), &args).ready();
-    let answer = wrangler.until(&asking("DB", "select count(*) as n from t"), "\"rows\"");
+    let daemon = world.start(callee(), &args).ready();
+    let count = asking("DB", "select count(*) as n from t");
+    let answer = wrangler.until(&count, "\"rows\"");
     assert!(has_rows(&answer, "[[3]]"), "{answer}");
+    // Nor does one that was killed stand in the way of the next.
+    daemon.kill();
+    assert!(world.path("registry/DB").exists());
+    wrangler.until(&count, "Network connection lost");
+    let _daemon = world.start(callee(), &args).ready();
+    wrangler.until(&count, "\"rows\":[[3]]");
 }
 
 #[test]
