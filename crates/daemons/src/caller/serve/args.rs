@@ -11,6 +11,7 @@ use super::policy::PolicyArgs;
 use super::settings::{self, Target};
 use crate::admin::AdminArgs;
 use crate::cli::{self, exit_codes};
+use crate::dev_registry::DevArgs;
 use crate::door::{AdmitArgs, IdentityArgs, TrustArgs};
 use crate::limits::LimitArgs;
 use crate::listen::Endpoint;
@@ -48,7 +49,7 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "ADDR[,binding=NAME]",
-        required_unless_present_any = ["config", "http"],
+        required_unless_present_any = ["config", "http", "dev_registry"],
         env = "BINDING_SPAN_LISTEN",
         value_delimiter = ';'
     )]
@@ -121,6 +122,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", env = "BINDING_SPAN_DRAIN", value_parser = cli::duration)]
     pub(super) drain: Duration,
 
+    /// Who finds it on this machine.
+    #[command(flatten)]
+    pub(super) dev: DevArgs,
+
     /// Who may connect, and how many.
     #[command(flatten)]
     pub(super) admit: AdmitArgs,
@@ -176,6 +181,7 @@ fn bind(text: &str) -> Result<Target, String> {
 pub(crate) const USAGE: &str = "\
 caller serve [OPTIONS] --listen <ADDR[,binding=NAME]> --bind <NAME=ADDR[#REMOTE]>
        caller serve [OPTIONS] --http <ADDR> --bind <NAME=ADDR[#REMOTE]>
+       caller serve [OPTIONS] --dev-registry --bind <NAME=ADDR[#REMOTE]>
        caller serve [OPTIONS] --config <FILE>";
 
 const EXAMPLES: &str = "\
@@ -205,6 +211,9 @@ Examples:
   Take calls of programs that speak HTTP alone:
     bspan serve --http 127.0.0.1:7480 --bind DB=unix:/run/callee.sock
     curl http://127.0.0.1:7480/v1/call/DB/query --json '[{\"queries\":[{\"sql\":\"select 1 as n\"}]}]'
+
+  For Workers under `wrangler dev`, which reach it as the service DB (docs/wrangler.md):
+    bspan serve --bind DB=unix:/run/callee.sock --dev-registry
 
   Trust a callee with nothing, and tell those who call here nothing:
     bspan serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock \\

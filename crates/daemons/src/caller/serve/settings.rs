@@ -62,8 +62,11 @@ impl Config {
         let (Some(admission), Some(admin), Some(bindings), Some(trust), Some(tail)) = parts else {
             return Err(found.failure());
         };
+        let served: Vec<&str> = bindings.iter().map(|bound| bound.name.as_str()).collect();
+        let dev = found.take(args.dev.plan(&served, &places)).flatten();
         let config = Self {
             admin,
+            dev,
             bindings,
             listen: args.listen,
             admission,
@@ -103,7 +106,7 @@ impl Config {
                 "there is no binding to pass on; write [bind.NAME] with to = \"ADDR\", or --bind NAME=ADDR",
             ));
         }
-        if self.listen.is_empty() && self.http.is_none() && found.is_empty() {
+        if self.listen.is_empty() && self.http.is_none() && self.dev.is_none() && found.is_empty() {
             found.add(
                 places.lacks(
                     "there is nowhere to listen; write listen = [\"ADDR\"], or --listen ADDR",
