@@ -18,7 +18,6 @@
 //!   and one that changes a setting changes it for its own call only.
 //!
 //! # What is not
-//! - Figures that only a patched SQLite can count: [`Meta`] says which and why.
 //! - One file, no replicas: [`Bookmark`] says what a bookmark then means.
 //! - Reads run beside a write. Calls that are awaited see each other's effects; a read that is sent without
 //!   waiting for a write may see the state before it. D1 runs one call at a time;
@@ -56,6 +55,7 @@ mod raw;
 mod reply;
 mod request;
 mod request_value;
+mod rows;
 mod service;
 mod spans;
 mod statement;
@@ -72,7 +72,7 @@ pub use isolated::{
     ARGUMENT as WORKER_ARGUMENT, CannotOpen, DatabaseStatus, IsolatedDatabase, Isolation,
     WhyReplaced, WorkerProgram, run_if_asked,
 };
-pub use meta::{Meta, RowsRead};
+pub use meta::Meta;
 pub use open::OpenError;
 pub use options::{DatabaseOptions, Numbers};
 pub use outcome::{QueryOutcome, QueryResult};
@@ -80,5 +80,6 @@ pub use params::Param;
 pub use reply::reply;
 pub use request::{Query, QueryRequest};
 pub use request_value::RequestError;
+pub use rows::RowCount;
 pub use service::Answer;
 pub use spans::{Description, QUERY_TEXT_BYTES};

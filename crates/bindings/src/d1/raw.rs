@@ -1,8 +1,8 @@
 //! One prepared statement, over SQLite's C interface.
 //!
 //! `rusqlite` opens and configures connections. Its statement hides three things that D1 needs: where the
-//! next statement of the same text begins, the offset of a syntax error, and how many rows each loop
-//! visited. So this module, and it alone, calls C.
+//! next statement of the same text begins, the offset of a syntax error, and how often each instruction
+//! ran. So this module, and it alone, calls C.
 #![allow(unsafe_code)] // the reason is above; each block says why it is sound
 
 use std::cell::RefCell;
@@ -15,6 +15,8 @@ use rusqlite::{Connection, ffi};
 use super::cell::{self, Cell};
 use super::error::SqliteFailure;
 use super::params::Bound;
+#[cfg(counts_rows)]
+use super::rows::{Code, Op};
 use super::text;
 
 /// A statement that is ready to be bound and stepped. Finalized when dropped.
@@ -88,10 +90,11 @@ impl Drop for Kept {
 /// The statement must be live.
 unsafe fn reset_counters(statement: NonNull<ffi::sqlite3_stmt>) {
     unsafe {
-        #[cfg(stmt_scanstatus)]
+        #[cfg(counts_rows)]
         ffi::sqlite3_stmt_scanstatus_reset(statement.as_ptr());
-        #[cfg(not(stmt_scanstatus))]
-        ffi::sqlite3_stmt_status(statement.as_ptr(), ffi::SQLITE_STMTSTATUS_FULLSCAN_STEP, 1);
+        for counter in STEPS {
+            ffi::sqlite3_stmt_status(statement.as_ptr(), counter, 1);
+        }
     }
 }
 
@@ -301,38 +304,112 @@ impl Statement<'_> {
         }
     }
 
-    /// How many rows the statement has looked at, see [`RowsRead`](super::RowsRead).
-    #[cfg(stmt_scanstatus)]
-    pub(super) fn rows_read(&self) -> u64 {
-        let mut total = 0_u64;
-        for scan in 0.. {
-            let mut visited: i64 = 0;
-            // SAFETY: for NVISIT the out-pointer is one to a 64-bit integer. A scan that does not exist is
-            // answered with a non-zero code.
-            let code = unsafe {
-                ffi::sqlite3_stmt_scanstatus_v2(
-                    self.ptr(),
-                    scan,
-                    ffi::SQLITE_SCANSTAT_NVISIT,
-                    ffi::SQLITE_SCANSTAT_COMPLEX,
-                    (&raw mut visited).cast(),
-                )
-            };
-            if code != 0 {
-                break;
-            }
-            total = total.saturating_add(u64::try_from(visited).unwrap_or(0));
-        }
-        total
+    /// How often a cursor moved on to another row.
+    pub(super) fn steps(&self) -> u64 {
+        let counters = STEPS.into_iter();
+        let steps =
+            counters.map(|counter| unsafe { ffi::sqlite3_stmt_status(self.ptr(), counter, 0) });
+        steps.map(|steps| u64::from(steps.cast_unsigned())).sum()
     }
 
-    /// How many rows the statement has looked at, see [`RowsRead`](super::RowsRead).
-    #[cfg(not(stmt_scanstatus))]
-    pub(super) fn rows_read(&self) -> u64 {
-        let steps = unsafe {
-            ffi::sqlite3_stmt_status(self.ptr(), ffi::SQLITE_STMTSTATUS_FULLSCAN_STEP, 0)
-        };
-        u64::try_from(steps).unwrap_or(0)
+    /// Not to be run again: what its triggers count cannot be reset.
+    #[cfg(counts_rows)]
+    pub(super) fn do_not_keep(&mut self) {
+        self.kept = None;
+    }
+}
+
+/// The counters of `sqlite3_stmt_status` that count `Next`, `Prev` and `SorterNext`: those of full scans, of building
+/// automatic indexes, and of all others, which have no name.
+const STEPS: [c_int; 3] = [
+    0,
+    ffi::SQLITE_STMTSTATUS_FULLSCAN_STEP,
+    ffi::SQLITE_STMTSTATUS_AUTOINDEX,
+];
+
+/// Asks how often each instruction of a statement ran. To be dropped before its connection.
+#[cfg(counts_rows)]
+pub(super) struct Counter {
+    statement: NonNull<ffi::sqlite3_stmt>,
+    ops: Vec<Op>,
+}
+
+// SAFETY: as for `Kept`.
+#[cfg(counts_rows)]
+unsafe impl Send for Counter {}
+
+#[cfg(counts_rows)]
+impl Counter {
+    /// None if SQLite has no table of instructions: it was not compiled with the flags that it was to be.
+    pub(super) fn new(connection: &Connection) -> Option<Self> {
+        const SQL: &CStr = c"SELECT opcode, nexec, p1, p2, p3, p5 FROM bytecode(?1)";
+        let mut statement = ptr::null_mut();
+        // SAFETY: the handle is live, the text ends with a NUL, the out-pointer is valid.
+        unsafe {
+            ffi::sqlite3_prepare_v3(
+                connection.handle(),
+                SQL.as_ptr(),
+                -1,
+                ffi::SQLITE_PREPARE_PERSISTENT,
+                &raw mut statement,
+                ptr::null_mut(),
+            );
+        }
+        let statement = NonNull::new(statement)?;
+        let ops = Vec::new();
+        Some(Self { statement, ops })
+    }
+
+    /// The instructions of a statement that has run and was not reset.
+    pub(super) fn ops(&mut self, of: &Statement<'_>) -> Result<&[Op], SqliteFailure> {
+        self.ops.clear();
+        self.ops.shrink_to(1024);
+        let own = self.statement.as_ptr();
+        // SAFETY: both statements are live and of one connection; the pointer is used only until the reset below.
+        // Column pointers are used before the next step.
+        unsafe {
+            let kind = c"stmt-pointer".as_ptr();
+            let mut code = ffi::sqlite3_bind_pointer(own, 1, of.ptr().cast(), kind, None);
+            while code == ffi::SQLITE_OK || code == ffi::SQLITE_ROW {
+                code = ffi::sqlite3_step(own);
+                if code == ffi::SQLITE_ROW {
+                    self.ops.push(op(own));
+                }
+            }
+            let failure = (code != ffi::SQLITE_DONE).then(|| last_failure(of.db, code));
+            ffi::sqlite3_reset(own);
+            ffi::sqlite3_clear_bindings(own);
+            failure.map_or(Ok(self.ops.as_slice()), Err)
+        }
+    }
+}
+
+/// The instruction in the current row.
+///
+/// # Safety
+/// The statement must be live, and be that of [`Counter`].
+#[cfg(counts_rows)]
+unsafe fn op(row: *mut ffi::sqlite3_stmt) -> Op {
+    let number = |column| unsafe { ffi::sqlite3_column_int64(row, column) };
+    let name = unsafe {
+        let text = ffi::sqlite3_column_text(row, 0);
+        bytes_at(text, ffi::sqlite3_column_bytes(row, 0))
+    };
+    Op {
+        code: Code::named(name),
+        runs: u64::try_from(number(1)).unwrap_or(0),
+        p1: number(2),
+        p2: number(3),
+        p3: number(4),
+        p5: number(5),
+    }
+}
+
+#[cfg(counts_rows)]
+impl Drop for Counter {
+    fn drop(&mut self) {
+        // SAFETY: the statement is live, and so is its connection.
+        unsafe { ffi::sqlite3_finalize(self.statement.as_ptr()) };
     }
 }
 

@@ -11,6 +11,8 @@ use super::outcome::QueryResult;
 use super::params::Param;
 use super::raw::{self, Statement};
 use super::request::Query;
+#[cfg(counts_rows)]
+use super::rows::Tally;
 use super::text;
 
 /// Why a call stopped before its end.
@@ -67,6 +69,32 @@ impl State {
     }
 }
 
+/// What a statement read, and what its instructions tell of what it wrote.
+struct RowsCounted {
+    read: u64,
+    #[cfg(counts_rows)]
+    tally: Option<Tally>,
+}
+
+impl RowsCounted {
+    #[cfg(counts_rows)]
+    fn written(&self, changes: u64) -> u64 {
+        let Some(tally) = &self.tally else {
+            return changes;
+        };
+        let at_once = match tally.cleared {
+            true => changes.saturating_sub(tally.changes),
+            false => 0,
+        };
+        tally.written + at_once
+    }
+
+    #[cfg(not(counts_rows))]
+    const fn written(&self, changes: u64) -> u64 {
+        changes
+    }
+}
+
 impl<'a> Run<'a> {
     /// Runs every statement of the query's text and returns the last one's rows.
     pub(super) fn query(&mut self, query: &Query) -> Result<QueryResult, Stop> {
@@ -108,18 +136,56 @@ impl<'a> Run<'a> {
         let started = Instant::now();
         let (columns, rows) = self.rows(&mut statement)?;
         let sql_duration = started.elapsed();
-        let rows_read = statement.rows_read();
+        let counted = self.count(&mut statement, rows.first())?;
         drop(statement);
+        let changes = self.changes(readonly)?;
         let meta = Meta {
             sql_duration,
-            rows_read,
-            ..self.changes(readonly)?
+            rows_read: counted.read,
+            rows_written: counted.written(changes.changes),
+            ..changes
         };
         Ok(QueryResult {
             columns,
             rows,
             meta,
         })
+    }
+
+    /// Asked once, when the statement has run to its end.
+    #[cfg(counts_rows)]
+    fn count(
+        &self,
+        statement: &mut Statement<'a>,
+        first: Option<&Vec<Cell>>,
+    ) -> Result<RowsCounted, QueryError> {
+        let mut read = statement.steps();
+        let tally = self.session.tally(statement);
+        if let Some(tally) = &tally {
+            read += tally.positioned;
+            for counted in &tally.counted {
+                let entries = match counted.column.and_then(|column| first?.get(column)) {
+                    Some(Cell::Integer(entries)) => u64::try_from(*entries).unwrap_or(0),
+                    _ => self.session.entries(counted.root)?,
+                };
+                read = read.saturating_add(entries.saturating_mul(counted.runs));
+            }
+        }
+        if tally.as_ref().is_none_or(|tally| tally.subprograms) {
+            statement.do_not_keep();
+        }
+        Ok(RowsCounted { read, tally })
+    }
+
+    #[cfg(not(counts_rows))]
+    #[allow(clippy::unnecessary_wraps, reason = "the other one fails")]
+    fn count(
+        &self,
+        statement: &mut Statement<'a>,
+        _: Option<&Vec<Cell>>,
+    ) -> Result<RowsCounted, QueryError> {
+        let read = statement.steps();
+        Ok(RowsCounted { read })
     }
 
     fn rows(
@@ -181,7 +247,6 @@ impl<'a> Run<'a> {
         let duration = now.duration_since(std::mem::replace(&mut self.mark, now));
         Ok(Meta {
             duration,
-            rows_written: changes,
             changes,
             last_row_id: self.state.last_row_id,
             changed_db: self.state != before,

@@ -7,6 +7,7 @@ mod figures;
 mod guards;
 mod happy_path;
 mod opening;
+mod rows;
 mod service;
 mod statements;
 mod support;
