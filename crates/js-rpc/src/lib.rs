@@ -56,16 +56,17 @@ pub use client::{
 };
 pub use error::CallError;
 pub use files::read_file;
-pub use handle::{CallOptions, Client, RemoteReply, RemoteStub};
+pub use handle::{CallOptions, Client, RemoteExternal, RemoteReply, RemoteStub};
 pub use js_value::{JsError, Value};
 pub use limits::{NetworkLimits, RpcLimits};
 #[doc(hidden)]
 pub use network::internals;
 pub use network::{NetworkStats, Reason};
 pub use object::{
-    Args, Arguments, ByteService, CallBuilder, ClientId, Context, ConvertError, IntoArgs,
-    Operation, Payload, PendingCall, Reply, Service, ServiceResult, Stub, method_names,
-    method_path, nothing, reply, scalar, service_fn, unknown_method,
+    Args, Arguments, ByteService, ByteSink, ByteStream, CallBuilder, ClientId, Context,
+    ConvertError, External, IntoArgs, Operation, Payload, PendingCall, Reply, Service,
+    ServiceResult, StreamError, Stub, method_names, method_path, nothing, reply, scalar,
+    service_fn, unknown_method,
 };
 pub use offload::{LARGE, offload};
 pub use proxy::{Forward, Proxy};

@@ -5,7 +5,7 @@ use binding_span_schema::js_rpc_capnp::js_value::{self as wire_value, external};
 use capnp::Error;
 use js_value::{DecodeLimits, EncodeError, EncodeOptions, Encoded, ErrorForm, Value};
 
-use crate::object::{Args, Operation, Payload, Stub, method_names, method_path};
+use crate::object::{Args, External, Operation, Payload, Stub, method_names, method_path};
 use crate::offload::{LARGE, offload};
 
 /// How calls travel.
@@ -236,7 +236,7 @@ const ENCODING: EncodeOptions = EncodeOptions {
 /// A value as bytes, and the stubs in it.
 pub(crate) struct EncodedValue {
     encoded: Encoded,
-    stubs: Vec<Stub>,
+    externals: Vec<External>,
 }
 
 /// Arguments as bytes. `None`: there are none, and the pointer stays null; an empty value would be an error to
@@ -246,19 +246,19 @@ pub(crate) fn encode_args(args: Args) -> Result<Option<EncodedValue>, String> {
         return Ok(None);
     }
     let encoded = js_value::encode_args_with(&args.values, ENCODING);
-    EncodedValue::new(encoded, args.stubs).map(Some)
+    EncodedValue::new(encoded, args.externals).map(Some)
 }
 
 /// The same elsewhere, if they are large.
 pub(crate) async fn encode_large_args(args: Args) -> Result<Option<EncodedValue>, String> {
-    let Args { values, stubs } = args;
+    let Args { values, externals } = args;
     let encoded = offload(move || {
         let encoded = js_value::encode_args_with(&values, ENCODING);
         drop(values);
         encoded
     });
     let encoded = encoded.await.ok_or("the program is ending")?;
-    EncodedValue::new(encoded, stubs).map(Some)
+    EncodedValue::new(encoded, externals).map(Some)
 }
 
 /// Whether arguments are so large that they are written elsewhere.
@@ -271,14 +271,14 @@ pub(crate) fn are_large(args: &Args) -> bool {
 pub(crate) fn encode_result(payload: &Payload) -> Result<EncodedValue, String> {
     let encoded = js_value::encode_with(&payload.value, ENCODING);
     // A table of pointers; nothing is copied for a value without stubs.
-    EncodedValue::new(encoded, payload.stubs.clone())
+    EncodedValue::new(encoded, payload.externals.clone())
 }
 
 /// The same elsewhere.
 pub(crate) async fn encode_large_result(
     payload: Payload,
 ) -> (Payload, Result<EncodedValue, String>) {
-    let Payload { value, stubs } = payload;
+    let Payload { value, externals } = payload;
     let encoded = offload(move || {
         let encoded = js_value::encode_with(&value, ENCODING);
         (value, encoded)
@@ -286,22 +286,31 @@ pub(crate) async fn encode_large_result(
     let Some((value, encoded)) = encoded.await else {
         let payload = Payload {
             value: Value::Undefined,
-            stubs,
+            externals,
         };
         return (payload, Err("the program is ending".into()));
     };
-    let encoded = EncodedValue::new(encoded, stubs.clone());
-    (Payload { value, stubs }, encoded)
+    let encoded = EncodedValue::new(encoded, externals.clone());
+    (Payload { value, externals }, encoded)
 }
 
 impl EncodedValue {
     /// Stubs in the order in which the bytes take them.
-    fn new(encoded: Result<Encoded, EncodeError>, stubs: Vec<Stub>) -> Result<Self, String> {
+    fn new(
+        encoded: Result<Encoded, EncodeError>,
+        externals: Vec<External>,
+    ) -> Result<Self, String> {
         let encoded = encoded.map_err(|error| error.to_string())?;
-        let given = stubs.len();
+        let given = externals.len();
+        if externals
+            .iter()
+            .any(|external| external.as_stub().is_none())
+        {
+            return Err("a stream".into());
+        }
         match encoded.stubs.iter().find(|&&n| n as usize >= given) {
             Some(n) => Err(format!("stub {n} is not among the stubs given")),
-            None => Ok(Self { encoded, stubs }),
+            None => Ok(Self { encoded, externals }),
         }
     }
 
@@ -324,7 +333,9 @@ impl EncodedValue {
         let mut externals = value.init_externals(order.len() as u32);
         for (i, &number) in order.iter().enumerate() {
             let mut target = externals.reborrow().get(i as u32).init_rpc_target();
-            target.set_cap(export(&self.stubs[number as usize]));
+            if let External::Stub(stub) = &self.externals[number as usize] {
+                target.set_cap(export(stub));
+            }
         }
     }
 }

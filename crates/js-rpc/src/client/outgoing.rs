@@ -22,7 +22,7 @@ use super::route::{Route, Way};
 use crate::deadlines::Deadline;
 use crate::error::{read_failure, reason};
 use crate::object::Operation;
-use crate::object::{Args, Call, Method, Payload, PendingCall, Pipeline, Reply, Stub};
+use crate::object::{Args, Call, External, Method, Payload, PendingCall, Pipeline, Reply, Stub};
 use crate::shared::InFlight;
 use crate::wire::{self, EncodedValue};
 use crate::{CallError, ClientId};
@@ -328,11 +328,17 @@ fn reply_of(
     route: &Route,
 ) -> Reply {
     // Whoever keeps a stub of a result keeps what the result's disposer would end.
-    let import = |target| Remote::stub(Target::There(target), route.via(), disposer.clone());
+    let import = |target| {
+        External::Stub(Remote::stub(
+            Target::There(target),
+            route.via(),
+            disposer.clone(),
+        ))
+    };
     Reply {
         payload: Payload {
             value,
-            stubs: targets.into_iter().map(import).collect(),
+            externals: targets.into_iter().map(import).collect(),
         },
         disposer,
         stated: None,

@@ -17,7 +17,7 @@ use super::{Home, export};
 use crate::CallError;
 use crate::deadlines::Deadline;
 use crate::object::Operation;
-use crate::object::{Args, ByteService, Context, Payload, Service, Stub};
+use crate::object::{Args, ByteService, Context, External, Payload, Service, Stub};
 use crate::offload::LARGE;
 use crate::shared::Shared;
 use crate::telemetry::{CallSpan, Place};
@@ -60,7 +60,7 @@ pub(crate) async fn serve(
     };
     match outcome {
         Ok(returned) => {
-            let holds = returned.has_stubs();
+            let holds = returned.has_externals();
             running.returned(holds, home, answer, opens);
             Ok(())
         }
@@ -72,7 +72,7 @@ pub(crate) async fn serve(
 enum Taken<'s> {
     Ready(Given<'s>),
     /// Values that are large and are still to be read.
-    Unread(Vec<u8>, Vec<Stub>),
+    Unread(Vec<u8>, Vec<External>),
 }
 
 /// The arguments of a call, as its service takes them.
@@ -86,8 +86,8 @@ impl<'s> Taken<'s> {
     /// session is before or after no other.
     async fn ready(self, home: &Home, opens: bool) -> Result<Given<'s>, Error> {
         let order = &home.session.order;
-        let (bytes, stubs) = match self {
-            Self::Unread(bytes, stubs) => (bytes, stubs),
+        let (bytes, externals) = match self {
+            Self::Unread(bytes, externals) => (bytes, externals),
             Self::Ready(given) => {
                 if !opens && order.try_lock().is_err() {
                     drop(order.lock().await);
@@ -99,7 +99,7 @@ impl<'s> Taken<'s> {
         // Apart, since few calls need it.
         let read = Box::pin(wire::read_large_args(bytes, &home.shared.limits.decode));
         let values = read.await?;
-        Ok(Given::Values(Args { values, stubs }))
+        Ok(Given::Values(Args { values, externals }))
     }
 }
 
@@ -122,8 +122,8 @@ impl Returned {
         }
     }
 
-    fn has_stubs(&self) -> bool {
-        matches!(self, Self::Value(payload) if !payload.stubs.is_empty())
+    fn has_externals(&self) -> bool {
+        matches!(self, Self::Value(payload) if !payload.externals.is_empty())
     }
 }
 
@@ -138,14 +138,14 @@ fn read<'s>(
         let given = Given::Bytes(service, wire::copy_args(params.call()?)?);
         return Ok((incoming, Taken::Ready(given)));
     }
-    let import = |target| (home.import)(home, params.wire(), target);
+    let import = |target| External::Stub((home.import)(home, params.wire(), target));
     if let Some((bytes, stubs)) = wire::large_args(params.call()?)? {
-        let stubs = stubs.into_iter().map(import).collect();
-        return Ok((incoming, Taken::Unread(bytes, stubs)));
+        let externals = stubs.into_iter().map(import).collect();
+        return Ok((incoming, Taken::Unread(bytes, externals)));
     }
     let (values, stubs) = wire::read_args(params.call()?, &home.shared.limits.decode)?;
-    let stubs = stubs.into_iter().map(import).collect();
-    let given = Given::Values(Args { values, stubs });
+    let externals = stubs.into_iter().map(import).collect();
+    let given = Given::Values(Args { values, externals });
     Ok((incoming, Taken::Ready(given)))
 }
 

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use binding_span::Enrichment;
 use binding_span_schema::call_capnp::{call_target, named_bindings, one_binding};
 use binding_span_schema::js_rpc_capnp::{
-    event_dispatcher, js_rpc_session, js_rpc_target, workerd_bootstrap, workerd_debug_port,
+    event_dispatcher, external_pusher, js_rpc_session, js_rpc_target, workerd_bootstrap,
+    workerd_debug_port,
 };
 use binding_span_schema::tail_stream_capnp::outcome;
 use capnp::Error;
@@ -128,6 +129,8 @@ impl call_target::Server for NamedBindings {
     }
 }
 
+impl external_pusher::Server for NamedBindings {}
+
 impl named_bindings::Server for NamedBindings {}
 
 /// A name, and whatever binding has it when a session begins: the bootstrap of a connection that names it, or
@@ -206,6 +209,8 @@ impl call_target::Server for Entrypoint {
         self.port.check_offered()
     }
 }
+
+impl external_pusher::Server for Entrypoint {}
 
 impl one_binding::Server for Entrypoint {}
 
