@@ -32,6 +32,8 @@ pub struct Meta {
     pub changed_db: bool,
     /// The database's size in bytes after the statement.
     pub size_after: u64,
+    /// Integers of the rows that JavaScript gets rounded, see [`Integers::Number`](super::Integers::Number).
+    pub rounded_integers: u64,
 }
 
 impl Meta {
@@ -47,6 +49,7 @@ impl Meta {
             last_row_id: meta.last_row_id,
             changed_db: sum.changed_db || meta.changed_db,
             size_after: meta.size_after,
+            rounded_integers: sum.rounded_integers + meta.rounded_integers,
         })
     }
 }

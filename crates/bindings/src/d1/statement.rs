@@ -35,6 +35,8 @@ pub(super) struct Run<'a> {
     pub(super) options: &'a DatabaseOptions,
     pub(super) rows_left: usize,
     pub(super) bytes_left: usize,
+    /// Whether the reply has the columns' names in each row.
+    pub(super) names_in_rows: bool,
     pub(super) state: State,
     /// When the last statement ended, or the call began.
     pub(super) mark: Instant,
@@ -137,12 +139,16 @@ impl<'a> Run<'a> {
         let (columns, rows) = self.rows(&mut statement)?;
         let sql_duration = started.elapsed();
         let counted = self.count(&mut statement, rows.first())?;
+        let cells = rows.iter().flatten();
+        let rounds = |cell: &&Cell| matches!(cell, Cell::Integer(value) if self.options.integers.rounds(*value));
+        let rounded = cells.filter(rounds).count();
         drop(statement);
         let changes = self.changes(readonly)?;
         let meta = Meta {
             sql_duration,
             rows_read: counted.read,
             rows_written: counted.written(changes.changes),
+            rounded_integers: rounded as u64,
             ..changes
         };
         Ok(QueryResult {
@@ -197,10 +203,13 @@ impl<'a> Run<'a> {
         // After the first step alone: until then, one that was kept may have the columns of an earlier schema.
         self.check_columns(statement)?;
         let columns = statement.columns();
-        self.count_bytes(columns.iter().map(|name| name.len() + OVERHEAD).sum())?;
+        let names = columns.iter().map(|name| name.len() + OVERHEAD).sum();
+        self.count_bytes(names)?;
+        let names = if self.names_in_rows { names } else { 0 };
         while more {
             // Before anything is copied.
             self.count_row(statement, columns.len())?;
+            self.count_bytes(names)?;
             let row = (0..columns.len()).map(|column| statement.cell(column));
             rows.push(row.collect());
             more = statement.step()?;

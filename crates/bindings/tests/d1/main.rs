@@ -6,6 +6,7 @@ mod concurrency;
 mod figures;
 mod guards;
 mod happy_path;
+mod http;
 mod opening;
 mod rows;
 mod service;
