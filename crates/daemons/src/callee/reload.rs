@@ -35,16 +35,29 @@ impl Reload for Serving {
         let Configured { config, origin, .. } = configured(line)?;
         config.log.check()?;
         let opened = self.open(&config.databases).await?;
-        let reopened = self.reopen(&config.databases).await;
         config.log.change()?;
         let log = config.log.differs(&self.log);
         self.log = config.log;
         let mut changed = self.apply(&config.databases, opened);
-        changed.extend(self.put_back(reopened));
         self.show();
         changed.extend(self.statuses.failing());
         changed.extend(log.then(|| "another log filter".to_owned()));
         Ok((origin.values, changed))
+    }
+
+    async fn reopen(&mut self) -> Vec<String> {
+        let databases = self.databases.borrow().clone();
+        let mut said = Vec::new();
+        for (config, database) in databases {
+            if database.status().failing().is_none() {
+                continue;
+            }
+            said.push(match database.reopen().await {
+                Ok(()) => format!("{} is opened again", config.binding),
+                Err(why) => format!("{} cannot be opened again: {why}", config.binding),
+            });
+        }
+        said
     }
 
     fn status(&self) -> String {
@@ -80,46 +93,6 @@ impl Serving {
             opened.push(config.clone().open().await?);
         }
         Ok(opened)
-    }
-
-    /// Opens those anew whose files were removed or replaced, with whatever is there now. One that cannot be opened yet
-    /// stays as it is.
-    async fn reopen(&self, now: &[DatabaseConfig]) -> Vec<(DatabaseConfig, IsolatedDatabase)> {
-        let failing: Vec<_> = {
-            let databases = self.databases.borrow();
-            let failing = databases.iter().filter(|(config, open)| {
-                open.status().failing().is_some() && now.iter().any(|new| new.is_same(config))
-            });
-            failing.map(|(config, _)| config.clone()).collect()
-        };
-        let mut opened = Vec::new();
-        for mut config in failing {
-            let create = std::mem::take(&mut config.options.create);
-            if let Ok((mut config, database)) = config.open().await {
-                config.options.create = create;
-                opened.push((config, database));
-            }
-        }
-        opened
-    }
-
-    /// Calls from now on go to the databases that were opened anew.
-    fn put_back(&self, reopened: Vec<(DatabaseConfig, IsolatedDatabase)>) -> Option<String> {
-        let names: Vec<_> = reopened
-            .iter()
-            .map(|(new, _)| new.binding.clone())
-            .collect();
-        let mut databases = self.databases.borrow_mut();
-        for (config, database) in reopened {
-            self.bindings.service(&config.binding, database.clone());
-            if let Some(old) = databases
-                .iter_mut()
-                .find(|(old, _)| old.binding == config.binding)
-            {
-                *old = (config, database);
-            }
-        }
-        named("reopened", &names)
     }
 
     fn apply(

@@ -161,6 +161,24 @@ impl IsolatedDatabase {
         DatabaseStatus(Arc::clone(&self.0.status))
     }
 
+    /// Opens the file that is at the path now, if calls fail at present. This is tried each second anyway; whoever has put
+    /// a file back hears so what came of it.
+    ///
+    /// # Errors
+    /// Why calls still fail.
+    pub async fn reopen(&self) -> Result<(), String> {
+        let status = self.status();
+        let patience = Instant::now() + 2 * LOOK;
+        while let Some(why) = status.failing() {
+            if Instant::now() > patience {
+                return Err(why);
+            }
+            self.0.reopen();
+            tokio::time::sleep(LOOK / 20).await;
+        }
+        Ok(())
+    }
+
     /// Takes no more calls, finishes those that run, and closes the file.
     pub async fn close(&self) {
         let Inner { write, read, .. } = &*self.0;
@@ -347,6 +365,16 @@ impl IsolatedDatabase {
     }
 }
 
+impl Inner {
+    /// Replaces the workers by those that open what is at the path now.
+    fn reopen(&self) {
+        self.write.reopen();
+        if let Some(read) = &self.read {
+            read.reopen();
+        }
+    }
+}
+
 /// Notices that the file was removed or replaced also while nobody calls.
 async fn look_after(database: Weak<Inner>) {
     loop {
@@ -355,10 +383,7 @@ async fn look_after(database: Weak<Inner>) {
             return;
         };
         if database.status.is_moved() {
-            database.write.reopen();
-            if let Some(read) = &database.read {
-                read.reopen();
-            }
+            database.reopen();
         }
     }
 }
