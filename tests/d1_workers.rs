@@ -161,8 +161,8 @@ impl Service for Requests {
         let request = http::Request::post(format!("http://d1{}", method.replace('\\', "")));
         let request = request.header(BOOKMARK, "first-primary").body(body.into());
         let answer = match self {
-            Self::Threads(database) => database.fetch(request.unwrap(), cx.scope()).await,
-            Self::Processes(database) => database.fetch(request.unwrap(), cx).await,
+            Self::Threads(database) => database.answer_http(request.unwrap(), cx.scope()).await,
+            Self::Processes(database) => database.answer_http(request.unwrap(), cx).await,
         };
         let bookmark = answer.headers().contains_key(BOOKMARK);
         let status = answer.status().as_u16();

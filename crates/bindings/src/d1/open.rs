@@ -120,13 +120,13 @@ impl Session {
 impl Session {
     /// What the instructions of a statement tell that has run. Nothing if SQLite has no memory left to tell, or was not
     /// compiled with the flags that it was to be: no call fails for it.
-    pub(super) fn tally(&self, statement: &super::raw::Statement<'_>) -> Option<Tally> {
+    pub(super) fn tally(&self, statement: &mut super::raw::Statement<'_>) -> Option<Tally> {
         let mut counter = self.counter.borrow_mut();
         counter.as_mut()?.ops(statement).ok().map(tally)
     }
 
     /// How many rows a table has, by its first page or that of one of its indexes.
-    pub(super) fn entries(&self, root: i64) -> Result<u64, QueryError> {
+    pub(super) fn entries(&self, root: i32) -> Result<u64, QueryError> {
         const NAME: &str = "SELECT tbl_name FROM main.sqlite_schema WHERE rootpage = ?1";
         self.gate.ours(|| {
             let name = match root {

@@ -37,10 +37,10 @@ impl RowCount {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Op {
     pub(super) code: Code,
-    pub(super) p1: i64,
-    pub(super) p2: i64,
-    pub(super) p3: i64,
-    pub(super) p5: i64,
+    pub(super) p1: i32,
+    pub(super) p2: i32,
+    pub(super) p3: i32,
+    pub(super) p5: i32,
     /// How often it ran.
     pub(super) runs: u64,
 }
@@ -121,16 +121,16 @@ pub(super) struct Tally {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counted {
     /// The first page of the table, or of one of its indexes.
-    pub(super) root: i64,
+    pub(super) root: i32,
     pub(super) runs: u64,
     /// The column of the result that is this number, if one is.
     pub(super) column: Option<usize>,
 }
 
 /// `p5` of an instruction that opens a cursor for lookups of equal keys alone: one that finds nothing does not count.
-const SEEK_EQ: i64 = 2;
+const SEEK_EQ: i32 = 2;
 /// `p5`, or `p2` of a `Delete`: what it writes is a change.
-const CHANGES: i64 = 1;
+const CHANGES: i32 = 1;
 
 /// What the instructions of a run tell.
 #[cfg_attr(not(counts_rows), allow(dead_code))]
@@ -185,14 +185,14 @@ impl Tally {
         }
     }
 
-    fn change(&mut self, flags: i64, runs: u64) {
+    fn change(&mut self, flags: i32, runs: u64) {
         if flags & CHANGES != 0 {
             self.changes += runs;
         }
     }
 }
 
-fn is_ephemeral(program: &[Op], cursor: i64) -> bool {
+fn is_ephemeral(program: &[Op], cursor: i32) -> bool {
     let mut opened = program.iter();
     opened.any(|op| op.code == Code::OpenEphemeral && op.p1 == cursor)
 }

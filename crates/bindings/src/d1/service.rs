@@ -1,11 +1,15 @@
 //! A call of the binding's one method, from its argument to its reply and what it says about the span.
 
 use binding_span::{CallScope, ChildSpan, Enrichment};
-use js_rpc::{Args, Context, Payload, Service, ServiceResult, async_trait, unknown_method};
+use http::{Request, Response};
+use js_rpc::{
+    Args, ByteStream, Context, Payload, Service, ServiceResult, async_trait, unknown_method,
+};
 use js_value::{JsError, Value};
 
 use super::database::Database;
 use super::error::QueryError;
+use super::http::HttpCall;
 use super::options::DatabaseOptions;
 use super::outcome::QueryOutcome;
 use super::reply::reply;
@@ -82,7 +86,7 @@ fn close(mut span: ChildSpan, result: &Result<QueryOutcome, QueryError>) {
     }
 }
 
-/// The binding as a Worker calls it: `query` is its only method.
+/// The binding as a Worker calls it: `query` is its only method; or as a Worker sends it plain HTTP.
 #[async_trait(?Send)]
 impl Service for Database {
     async fn call(&self, method: &str, args: Args, cx: &Context) -> ServiceResult {
@@ -90,6 +94,18 @@ impl Service for Database {
             "query" => self.serve_query(args, cx).await,
             other => unknown_method(other),
         }
+    }
+
+    async fn fetch(
+        &self,
+        request: Request<ByteStream>,
+        cx: &Context,
+    ) -> Result<Response<ByteStream>, JsError> {
+        let answer = match HttpCall::receive(request, self.options()).await {
+            Ok((http, body)) => self.answer_http_call(&http, body, cx.scope()).await,
+            Err(refused) => refused,
+        };
+        Ok(answer.map(ByteStream::from))
     }
 }
 

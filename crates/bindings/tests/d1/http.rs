@@ -21,7 +21,7 @@ fn scope() -> CallScope {
 async fn send(db: &Fixture, path: &str, body: &str) -> Response<Bytes> {
     let request = Request::post(format!("http://d1{path}"));
     let request = request.body(Bytes::copy_from_slice(body.as_bytes()));
-    db.database.fetch(request.unwrap(), &scope()).await
+    db.database.answer_http(request.unwrap(), &scope()).await
 }
 
 async fn post(db: &Fixture, path: &str, body: Json) -> Json {
@@ -99,7 +99,7 @@ async fn a_bookmark_goes_there_and_back_in_a_header() {
             request = request.header(BOOKMARK, bookmark);
         }
         let request = request.body(Bytes::from_static(b"{\"sql\": \"select 1\"}"));
-        let answer = db.database.fetch(request.unwrap(), &scope()).await;
+        let answer = db.database.answer_http(request.unwrap(), &scope()).await;
         answer.headers()[BOOKMARK].to_str().unwrap().to_owned()
     };
     let first = ask(Some("first-primary")).await;
@@ -154,7 +154,12 @@ async fn what_is_no_statement_is_refused_with_what_and_where() {
         ),
         ("/query", &deep, 400, "recursion limit exceeded"),
         ("/query?resultsFormat=XML", "{}", 400, "not XML"),
-        ("/query", &long, 413, "more than 1000 (max_request_bytes)"),
+        (
+            "/query",
+            &long,
+            413,
+            "more than 1000 bytes (max_request_bytes)",
+        ),
         ("/dump", "", 501, "dump() is deprecated"),
         ("/elsewhere", "{}", 404, "A D1 database has no /elsewhere"),
     ];
@@ -170,7 +175,7 @@ async fn what_is_no_statement_is_refused_with_what_and_where() {
         .method(Method::GET)
         .uri("http://d1/query");
     let request = request.body(Bytes::new()).unwrap();
-    let answer = db.database.fetch(request, &scope()).await;
+    let answer = db.database.answer_http(request, &scope()).await;
     assert_eq!(
         (answer.status().as_u16(), &answer.headers()["allow"]),
         (405, &"POST".parse().unwrap())
@@ -226,7 +231,7 @@ async fn a_request_says_what_a_call_says() {
     let call = scope();
     let body = json!({"sql": "select ?1 as n", "params": [1]}).to_string();
     let request = Request::post("http://d1/query").body(Bytes::from(body));
-    db.database.fetch(request.unwrap(), &call).await;
+    db.database.answer_http(request.unwrap(), &call).await;
     let said = call.drain();
     assert_eq!(said.span_name(), Some("d1.query"));
     for (key, value) in [

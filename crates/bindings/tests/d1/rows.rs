@@ -50,3 +50,31 @@ async fn rows_are_counted_as_workerd_counts_them() {
     }
     assert!(different.is_empty(), "\n{}", different.join("\n"));
 }
+
+#[tokio::test]
+async fn a_statement_that_was_kept_is_counted_by_the_schema_of_its_run() {
+    let db = database();
+    db.batch(&[
+        "create table t (a, b)",
+        "insert into t values (1, 1), (2, 1), (3, 2), (4, 2)",
+    ])
+    .await
+    .unwrap();
+    let read = async || {
+        db.run("select b from t where b = 2")
+            .await
+            .unwrap()
+            .meta
+            .rows_read
+    };
+    let scanned = [read().await, read().await];
+    db.run("create index i on t (b)").await.unwrap();
+    let by_index = [read().await, read().await];
+    db.run("drop index i").await.unwrap();
+    let again = read().await;
+    let expected = match RowCount::method() {
+        RowCount::Exact => ([4, 4], [2, 2], 4),
+        RowCount::Steps => ([3, 3], [1, 1], 3),
+    };
+    assert_eq!((scanned, by_index, again), expected);
+}

@@ -14,7 +14,9 @@ mod write;
 use binding_span::CallScope;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use js_rpc::{ByteStream, StreamError};
 use serde::{Deserialize, Serialize};
 
 use self::read::Body;
@@ -56,36 +58,21 @@ pub(super) struct Asked {
 
 impl HttpCall {
     /// What a request asks for, or the answer to one that asks for something else.
-    pub(super) fn of(
-        request: &Request<Bytes>,
-        options: &DatabaseOptions,
-    ) -> Result<Self, Response<Bytes>> {
-        let bytes = request.body().len();
-        match (request.uri().path(), request.method()) {
+    fn of(head: &Parts) -> Result<Self, Response<Bytes>> {
+        match (head.uri.path(), &head.method) {
             ("/dump", _) => Err(refused(
                 StatusCode::NOT_IMPLEMENTED,
                 "dump() is deprecated and not served; copy the database's file with `sqlite3 FILE .dump` or `VACUUM INTO`",
             )),
-            ("/query" | "/execute", &Method::POST) if bytes > options.max_request_bytes => {
-                let cap = options.max_request_bytes;
-                Err(refused(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    &format!(
-                        "The request has {bytes} bytes, more than {cap} (max_request_bytes); split it"
-                    ),
-                ))
-            }
-            ("/query" | "/execute", &Method::POST) => {
-                let rows = rows(request.uri().query().unwrap_or_default())?;
-                let bookmark = request.headers().get(BOOKMARK).map(bookmark).transpose()?;
-                Ok(Self { rows, bookmark })
-            }
+            ("/query" | "/execute", &Method::POST) => Ok(Self {
+                rows: rows(head.uri.query().unwrap_or_default())?,
+                bookmark: head.headers.get(BOOKMARK).map(bookmark).transpose()?,
+            }),
             ("/query" | "/execute", method) => {
                 let text = format!("{method} is not what a D1 database takes; send POST");
                 let mut answer = refused(StatusCode::METHOD_NOT_ALLOWED, &text);
-                answer
-                    .headers_mut()
-                    .insert(ALLOW, HeaderValue::from_static("POST"));
+                let post = HeaderValue::from_static("POST");
+                answer.headers_mut().insert(ALLOW, post);
                 Err(answer)
             }
             (path, _) => Err(refused(
@@ -94,6 +81,36 @@ impl HttpCall {
                     "A D1 database has no {}; send POST /query or /execute",
                     short(path)
                 ),
+            )),
+        }
+    }
+
+    /// The same with the request's body.
+    pub(super) fn of_whole(
+        request: Request<Bytes>,
+        options: &DatabaseOptions,
+    ) -> Result<(Self, Bytes), Response<Bytes>> {
+        let (head, body) = request.into_parts();
+        let call = Self::of(&head)?;
+        match body.len() > options.max_request_bytes {
+            true => Err(too_long(options)),
+            false => Ok((call, body)),
+        }
+    }
+
+    /// The same with the request's body, of which no more is read than it may have.
+    pub(super) async fn receive(
+        request: Request<ByteStream>,
+        options: &DatabaseOptions,
+    ) -> Result<(Self, Bytes), Response<Bytes>> {
+        let (head, body) = request.into_parts();
+        let call = Self::of(&head)?;
+        match body.read_to_end(options.max_request_bytes).await {
+            Ok(body) => Ok((call, body)),
+            Err(StreamError::TooLong(_)) => Err(too_long(options)),
+            Err(error) => Err(refused(
+                StatusCode::BAD_REQUEST,
+                &format!("The body cannot be read: {error}"),
             )),
         }
     }
@@ -141,6 +158,12 @@ impl HttpCall {
         // Nothing that is written can fail to be.
         written.unwrap_or_else(|error| failure(&error.to_string()))
     }
+}
+
+fn too_long(options: &DatabaseOptions) -> Response<Bytes> {
+    let cap = options.max_request_bytes;
+    let text = format!("The request has more than {cap} bytes (max_request_bytes); split it");
+    refused(StatusCode::PAYLOAD_TOO_LARGE, &text)
 }
 
 fn rows(query: &str) -> Result<Rows, Response<Bytes>> {
@@ -204,22 +227,29 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response<Bytes> {
 
 impl Database {
     /// Answers a plain HTTP request of D1's, and says so as for a call of `query`. It never fails: what is wrong is in the
-    /// answer.
-    pub async fn fetch(&self, request: Request<Bytes>, call: &CallScope) -> Response<Bytes> {
-        let http = match HttpCall::of(&request, self.options()) {
-            Ok(http) => http,
-            Err(refused) => return refused,
-        };
-        let asked = match http.read(request.body()) {
+    /// answer. For those who serve requests by other means than [`Service::fetch`](js_rpc::Service::fetch).
+    pub async fn answer_http(&self, request: Request<Bytes>, call: &CallScope) -> Response<Bytes> {
+        match HttpCall::of_whole(request, self.options()) {
+            Ok((http, body)) => self.answer_http_call(&http, body, call).await,
+            Err(refused) => refused,
+        }
+    }
+
+    pub(super) async fn answer_http_call(
+        &self,
+        http: &HttpCall,
+        body: Bytes,
+        call: &CallScope,
+    ) -> Response<Bytes> {
+        let asked = match http.read(&body) {
             Ok(asked) => asked,
             Err(error) => return not_understood(&error.to_string()),
         };
-        drop(request);
-        let result = self.run(asked.request, http.names_in_rows(), call).await;
-        let bookmark = result
-            .as_ref()
-            .ok()
-            .map(|outcome| outcome.bookmark.to_string());
+        drop(body);
+        let names_in_rows = http.names_in_rows();
+        let result = self.run(asked.request, names_in_rows, call).await;
+        let bookmark = result.as_ref().ok();
+        let bookmark = bookmark.map(|outcome| outcome.bookmark.to_string());
         let body = http.write(&result, asked.many, self.options().integers);
         answered(body, bookmark.as_deref())
     }

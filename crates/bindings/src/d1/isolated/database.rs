@@ -10,7 +10,8 @@ use ::http::{Request, Response};
 use binding_span::Enrichment;
 use bytes::Bytes;
 use js_rpc::{
-    Args, ByteService, Context, Payload, Service, ServiceResult, async_trait, unknown_method,
+    Args, ByteService, ByteStream, Context, Payload, Service, ServiceResult, async_trait,
+    unknown_method,
 };
 use js_value::{DecodeLimits, JsError, Value};
 
@@ -208,14 +209,16 @@ impl IsolatedDatabase {
     }
 
     /// Answers a plain HTTP request of D1's, and says so as for a call of `query`. It never fails: what is wrong is in the
-    /// answer.
-    pub async fn fetch(&self, request: Request<Bytes>, cx: &Context) -> Response<Bytes> {
-        let call = match HttpCall::of(&request, &self.0.options) {
-            Ok(call) => call,
-            Err(refused) => return refused,
-        };
-        let body = Vec::from(request.into_body());
-        match self.perform(Kind::Http(call), body, cx).await {
+    /// answer. For those who serve requests by other means than [`Service::fetch`].
+    pub async fn answer_http(&self, request: Request<Bytes>, cx: &Context) -> Response<Bytes> {
+        match HttpCall::of_whole(request, &self.0.options) {
+            Ok((call, body)) => self.answer_http_call(call, body, cx).await,
+            Err(refused) => refused,
+        }
+    }
+
+    async fn answer_http_call(&self, call: HttpCall, body: Bytes, cx: &Context) -> Response<Bytes> {
+        match self.perform(Kind::Http(call), Vec::from(body), cx).await {
             Performed::Answered { body, session, .. } => http::answered(body, session.as_deref()),
             Performed::Refused(error) => http::not_understood(&error.message),
             Performed::Failed(error) => http::failed(&error),
@@ -426,7 +429,7 @@ impl ByteService for IsolatedDatabase {
     }
 }
 
-/// The binding as a Worker calls it: `query` is its only method.
+/// The binding as a Worker calls it: `query` is its only method; or as a Worker sends it plain HTTP.
 #[async_trait(?Send)]
 impl Service for IsolatedDatabase {
     async fn call(&self, method: &str, args: Args, cx: &Context) -> ServiceResult {
@@ -436,6 +439,18 @@ impl Service for IsolatedDatabase {
         let value = js_value::decode(&result, &DecodeLimits::default());
         let value = value.map_err(|error| JsError::error(error.to_string()))?;
         Ok(Payload::from(value))
+    }
+
+    async fn fetch(
+        &self,
+        request: Request<ByteStream>,
+        cx: &Context,
+    ) -> Result<Response<ByteStream>, JsError> {
+        let answer = match HttpCall::receive(request, &self.0.options).await {
+            Ok((call, body)) => self.answer_http_call(call, body, cx).await,
+            Err(refused) => refused,
+        };
+        Ok(answer.map(ByteStream::from))
     }
 
     fn as_bytes(&self) -> Option<&dyn ByteService> {
