@@ -103,7 +103,7 @@ impl Service for Database {
     ) -> Result<Response<ByteStream>, JsError> {
         let answer = match HttpCall::receive(request, self.options()).await {
             Ok((http, body)) => self.answer_http_call(&http, body, cx.scope()).await,
-            Err(refused) => refused,
+            Err(refusal) => refusal.into(),
         };
         Ok(answer.map(ByteStream::from))
     }

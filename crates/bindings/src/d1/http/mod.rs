@@ -58,7 +58,7 @@ pub(super) struct Asked {
 
 impl HttpCall {
     /// What a request asks for, or the answer to one that asks for something else.
-    fn of(head: &Parts) -> Result<Self, Response<Bytes>> {
+    fn of(head: &Parts) -> Result<Self, Refusal> {
         match (head.uri.path(), &head.method) {
             ("/dump", _) => Err(refused(
                 StatusCode::NOT_IMPLEMENTED,
@@ -70,10 +70,7 @@ impl HttpCall {
             }),
             ("/query" | "/execute", method) => {
                 let text = format!("{method} is not what a D1 database takes; send POST");
-                let mut answer = refused(StatusCode::METHOD_NOT_ALLOWED, &text);
-                let post = HeaderValue::from_static("POST");
-                answer.headers_mut().insert(ALLOW, post);
-                Err(answer)
+                Err(refused(StatusCode::METHOD_NOT_ALLOWED, &text))
             }
             (path, _) => Err(refused(
                 StatusCode::NOT_FOUND,
@@ -89,7 +86,7 @@ impl HttpCall {
     pub(super) fn of_whole(
         request: Request<Bytes>,
         options: &DatabaseOptions,
-    ) -> Result<(Self, Bytes), Response<Bytes>> {
+    ) -> Result<(Self, Bytes), Refusal> {
         let (head, body) = request.into_parts();
         let call = Self::of(&head)?;
         match body.len() > options.max_request_bytes {
@@ -102,7 +99,7 @@ impl HttpCall {
     pub(super) async fn receive(
         request: Request<ByteStream>,
         options: &DatabaseOptions,
-    ) -> Result<(Self, Bytes), Response<Bytes>> {
+    ) -> Result<(Self, Bytes), Refusal> {
         let (head, body) = request.into_parts();
         let call = Self::of(&head)?;
         match body.read_to_end(options.max_request_bytes).await {
@@ -160,13 +157,13 @@ impl HttpCall {
     }
 }
 
-fn too_long(options: &DatabaseOptions) -> Response<Bytes> {
+fn too_long(options: &DatabaseOptions) -> Refusal {
     let cap = options.max_request_bytes;
     let text = format!("The request has more than {cap} bytes (max_request_bytes); split it");
     refused(StatusCode::PAYLOAD_TOO_LARGE, &text)
 }
 
-fn rows(query: &str) -> Result<Rows, Response<Bytes>> {
+fn rows(query: &str) -> Result<Rows, Refusal> {
     let mut formats = query
         .split('&')
         .filter_map(|pair| pair.strip_prefix("resultsFormat="));
@@ -183,7 +180,7 @@ fn rows(query: &str) -> Result<Rows, Response<Bytes>> {
     }
 }
 
-fn bookmark(value: &HeaderValue) -> Result<String, Response<Bytes>> {
+fn bookmark(value: &HeaderValue) -> Result<String, Refusal> {
     let text = value.to_str().map(str::to_owned);
     text.map_err(|_| refused(StatusCode::BAD_REQUEST, &format!("{BOOKMARK} is no text")))
 }
@@ -204,11 +201,31 @@ pub(super) fn failed(error: &QueryError) -> Response<Bytes> {
 
 /// The answer to a body that is not what D1 takes.
 pub(super) fn not_understood(message: &str) -> Response<Bytes> {
-    refused(StatusCode::BAD_REQUEST, message)
+    refused(StatusCode::BAD_REQUEST, message).into()
 }
 
-fn refused(status: StatusCode, message: &str) -> Response<Bytes> {
-    json(status, failure(message))
+/// Why a request is not one that a database runs.
+pub(super) struct Refusal {
+    status: StatusCode,
+    message: String,
+}
+
+fn refused(status: StatusCode, message: &str) -> Refusal {
+    Refusal {
+        status,
+        message: message.to_owned(),
+    }
+}
+
+impl From<Refusal> for Response<Bytes> {
+    fn from(refusal: Refusal) -> Self {
+        let mut answer = json(refusal.status, failure(&refusal.message));
+        if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
+            let post = HeaderValue::from_static("POST");
+            answer.headers_mut().insert(ALLOW, post);
+        }
+        answer
+    }
 }
 
 fn failure(message: &str) -> Vec<u8> {
@@ -231,7 +248,7 @@ impl Database {
     pub async fn answer_http(&self, request: Request<Bytes>, call: &CallScope) -> Response<Bytes> {
         match HttpCall::of_whole(request, self.options()) {
             Ok((http, body)) => self.answer_http_call(&http, body, call).await,
-            Err(refused) => refused,
+            Err(refusal) => refusal.into(),
         }
     }
 

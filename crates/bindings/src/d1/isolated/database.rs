@@ -213,7 +213,7 @@ impl IsolatedDatabase {
     pub async fn answer_http(&self, request: Request<Bytes>, cx: &Context) -> Response<Bytes> {
         match HttpCall::of_whole(request, &self.0.options) {
             Ok((call, body)) => self.answer_http_call(call, body, cx).await,
-            Err(refused) => refused,
+            Err(refusal) => refusal.into(),
         }
     }
 
@@ -448,7 +448,7 @@ impl Service for IsolatedDatabase {
     ) -> Result<Response<ByteStream>, JsError> {
         let answer = match HttpCall::receive(request, &self.0.options).await {
             Ok((call, body)) => self.answer_http_call(call, body, cx).await,
-            Err(refused) => refused,
+            Err(refusal) => refusal.into(),
         };
         Ok(answer.map(ByteStream::from))
     }
