@@ -71,14 +71,27 @@ interface ExternalPusher @0xee2eb0d2e1aad430 {
 }
 
 interface ByteStream @0xd2e7d8a0dc0a9766 {
-  # Takes the bytes of a stream. Dropped without `end`, the stream is broken. Cap'n Proto's
-  # byte-stream.capnp has more methods, which are optional.
+  # Takes the bytes of a stream, in the layout of Cap'n Proto's byte-stream.capnp. Dropped without `end`, the
+  # stream is broken.
 
   write @0 (bytes :Data) -> ();
   # Returns when there is room for more, so the sender bounds what has not returned. Fails when nobody
   # reads any more.
 
   end @1 () -> ();
+
+  getSubstream @2 (callback :SubstreamCallback, limit :UInt64 = 0xffffffffffffffff)
+      -> (substream :ByteStream);
+  # Takes bytes from somewhere else for a while: those that are written to `substream`, until `limit` of them
+  # came or it ended. A sender passes a stream on by this without having its bytes pass by itself.
+
+  interface SubstreamCallback @0xb23c0a13cf65c36e {
+    ended @0 (byteCount :UInt64) -> ();
+    # `end` was called on the substream. The stream that it is of goes on.
+
+    reachedLimit @1 () -> (next :ByteStream);
+    # What is written to the substream from now on goes to `next`.
+  }
 }
 
 interface JsRpcTarget @0xa1a96525142a9d98 extends(ExternalPusher) {

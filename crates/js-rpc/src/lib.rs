@@ -24,6 +24,7 @@
 
 mod accept;
 mod address;
+mod beside;
 mod budget;
 mod client;
 mod deadlines;
@@ -42,6 +43,7 @@ mod serve;
 mod server;
 mod shared;
 mod stream;
+mod streaming;
 mod telemetry;
 
 mod wire;
@@ -73,6 +75,7 @@ pub use proxy::{Forward, Proxy};
 pub use server::{Begun, Bindings, Server, TailReceiver};
 pub use stream::{BindError, InheritError, ListenOptions, Listener, PeerKey, Trust, Users};
 pub use stream::{Identity, InvalidPin, KeyPin, Tls, TlsConfig, TlsError, TlsPart};
+pub use telemetry::{STREAM_BYTES_RECEIVED, STREAM_BYTES_SENT};
 
 /// The README's code is compiled and run with the documentation's.
 #[cfg(doctest)]

@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use js_rpc::{
-    Args, Context, JsError, Payload, Server, Service, ServiceResult, Stub, Value, async_trait,
-    nothing, reply, unknown_method,
+    Args, Context, External, JsError, Payload, Server, Service, ServiceResult, Stub, Value,
+    async_trait, nothing, reply, unknown_method,
 };
 use serde::Serialize;
 use serde_json::json;

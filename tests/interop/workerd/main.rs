@@ -12,4 +12,5 @@ mod errors;
 mod example;
 mod harness;
 mod sidecar;
+mod streams;
 mod tail_events;

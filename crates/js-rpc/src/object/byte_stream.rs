@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures::{Sink, Stream};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Bytes that a writer may have unread before it waits.
 pub(crate) const WINDOW: usize = 128 << 10;
@@ -53,11 +54,13 @@ struct Reading {
     /// Bytes that are declared to be left.
     left: Option<u64>,
     declared: u64,
+    /// What its bytes are encoded with, as workerd numbers it; 0 is nothing.
+    encoding: u16,
 }
 
 enum Source {
     Whole(Bytes),
-    Pipe(mpsc::UnboundedReceiver<Part>),
+    Pipe(PipeReader),
     Stream(Pin<Box<dyn Stream<Item = Result<Bytes, StreamError>> + Send>>),
     Ended,
     Taken,
@@ -67,10 +70,38 @@ enum Source {
 pub(crate) enum Part {
     /// Bytes, and what to tell when they were read.
     Bytes(Bytes, oneshot::Sender<()>),
-    /// Nothing follows.
-    End,
+    /// Nothing follows; and what to tell when that was read.
+    End(oneshot::Sender<()>),
     /// It broke off.
     Broken(StreamError),
+}
+
+/// The reading end of a pipe.
+pub(crate) struct PipeReader {
+    parts: mpsc::UnboundedReceiver<Part>,
+    #[allow(dead_code, reason = "held for its drop")]
+    over: DropGuard,
+}
+
+/// Completes when nobody reads a pipe any more, or all of it was read.
+#[derive(Clone)]
+pub(crate) struct Over(CancellationToken);
+
+impl Over {
+    pub(crate) async fn wait(&self) {
+        self.0.cancelled().await;
+    }
+}
+
+/// A pipe: where its parts are put, and where they are read.
+pub(crate) fn pipe() -> (mpsc::UnboundedSender<Part>, PipeReader, Over) {
+    let (parts, read) = mpsc::unbounded_channel();
+    let over = CancellationToken::new();
+    let reader = PipeReader {
+        parts: read,
+        over: over.clone().drop_guard(),
+    };
+    (parts, reader, Over(over))
 }
 
 impl ByteStream {
@@ -93,13 +124,13 @@ impl ByteStream {
     /// A pipe: what is written to one end is read from the other. The writer may be
     /// 128 KiB ahead.
     pub fn pipe() -> (ByteSink, Self) {
-        let (parts, read) = mpsc::unbounded_channel();
-        (ByteSink::of(parts), Self::of(Source::Pipe(read), None))
+        let (parts, read, over) = pipe();
+        (ByteSink::of(parts, over), Self::of_pipe(read, None))
     }
 
-    /// What comes through a pipe's parts.
-    pub(crate) fn of_parts(parts: mpsc::UnboundedReceiver<Part>, length: Option<u64>) -> Self {
-        Self::of(Source::Pipe(parts), length)
+    /// What comes through a pipe.
+    pub(crate) fn of_pipe(read: PipeReader, length: Option<u64>) -> Self {
+        Self::of(Source::Pipe(read), length)
     }
 
     /// A stream that is known later.
@@ -119,6 +150,7 @@ impl ByteStream {
             source,
             left: length,
             declared: length.unwrap_or_default(),
+            encoding: 0,
         })))
     }
 
@@ -140,6 +172,25 @@ impl ByteStream {
             Source::Ended => Some(0),
             _ => reading.left,
         })
+    }
+
+    /// What the bytes are still encoded with, as in a `Content-Encoding` header: a Worker passes on the body of a
+    /// response that it fetched as it came.
+    pub fn content_encoding(&self) -> Option<&'static str> {
+        match self.encoding() {
+            1 => Some("gzip"),
+            2 => Some("br"),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn encoding(&self) -> u16 {
+        self.with(|reading| reading.encoding)
+    }
+
+    pub(crate) fn with_encoding(self, encoding: u16) -> Self {
+        self.with(|reading| reading.encoding = encoding);
+        self
     }
 
     /// Reads all of it, up to so many bytes.
@@ -174,6 +225,7 @@ impl ByteStream {
             source: std::mem::replace(&mut reading.source, Source::Taken),
             left: reading.left,
             declared: reading.declared,
+            encoding: reading.encoding,
         });
         Self(Arc::new(Mutex::new(reading)))
     }
@@ -191,13 +243,16 @@ impl Reading {
                 self.source = Source::Ended;
                 (!bytes.is_empty()).then_some(Ok(bytes))
             }
-            Source::Pipe(parts) => match ready!(parts.poll_recv(cx)) {
+            Source::Pipe(pipe) => match ready!(pipe.parts.poll_recv(cx)) {
                 Some(Part::Bytes(bytes, read)) => {
                     // Whoever wrote it may be gone.
                     let _ = read.send(());
                     Some(Ok(bytes))
                 }
-                Some(Part::End) => None,
+                Some(Part::End(read)) => {
+                    let _ = read.send(());
+                    None
+                }
                 Some(Part::Broken(error)) => Some(Err(error)),
                 None => Some(Err(StreamError::Broken("its writer is gone".into()))),
             },
@@ -299,15 +354,17 @@ pub struct ByteSink(Arc<Mutex<Writing>>);
 
 struct Writing {
     parts: Option<mpsc::UnboundedSender<Part>>,
+    over: Over,
     /// What was written and not read.
     unread: VecDeque<(usize, oneshot::Receiver<()>)>,
     bytes: usize,
 }
 
 impl ByteSink {
-    fn of(parts: mpsc::UnboundedSender<Part>) -> Self {
+    fn of(parts: mpsc::UnboundedSender<Part>, over: Over) -> Self {
         Self(Arc::new(Mutex::new(Writing {
             parts: Some(parts),
+            over,
             unread: VecDeque::new(),
             bytes: 0,
         })))
@@ -323,7 +380,7 @@ impl ByteSink {
         self.with(|writing| writing.start(bytes))
     }
 
-    /// Says that nothing follows, and waits until all of it was read.
+    /// Says that nothing follows, and waits until all of it was read, here or by what sends it on.
     ///
     /// # Errors
     /// [`StreamError::Canceled`] when nobody reads any more.
@@ -342,15 +399,13 @@ impl ByteSink {
 
     /// Completes when nobody reads the stream any more.
     pub async fn closed(&self) {
-        let parts = self.with(|writing| writing.parts.clone());
-        if let Some(parts) = parts {
-            parts.closed().await;
-        }
+        let over = self.with(|writing| writing.over.clone());
+        over.wait().await;
     }
 
     /// The pipe as its only writer has it: other clones have nothing any more.
-    pub(crate) fn take_parts(&self) -> Option<mpsc::UnboundedSender<Part>> {
-        self.with(|writing| writing.parts.take())
+    pub(crate) fn take_parts(&self) -> Option<(mpsc::UnboundedSender<Part>, Over)> {
+        self.with(|writing| Some((writing.parts.take()?, writing.over.clone())))
     }
 
     fn with<R>(&self, run: impl FnOnce(&mut Writing) -> R) -> R {
@@ -389,7 +444,9 @@ impl Writing {
     fn end(&mut self) {
         if let Some(parts) = self.parts.take() {
             // Whoever does not read it finds nothing missing.
-            let _ = parts.send(Part::End);
+            let (read, is_read) = oneshot::channel();
+            let _ = parts.send(Part::End(read));
+            self.unread.push_back((0, is_read));
         }
     }
 }

@@ -13,7 +13,7 @@ mod service;
 mod stub;
 
 pub use byte_stream::{ByteSink, ByteStream, StreamError};
-pub(crate) use byte_stream::{Part, WINDOW};
+pub(crate) use byte_stream::{Over, Part, WINDOW, pipe};
 pub(crate) use call::Call;
 pub use call::CallBuilder;
 pub use client_id::ClientId;
