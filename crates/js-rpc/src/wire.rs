@@ -3,7 +3,7 @@
 use binding_span_schema::js_rpc_capnp::js_rpc_target::{self, call_params};
 use binding_span_schema::js_rpc_capnp::js_value::{self as wire_value, external};
 use capnp::Error;
-use js_value::{DecodeLimits, EncodeError, EncodeOptions, Encoded, ErrorForm, Value};
+use js_value::{DecodeLimits, EncodeError, EncodeOptions, Encoded, ErrorForm, ExternalKind, Value};
 
 use crate::object::{Args, Operation, Payload, Stub, method_names, method_path};
 use crate::offload::{LARGE, offload};
@@ -159,7 +159,7 @@ pub(crate) async fn read_large_value(
     let limits = *limits;
     let read = offload(move || {
         let decoded = js_value::decode(&bytes, &limits)?;
-        let numbers = js_value::stubs(&decoded);
+        let numbers = js_value::externals(&decoded);
         Ok::<_, js_value::DecodeError>((decoded, numbers))
     });
     let (value, numbers) = read
@@ -181,13 +181,14 @@ pub(crate) fn read_value(
     let decoded = js_value::decode(value.get_v8_serialized()?, limits)
         .map_err(|error| refused(&error.to_string()))?;
     let stubs = read_stubs(value)?;
-    check_stubs(js_value::stubs(&decoded), stubs.len())?;
+    check_stubs(js_value::externals(&decoded), stubs.len())?;
     Ok((decoded, stubs))
 }
 
 /// Refuses a value that refers to a stub that did not come with it.
-fn check_stubs(numbers: Vec<u32>, count: usize) -> Result<(), Error> {
-    match numbers.into_iter().all(|n| (n as usize) < count) {
+fn check_stubs(numbers: Vec<(u32, ExternalKind)>, count: usize) -> Result<(), Error> {
+    let is_there = |(n, kind)| kind == ExternalKind::Stub && (n as usize) < count;
+    match numbers.into_iter().all(is_there) {
         true => Ok(()),
         false => Err(refused("a value whose stubs are not all there")),
     }
@@ -299,7 +300,7 @@ impl EncodedValue {
     fn new(encoded: Result<Encoded, EncodeError>, stubs: Vec<Stub>) -> Result<Self, String> {
         let encoded = encoded.map_err(|error| error.to_string())?;
         let given = stubs.len();
-        match encoded.stubs.iter().find(|&&n| n as usize >= given) {
+        match encoded.externals.iter().find(|&&n| n as usize >= given) {
             Some(n) => Err(format!("stub {n} is not among the stubs given")),
             None => Ok(Self { encoded, stubs }),
         }
@@ -307,7 +308,7 @@ impl EncodedValue {
 
     /// Bytes that it takes in a message, but for what is small.
     pub(crate) fn size(&self) -> usize {
-        self.encoded.bytes.len() + 64 * self.encoded.stubs.len()
+        self.encoded.bytes.len() + 64 * self.encoded.externals.len()
     }
 
     /// Writes it; `export` makes a capability of a stub.
@@ -317,7 +318,7 @@ impl EncodedValue {
         export: impl Fn(&Stub) -> js_rpc_target::Client,
     ) {
         value.set_v8_serialized(&self.encoded.bytes);
-        let order = &self.encoded.stubs;
+        let order = &self.encoded.externals;
         if order.is_empty() {
             return;
         }
