@@ -37,7 +37,27 @@ pub(crate) struct HttpInfo<'a> {
     pub(crate) path: &'a str,
 }
 
+/// What the head of a response says of its request's span.
+pub(crate) fn responded(status: http::StatusCode) -> Enrichment {
+    Enrichment::new().attribute("http.response.status_code", i64::from(status.as_u16()))
+}
+
+/// A response that says that its request failed.
+pub(crate) fn failed_response(status: http::StatusCode) -> Option<StatedError> {
+    status.is_server_error().then(|| StatedError {
+        kind: status.as_str().to_owned(),
+        message: format!("the response has status {status}"),
+    })
+}
+
 impl HttpInfo<'_> {
+    /// What is said of a request's span from its beginning.
+    pub(crate) fn attributes(&self) -> Enrichment {
+        Enrichment::new()
+            .attribute("http.request.method", self.method().to_owned())
+            .attribute("url.path", shown(self.path).to_owned())
+    }
+
     /// The method, unless it is one that nobody knows.
     fn method(&self) -> &str {
         use http::Method;

@@ -129,6 +129,7 @@ impl CallError {
         match self {
             Self::Thrown(_) => http::StatusCode::INTERNAL_SERVER_ERROR,
             Self::Arguments(_) | Self::Refused(_) => http::StatusCode::BAD_REQUEST,
+            Self::Unimplemented(_) => http::StatusCode::NOT_IMPLEMENTED,
             Self::Deadline(_) => http::StatusCode::GATEWAY_TIMEOUT,
             Self::Unavailable(_) | Self::Overloaded(_) => http::StatusCode::SERVICE_UNAVAILABLE,
             _ => http::StatusCode::BAD_GATEWAY,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context as Poller, Poll, ready};
 
-use binding_span::{CallScope, Enrichment, SpanContext, StatedError};
+use binding_span::{CallScope, Enrichment, SpanContext};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use http::{Request, Response};
@@ -15,9 +15,10 @@ use js_value::JsError;
 use tracing::Instrument;
 
 use crate::deadlines::Deadline;
+use crate::object::http::FETCH;
 use crate::object::{ByteStream, Context, Operation, Service, StreamError};
 use crate::shared::{InFlight, Shared};
-use crate::telemetry::{CallInfo, CallSpan, HttpInfo, Place};
+use crate::telemetry::{self, CallInfo, CallSpan, HttpInfo, Place};
 use crate::{CallError, ClientId};
 
 /// What stands around a request.
@@ -46,7 +47,7 @@ pub(crate) async fn fetch(
     } = around;
     let info = CallInfo {
         binding: &binding,
-        method: "fetch",
+        method: FETCH,
         operation: &Operation::Call,
         http: Some(HttpInfo {
             method: request.method(),
@@ -85,6 +86,7 @@ pub(crate) async fn fetch(
             Ok(response.map(|stream| FetchBody {
                 stream,
                 serving: Some(serving),
+                in_flight: None,
             }))
         }
         Err(error) => {
@@ -108,21 +110,10 @@ struct Serving {
 impl Serving {
     /// The head of the response is there.
     fn responded(&self, status: http::StatusCode) {
-        let code = i64::from(status.as_u16());
-        let said = Enrichment::new().attribute("http.response.status_code", code);
-        self.span.apply(&said);
-        self.span.returned(self.stated_error(status).as_ref());
-    }
-
-    /// What went wrong, by what the service says of it or the status of the response.
-    fn stated_error(&self, status: http::StatusCode) -> Option<StatedError> {
-        let by_status = || {
-            status.is_server_error().then(|| StatedError {
-                kind: status.as_str().to_owned(),
-                message: format!("the response has status {status}"),
-            })
-        };
-        self.scope.said().stated_error().or_else(by_status)
+        self.span.apply(&telemetry::responded(status));
+        let stated = self.scope.said().stated_error();
+        let stated = stated.or_else(|| telemetry::failed_response(status));
+        self.span.returned(stated.as_ref());
     }
 
     /// The request is over.
@@ -170,6 +161,8 @@ impl Drop for Serving {
 pub(crate) struct FetchBody {
     stream: ByteStream,
     serving: Option<Serving>,
+    #[allow(dead_code, reason = "held for its drop")]
+    in_flight: Option<InFlight>,
 }
 
 impl FetchBody {
@@ -178,7 +171,15 @@ impl FetchBody {
         Self {
             stream,
             serving: None,
+            in_flight: None,
         }
+    }
+
+    /// The body of a response that is passed on: a shutdown waits for it.
+    pub(crate) fn passed_on(stream: ByteStream, in_flight: InFlight) -> Self {
+        let mut body = Self::of(stream);
+        body.in_flight = Some(in_flight);
+        body
     }
 
     /// The same with another stream: what is sent of the response in place of its body.

@@ -30,7 +30,7 @@ pub(crate) use failed::failed;
 #[cfg(feature = "fetch")]
 pub(crate) use fetch::{Around, FetchBody, fetch};
 pub(crate) use incoming::{Incoming, Params};
-pub(crate) use run::serve;
+pub(crate) use run::{Kind, serve};
 pub(crate) use session::{Held, Keep, Served, open_promise};
 pub(crate) use target::ServiceTarget;
 

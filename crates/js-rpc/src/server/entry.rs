@@ -16,7 +16,7 @@ use crate::client::import;
 use crate::error::overloaded;
 use crate::network::OpenSessions;
 use crate::observers::Observers;
-use crate::serve::{self, Answer, Arrival, Home, Keep, Params, ServiceTarget};
+use crate::serve::{self, Answer, Arrival, Home, Keep, Kind, Params, ServiceTarget};
 use crate::server::{Entry, Running, tail};
 use crate::streaming::Streams;
 use crate::wire;
@@ -76,7 +76,7 @@ impl Port {
         match entry {
             Entry::Service(service) => {
                 let home = Home::new(arrival, import);
-                serve::serve(&*service, &home, params, answer, true).await
+                serve::serve(&*service, &home, params, answer, Kind::Opens).await
             }
             Entry::Proxy(proxy) => proxy.pass(arrival, params, answer).await,
             Entry::Tail(_) => refuse(answer, CallError::Refused(TAKES_TAIL.into())),

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod called;
 mod hostile;
 mod http;
 mod served;

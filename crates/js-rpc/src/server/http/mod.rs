@@ -105,16 +105,30 @@ async fn respond(
     let received = Arc::new(AtomicU64::new(0));
     let body = body::stream(body, shared.limits.network.frame, Arc::clone(&received));
     let request = Request::from_parts(head, body);
-    let around = Around {
-        shared: Rc::clone(shared),
-        binding,
-        caller,
-        client: port.client,
-        received,
-    };
     let response = match entry {
-        Entry::Service(service) => serve::fetch(&*service, request, around).await,
-        Entry::Proxy(_) => return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, NOT_HTTP)),
+        Entry::Service(service) => {
+            let around = Around {
+                shared: Rc::clone(shared),
+                binding,
+                caller,
+                client: port.client,
+                received,
+            };
+            serve::fetch(&*service, request, around).await
+        }
+        Entry::Proxy(proxy) => {
+            let in_flight = shared.enter();
+            let binding = proxy.binding(shared, &binding);
+            let passed = binding.fetch_with(request, |call| {
+                let call = call.client(port.client);
+                match caller {
+                    Some(caller) => call.parent(caller),
+                    None => call,
+                }
+            });
+            let passed = passed.await;
+            passed.map(|response| response.map(|stream| FetchBody::passed_on(stream, in_flight)))
+        }
         Entry::Tail(_) => return Err(Refusal::misdirected(NOT_HTTP)),
     };
     response.map_err(|error| Refusal::failed(&error))
