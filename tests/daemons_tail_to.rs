@@ -207,7 +207,7 @@ fn how_renames_are_written_is_chosen_by_option_variable_or_key() {
         ("both", 2, 1, 2, "jsRpcSession"),
         ("span-update", 2, 1, 0, "jsRpcSession"),
         ("attribute", 0, 0, 2, "jsRpcSession"),
-        ("late", 0, 1, 0, "d1.query"),
+        ("late", 0, 0, 0, "d1.query"),
     ] {
         let world = World::new();
         world.database();
