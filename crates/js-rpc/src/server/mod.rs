@@ -144,6 +144,7 @@ impl Server {
         let running = Rc::new(Running {
             bindings: self.bindings,
             shared: Shared::new(self.sinks, self.limits),
+            #[cfg(feature = "fetch")]
             stop: stop.clone(),
             close: close.clone(),
         });
@@ -177,6 +178,7 @@ pub(crate) struct Running {
     bindings: Bindings,
     pub(crate) shared: Rc<Shared>,
     /// Nothing begins any more.
+    #[cfg(feature = "fetch")]
     stop: CancellationToken,
     close: CancellationToken,
 }

@@ -37,6 +37,9 @@ use admit::Refusal;
 /// Bytes of a request's head.
 const HEAD_BYTES: usize = 64 << 10;
 
+/// Bytes that a connection has read or written ahead, each way: one that is not kept busy would have 400 KiB.
+const BUFFER: usize = 128 << 10;
+
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Serves the requests of a connection, of which some bytes were read. When the server stops, the one that is being
@@ -62,6 +65,7 @@ pub(super) async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.frame)
         .max_header_size(HEAD_BYTES)
+        .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(Box::pin(socket)), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
