@@ -13,6 +13,9 @@ use crate::object::Service;
 use crate::proxy::Proxy;
 use crate::shared::{InFlight, Shared};
 
+/// What miniflare puts in front of a Worker's name to name its service.
+const WORKER: &str = "core:user:";
+
 /// The bindings of a [`Server`](crate::Server): a handle, whose clones are the same bindings. It belongs
 /// to the thread that serves.
 #[derive(Clone, Default)]
@@ -112,14 +115,17 @@ impl Bindings {
         (!shared.is_draining()).then(|| Begun(shared.enter()))
     }
 
-    /// The binding of that name, unless it is another than the `only` one that may be asked for.
+    /// The binding of that name, unless it is another than the `only` one that may be asked for; where none has that
+    /// very name, the one whose name stands behind [`WORKER`].
     ///
     /// # Errors
     /// What there is instead: never the name of a binding that may not be asked for.
     pub(super) fn find(&self, name: &str, only: Option<&str>) -> Result<(Rc<str>, Entry), String> {
         let may = |name: &str| only.is_none_or(|only| only == name);
         let found = self.0.entries.borrow();
-        if let Some((name, entry)) = found.get_key_value(name).filter(|(name, _)| may(name)) {
+        let known = |name: &str| found.get_key_value(name).filter(|(name, _)| may(name));
+        let of_worker = || known(name.strip_prefix(WORKER)?);
+        if let Some((name, entry)) = known(name).or_else(of_worker) {
             return Ok((Rc::clone(name), entry.clone()));
         }
         drop(found);

@@ -32,14 +32,9 @@ pub(super) struct Port {
 }
 
 impl Port {
-    /// The binding of that name, as far as this connection's listener serves it; where none has that very name, the
-    /// one whose name stands behind [`WORKER`].
+    /// The binding of that name, as far as this connection's listener serves it.
     fn find(&self, name: &str) -> Result<(Rc<str>, Entry), String> {
-        let find = |name| self.running.bindings.find(name, self.only.as_deref());
-        find(name).or_else(|why| match name.strip_prefix(WORKER) {
-            Some(worker) => find(worker).map_err(|_| why),
-            None => Err(why),
-        })
+        self.running.bindings.find(name, self.only.as_deref())
     }
 
     /// Serves a call that came as one message.
@@ -86,9 +81,6 @@ impl Port {
         }
     }
 }
-
-/// What miniflare puts in front of a Worker's name to name its service.
-const WORKER: &str = "core:user:";
 
 const DRAINING: &str = "it is shutting down";
 const TAKES_TAIL: &str = "there is nothing to call: this takes tail events";
