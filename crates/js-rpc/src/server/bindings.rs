@@ -115,8 +115,7 @@ impl Bindings {
         (!shared.is_draining()).then(|| Begun(shared.enter()))
     }
 
-    /// The binding of that name, unless it is another than the `only` one that may be asked for; where none has that
-    /// very name, the one whose name stands behind [`WORKER`].
+    /// The binding of that name, unless it is another than the `only` one that may be asked for.
     ///
     /// # Errors
     /// What there is instead: never the name of a binding that may not be asked for.
@@ -124,6 +123,7 @@ impl Bindings {
         let may = |name: &str| only.is_none_or(|only| only == name);
         let found = self.0.entries.borrow();
         let known = |name: &str| found.get_key_value(name).filter(|(name, _)| may(name));
+        // Where none has that very name.
         let of_worker = || known(name.strip_prefix(WORKER)?);
         if let Some((name, entry)) = known(name).or_else(of_worker) {
             return Ok((Rc::clone(name), entry.clone()));
