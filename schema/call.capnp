@@ -16,8 +16,9 @@ interface CallTarget @0xea6efdc3bf78d135 {
 
   invoke @0 Request -> Response;
 
-  ping @1 () -> ();
-  # Answers at once. Says that the peer is there, and that it knows this interface.
+  ping @1 (pusher :JsRpc.ExternalPusher) -> ();
+  # Answers at once. Says that the peer is there, and that it knows this interface. `pusher` takes the streams
+  # in the results of the connection's calls; null: results can have none.
 
   struct Request {
     binding @0 :Text;
@@ -112,11 +113,18 @@ struct Failure {
   }
 }
 
-interface NamedBindings @0xe3be15ccbde5bf14 extends(JsRpc.WorkerdDebugPort, CallTarget) {
-  # The bootstrap of a connection that names no binding.
+interface WatchedStream @0xdffcc6871896f191 extends(JsRpc.ByteStream) {
+  # What our own peers give to write into.
+
+  cancelled @0 () -> ();
+  # Answers when nobody reads the stream any more, so that its source need not produce the next byte to find out.
 }
 
-interface OneBinding @0x96e402eb6997884c extends(JsRpc.WorkerdBootstrap, CallTarget) {
+interface NamedBindings @0xe3be15ccbde5bf14 extends(JsRpc.WorkerdDebugPort, CallTarget, JsRpc.ExternalPusher) {
+  # The bootstrap of a connection that names no binding. Streams in the arguments of its calls are pushed to it.
+}
+
+interface OneBinding @0x96e402eb6997884c extends(JsRpc.WorkerdBootstrap, CallTarget, JsRpc.ExternalPusher) {
   # The bootstrap of a connection that named its binding with CONNECT.
 }
 

@@ -30,7 +30,9 @@ struct JsValue {
       }
 
       writableStream :group {
-        byteStream @2 :Capability;
+        byteStream @2 :ByteStream;
+        # Where the receiver writes to.
+
         encoding @3 :UInt16;
       }
 
@@ -40,7 +42,8 @@ struct JsValue {
           unknown @5 :Void;
           known @6 :UInt64;
         }
-        stream @10 :Capability;
+        stream @10 :ExternalPusher.ByteSource;
+        # What the receiver's `pushByteStream` gave.
       }
 
       obsolete7 @7 :Void;
@@ -52,11 +55,43 @@ struct JsValue {
 }
 
 interface ExternalPusher @0xee2eb0d2e1aad430 {
-  # Pushes streams and the like to the receiver of a later value. We neither serve nor use it; it
-  # is declared because every target extends it and every call carries one.
+  # Pushes streams and the like to the receiver of a value, ahead of the value that refers to them: the
+  # bytes need not wait until the receiver asks for them.
 
-  pushByteStream @0 (lengthPlusOne :UInt64) -> (source :Capability, sink :Capability);
+  pushByteStream @0 (lengthPlusOne :UInt64) -> (source :ByteSource, sink :ByteStream);
+  # A stream at the receiver: its bytes are written to `sink`, and `source` stands for it in an external.
+  # `lengthPlusOne` is its length and one, or 0 if that is not known.
+
+  interface ByteSource {
+    # Nothing to call: whoever made it knows what it stands for.
+  }
+
   pushAbortSignal @1 () -> (signal :Capability, trigger :Capability);
+  # Declared for its place. We neither serve nor use it.
+}
+
+interface ByteStream @0xd2e7d8a0dc0a9766 {
+  # Takes the bytes of a stream, in the layout of Cap'n Proto's byte-stream.capnp. Dropped without `end`, the
+  # stream is broken.
+
+  write @0 (bytes :Data) -> ();
+  # Returns when there is room for more, so the sender bounds what has not returned. Fails when nobody
+  # reads any more.
+
+  end @1 () -> ();
+
+  getSubstream @2 (callback :SubstreamCallback, limit :UInt64 = 0xffffffffffffffff)
+      -> (substream :ByteStream);
+  # Takes bytes from somewhere else for a while: those that are written to `substream`, until `limit` of them
+  # came or it ended. A sender passes a stream on by this without having its bytes pass by itself.
+
+  interface SubstreamCallback @0xb23c0a13cf65c36e {
+    ended @0 (byteCount :UInt64) -> ();
+    # `end` was called on the substream. The stream that it is of goes on.
+
+    reachedLimit @1 () -> (next :ByteStream);
+    # What is written to the substream from now on goes to `next`.
+  }
 }
 
 interface JsRpcTarget @0xa1a96525142a9d98 extends(ExternalPusher) {

@@ -58,6 +58,19 @@ fn the_limits_have_a_help_of_their_own_a_line_each() {
         .filter(|line| line.starts_with("      --limit-"))
         .collect();
     assert!(each.len() > 30, "{limits}");
+    let databases = limits.split("Databases:").nth(1).unwrap();
+    for bound in [
+        "parameters",
+        "sql",
+        "value",
+        "columns",
+        "statements",
+        "rows",
+        "result",
+    ] {
+        let option = format!("      --d1-max-{bound} <");
+        assert!(databases.contains(&option), "{bound}: {limits}");
+    }
     // And the manual page has them.
     let world = util::World::new();
     world.run(util::callee(), &["--generate", "man", "man"]);
@@ -69,10 +82,21 @@ fn the_limits_have_a_help_of_their_own_a_line_each() {
         (util::bspan, &["callee"]),
     ] {
         let done = util::finish(program().args(args).arg("--help-limits"), None);
-        assert_eq!((done.code, &done.stdout), (Some(0), &limits));
+        let of_all = |text: &str| {
+            text.split("\n\n")
+                .find(|part| part.starts_with("Limits:"))
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(
+            (done.code, of_all(&done.stdout)),
+            (Some(0), of_all(&limits))
+        );
         let help = util::finish(program().args(args).arg("--help"), None).stdout;
         assert!(
-            !help.contains("--limit-q") && help.contains("--help-limits"),
+            !help.contains("--limit-q")
+                && !help.contains("--d1-max-")
+                && help.contains("--help-limits"),
             "{help}"
         );
         assert!(help.lines().count() < 400, "{}", help.lines().count());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bindings::d1::{
     Database, DatabaseOptions, IsolatedDatabase, Isolation, WhyReplaced, WorkerProgram,
 };
-use js_rpc::Stub;
+use js_rpc::{Args, Context, Service, ServiceResult, Stub, async_trait, reply};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -146,6 +146,127 @@ fn answers_are_those_of_threads() {
         let unknown = processes.stub.call("exec", ()).await.unwrap_err();
         assert!(unknown.to_string().contains("\"exec\""), "{unknown}");
     });
+}
+
+/// Makes plain HTTP requests of what a call says: the method is the path, the argument the body.
+enum Requests {
+    Threads(Database),
+    Processes(IsolatedDatabase),
+}
+
+#[async_trait(?Send)]
+impl Service for Requests {
+    async fn call(&self, method: &str, args: Args, cx: &Context) -> ServiceResult {
+        let (body,): (String,) = args.parse()?;
+        let request = http::Request::post(format!("http://d1{}", method.replace('\\', "")));
+        let request = request.header(BOOKMARK, "first-primary").body(body.into());
+        let answer = match self {
+            Self::Threads(database) => database.answer_http(request.unwrap(), cx.scope()).await,
+            Self::Processes(database) => database.answer_http(request.unwrap(), cx).await,
+        };
+        let bookmark = answer.headers().contains_key(BOOKMARK);
+        let status = answer.status().as_u16();
+        let body: Value = serde_json::from_slice(answer.body()).unwrap();
+        reply(&json!([status, bookmark, body]))
+    }
+}
+
+const BOOKMARK: &str = "x-cf-d1-session-commit-token";
+
+#[test]
+fn plain_http_is_answered_as_by_threads() {
+    on_local(async {
+        let options = DatabaseOptions {
+            max_request_bytes: 200_000,
+            ..options()
+        };
+        let processes = open(options.clone()).await;
+        let folder = tempfile::tempdir().unwrap();
+        let threads = Database::open(folder.path().join("shop.sqlite"), options).unwrap();
+        let threads = Stub::new(Requests::Threads(threads));
+        let processes = Stub::new(Requests::Processes(processes.database.clone()));
+        let long = "x".repeat(100_000);
+        for (path, body, status, succeeds) in [
+            (
+                "/execute",
+                json!({"sql": "create table t (a unique)"}),
+                200,
+                true,
+            ),
+            (
+                "/query",
+                json!([{"sql": "insert into t values (?)", "params": [1]}, {"sql": "select * from t"}]),
+                200,
+                true,
+            ),
+            (
+                "/query?resultsFormat=ROWS_AND_COLUMNS",
+                json!({"sql": "select a, 9007199254740993 as n from t"}),
+                200,
+                true,
+            ),
+            // Larger than what the program itself looks into; reads and writes.
+            (
+                "/query",
+                json!({"sql": "select length(?) as n", "params": [long]}),
+                200,
+                true,
+            ),
+            (
+                "/query",
+                json!([{"sql": "select ?", "params": [long]}, {"sql": "insert into t values (2)"}]),
+                200,
+                true,
+            ),
+            ("/query", json!({"sql": 1, "params": [long]}), 400, false),
+            (
+                "/query",
+                json!({"sql": "select ?", "params": [long, long]}),
+                413,
+                false,
+            ),
+            (
+                "/query",
+                json!({"sql": "insert into t values (1)"}),
+                200,
+                false,
+            ),
+            (
+                "/query",
+                json!({"sql": "select ?", "params": [{}]}),
+                400,
+                false,
+            ),
+            ("/query", json!("select 1"), 400, false),
+            ("/dump", json!(null), 501, false),
+        ] {
+            let ask = async |stub: &Stub| {
+                let answer = stub.call(path, (body.to_string(),)).await.unwrap();
+                let mut answer: Value = answer.parse().unwrap();
+                if let Some(results) = answer[2].as_array_mut() {
+                    results.iter_mut().for_each(without_times_of_one);
+                } else {
+                    without_times_of_one(&mut answer[2]);
+                }
+                answer
+            };
+            let (ours, theirs) = (ask(&processes).await, ask(&threads).await);
+            let words: String = body.to_string().chars().take(100).collect();
+            assert_eq!(ours, theirs, "{path} {words}");
+            assert_eq!(
+                (&ours[0], &ours[1]),
+                (&json!(status), &json!(succeeds)),
+                "{path} {words}: {ours}"
+            );
+        }
+    });
+}
+
+fn without_times_of_one(answer: &mut Value) {
+    if let Some(meta) = answer.get_mut("meta") {
+        meta["duration"] = json!(0);
+        meta["timings"] = json!(0);
+    }
 }
 
 #[test]

@@ -109,19 +109,25 @@ fn numbers_are_printed_as_javascript_prints_them_and_integers_lose_nothing() {
     let mut caller = world.caller(&["--http", "127.0.0.1:0"]);
     let mut http = Http::tcp(&http_of(&mut caller));
     let at = world.unix("caller.sock");
-    for (sql, printed) in [
-        ("select 9223372036854775807", "[9223372036854776000]"),
-        ("select -9223372036854775807", "[-9223372036854776000]"),
-        ("select 9007199254740993", "[9007199254740992]"),
-        ("select 1e21", "[1e+21]"),
-        ("select -0.0", "[0]"),
-        ("select 1e-7", "[1e-7]"),
+    for (sql, printed, rounded) in [
+        ("select 9223372036854775807", "[9223372036854776000]", true),
+        (
+            "select -9223372036854775807",
+            "[-9223372036854776000]",
+            true,
+        ),
+        ("select 9007199254740993", "[9007199254740992]", true),
+        ("select 1e21", "[1e+21]", false),
+        ("select -0.0", "[0]", false),
+        ("select 1e-7", "[1e-7]", false),
     ] {
         let done = world.query(&at, sql, &["--no-tree"]);
         assert!(
             done.stdout.contains(&format!("[{printed}]")),
             "{sql}: {done:?}"
         );
+        let says = done.stdout.contains("\"rounded_integers\":1");
+        assert_eq!(says, rounded, "{sql}: {done:?}");
     }
     let keeps = |params: &str| {
         let sql = "select cast(?1 as text), typeof(?1), ?1 = 9007199254740993";
@@ -141,6 +147,37 @@ fn numbers_are_printed_as_javascript_prints_them_and_integers_lose_nothing() {
     );
     assert_eq!(done.code, Some(1));
     assert!(done.stderr.contains("an INTEGER has 64 bits"), "{done:?}");
+}
+
+#[test]
+fn a_callee_answers_as_it_is_told_and_a_failed_statement_is_a_failed_call_all_the_same() {
+    let world = World::new();
+    world.database();
+    let exact = "select 9007199254740993 as n, 7 as m";
+    for (integers, printed) in [
+        ("number", "[[9007199254740992,7]]"),
+        ("text", "[[\"9007199254740993\",7]]"),
+        ("bigint", "[[9007199254740993,7]]"),
+    ] {
+        let callee = world.callee(&["--d1-reply", "new", "--d1-integers", integers]);
+        let at = world.unix("callee.sock");
+        let done = world.query(&at, exact, &["--no-tree"]);
+        assert_eq!(done.code, Some(0), "{done:?}");
+        assert!(done.stdout.contains(printed), "{done:?}");
+        assert!(
+            done.stdout.starts_with("{\"results\":[{\"meta\":"),
+            "{done:?}"
+        );
+        let says = done.stdout.contains("\"rounded_integers\":1");
+        assert_eq!(says, integers == "number", "{done:?}");
+        let done = world.query(&at, WRONG, &[]);
+        assert_eq!(done.code, Some(1), "{done:?}");
+        assert_eq!(done.stdout, "");
+        assert!(done.stderr.contains(SAYS), "{done:?}");
+        assert!(done.stderr.contains("d1.query"), "{done:?}");
+        assert!(done.stderr.contains("SQLITE_ERROR"), "{done:?}");
+        assert!(callee.stop().success());
+    }
 }
 
 #[test]

@@ -74,6 +74,32 @@ fn a_callee_takes_databases_up_and_puts_them_away_while_it_serves() {
 }
 
 #[test]
+fn a_database_whose_file_was_replaced_is_not_ready_and_is_opened_again_on_a_hangup() {
+    let world = World::new();
+    database(&world, "shop.sqlite", 1);
+    database(&world, "other.sqlite", 2);
+    let admin = world.unix("admin.sock");
+    let mut daemon = world.callee(&["--admin", &admin]);
+    let ready = |world: &World| world.run(caller(), &["health", "--connect", &admin]).code;
+    assert_eq!(ready(&world), Some(0));
+    // While its log is there, which may belong to the file before, the new one is not opened.
+    world.query(&world.unix("callee.sock"), "insert into t values (3)", &[]);
+    let (file, log) = (world.path("shop.sqlite"), world.path("shop.sqlite-wal"));
+    assert!(std::fs::metadata(&log).unwrap().len() > 0);
+    std::fs::rename(&file, world.path("aside.sqlite")).unwrap();
+    std::fs::rename(world.path("other.sqlite"), &file).unwrap();
+    daemon.line("may be the log of the file before");
+    assert_ne!(ready(&world), Some(0));
+    let said = reload(&mut daemon, "DB cannot be opened again: ");
+    assert!(said.contains("was replaced while it was served"), "{said}");
+    std::fs::rename(&log, world.path("aside.sqlite-wal")).unwrap();
+    reload(&mut daemon, "DB is opened again");
+    assert_eq!(ask(&world, "callee.sock", "DB"), Ok(2));
+    assert_eq!(ready(&world), Some(0));
+    assert!(daemon.stop().success());
+}
+
+#[test]
 fn a_caller_changes_where_calls_go_and_what_counts_of_their_enrichment() {
     let world = World::new();
     for name in ["one", "two"] {

@@ -133,7 +133,7 @@ impl Service for Shop {
             }
             "echo" => Ok(Payload {
                 value: args.values.into_iter().next().unwrap_or_default(),
-                stubs: args.stubs,
+                externals: args.externals,
             }),
             // An error that looks like one of the way there.
             "says" => {

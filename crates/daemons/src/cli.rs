@@ -39,7 +39,11 @@ pub(crate) fn in_help(arg: Arg) -> Arg {
 
 fn is_limit(arg: &Arg) -> bool {
     let long = arg.get_long().unwrap_or_default();
-    long.starts_with("limit-")
+    long.starts_with("limit-") || is_limit_of_databases(long)
+}
+
+fn is_limit_of_databases(long: &str) -> bool {
+    long.starts_with("d1-max-") || long == "d1-busy-timeout"
 }
 
 /// Prints the limits of a command, if its command line asks for them. Whether it did.
@@ -49,8 +53,10 @@ pub(crate) fn help_limits(line: &[OsString], command: &Command) -> bool {
     }
     let limits = command.get_arguments().filter(|arg| is_limit(arg));
     let shown = limits.map(|arg| {
+        let databases = is_limit_of_databases(arg.get_long().unwrap_or_default());
+        let heading = if databases { "Databases" } else { "Limits" };
         let arg = arg.clone().hide_short_help(false).hide_env(true);
-        arg.help_heading("Limits").required(false)
+        arg.help_heading(heading).required(false)
     });
     let mut limits = Command::new("limits")
         .styles(STYLES)

@@ -158,6 +158,18 @@ pub struct LimitArgs {
     )]
     in_flight_bytes: Option<Size>,
 
+    /// Bytes of streams that arrived on a connection and were not read; 64MiB by default
+    ///
+    /// Beyond it a stream breaks off. Ours are at most 128KiB ahead of their readers, and wait. The same on both sides.
+    #[arg(
+        long = "limit-stream-bytes",
+        value_name = "SIZE",
+        env = "BINDING_SPAN_LIMIT_STREAM_BYTES",
+        value_parser = cli::some_bytes,
+        hide_short_help = true
+    )]
+    stream_bytes: Option<Size>,
+
     /// Bytes of messages that arrive or wait to be served, on all connections; 512MiB by default
     ///
     /// A user or address may have as much as is left for all others; 64KiB of each connection are not counted. A
@@ -313,6 +325,7 @@ impl LimitArgs {
             in_flight: self.in_flight.unwrap_or(limits.in_flight),
             waiting: self.waiting.unwrap_or(limits.waiting),
             in_flight_bytes: bytes(self.in_flight_bytes, limits.in_flight_bytes),
+            stream_bytes: bytes(self.stream_bytes, limits.stream_bytes),
             incoming_bytes: bytes(self.incoming_bytes, limits.incoming_bytes),
             incoming: limits.incoming,
             questions: self.questions.unwrap_or(limits.questions),

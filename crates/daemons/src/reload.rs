@@ -43,6 +43,11 @@ pub(crate) trait Reload {
     /// When something in it cannot be used: then nothing has changed.
     async fn reload(&mut self, line: &[OsString]) -> Result<(Values, Vec<String>), Failure>;
 
+    /// Opens again what is not what it was when it was opened, if there is something; what came of it.
+    async fn reopen(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What the daemon does, in a few words.
     fn status(&self) -> String;
 }
@@ -61,6 +66,9 @@ pub(crate) async fn watch(reloads: Reloads, telemetry: Rc<Telemetry>, mut daemon
                 format!("; the last reload failed: {failure}")
             }
         };
+        for said in daemon.reopen().await {
+            tracing::info!("{said}");
+        }
         systemd::ready(&format!("{}{failed}", daemon.status()));
     }
 }

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 use tracing::instrument::WithSubscriber;
 
-use crate::object::{Args, ConvertError, IntoArgs, Payload, Reply};
+use crate::object::{Args, ByteSink, ByteStream, ConvertError, External, IntoArgs, Payload, Reply};
 use crate::{Address, CallBuilder, CallError, ConnectOptions, LazyConnection, Stub};
 
 /// A connection to a callee for any thread and any runtime. Clones share the connection; it is closed
@@ -81,11 +81,11 @@ impl Client {
         args: impl IntoArgs,
         options: CallOptions,
     ) -> Result<RemoteReply, CallError> {
-        let values = values(args)?;
+        let args = SendArgs::of(args)?;
         let (binding, method) = (binding.to_owned(), method.to_owned());
         let call = move |thread: &Thread| {
             let binding = thread.connection.binding(&binding);
-            Ok(binding.call(&method, Args::from(values)))
+            Ok(binding.call(&method, args.into_args()))
         };
         self.run(call, options).await
     }
@@ -126,16 +126,47 @@ pub struct CallOptions {
     pub parent: Option<SpanContext>,
 }
 
-fn values(args: impl IntoArgs) -> Result<Vec<Value>, CallError> {
-    let args = args
-        .into_args()
-        .map_err(|error| CallError::Arguments(error.to_string()))?;
-    match args.stubs.is_empty() {
-        true => Ok(args.values),
-        false => Err(CallError::Arguments(
-            "a stub belongs to one thread and cannot be passed through a Client; use a Connection"
-                .into(),
-        )),
+/// Arguments that can go to another thread.
+struct SendArgs {
+    values: Vec<Value>,
+    streams: Vec<SendStream>,
+}
+
+enum SendStream {
+    Readable(ByteStream),
+    Writable(ByteSink),
+}
+
+impl SendArgs {
+    fn of(args: impl IntoArgs) -> Result<Self, CallError> {
+        let args = args
+            .into_args()
+            .map_err(|error| CallError::Arguments(error.to_string()))?;
+        let streams = args.externals.into_iter();
+        let streams = streams.map(|external| match external {
+            External::Readable(stream) => Ok(SendStream::Readable(stream)),
+            External::Writable(sink) => Ok(SendStream::Writable(sink)),
+            External::Stub(_) => Err(CallError::Arguments(
+                "a stub belongs to one thread and cannot be passed through a Client; use a \
+                 Connection"
+                    .into(),
+            )),
+        });
+        Ok(Self {
+            values: args.values,
+            streams: streams.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn into_args(self) -> Args {
+        let externals = self.streams.into_iter().map(|stream| match stream {
+            SendStream::Readable(stream) => External::Readable(stream),
+            SendStream::Writable(sink) => External::Writable(sink),
+        });
+        Args {
+            values: self.values,
+            externals: externals.collect(),
+        }
     }
 }
 
@@ -205,9 +236,15 @@ impl Thread {
                 client: Client { jobs: jobs.clone() },
             }))
         };
+        let externals = payload.externals.into_iter();
+        let externals = externals.map(|external| match external {
+            External::Stub(stub) => RemoteExternal::Stub(hold(stub)),
+            External::Readable(stream) => RemoteExternal::Readable(stream),
+            External::Writable(sink) => RemoteExternal::Writable(sink),
+        });
         RemoteReply {
             value: payload.value,
-            stubs: payload.stubs.into_iter().map(hold).collect(),
+            externals: externals.collect(),
             stated,
         }
     }
@@ -251,19 +288,38 @@ async fn close(thread: &Thread) {
 #[derive(Debug, Clone)]
 pub struct RemoteReply {
     value: Value,
-    stubs: Vec<RemoteStub>,
+    externals: Vec<RemoteExternal>,
     stated: Option<Box<StatedError>>,
 }
 
+/// What a value refers to by number and cannot contain, for any thread.
+#[derive(Debug, Clone)]
+pub enum RemoteExternal {
+    /// An object that can be called.
+    Stub(RemoteStub),
+    /// Bytes to read.
+    Readable(ByteStream),
+    /// Where to write bytes to.
+    Writable(ByteSink),
+}
+
 impl RemoteReply {
-    /// The value; `Value::Stub(n)` in it is `stubs()[n]`.
+    /// The value; `Value::Stub(n)` in it is `stub(n)`.
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// The stubs in the value, in order of appearance.
-    pub fn stubs(&self) -> &[RemoteStub] {
-        &self.stubs
+    /// The stub of `Value::Stub(n)`.
+    pub fn stub(&self, n: u32) -> Option<&RemoteStub> {
+        match self.externals.get(n as usize)? {
+            RemoteExternal::Stub(stub) => Some(stub),
+            _ => None,
+        }
+    }
+
+    /// What the value refers to, in order of appearance.
+    pub fn externals(&self) -> &[RemoteExternal] {
+        &self.externals
     }
 
     /// What the callee says went wrong, as for [`Reply::stated_error`](crate::Reply::stated_error).
@@ -298,12 +354,12 @@ impl RemoteStub {
     /// # Errors
     /// As for [`CallBuilder`].
     pub async fn call(&self, method: &str, args: impl IntoArgs) -> Result<RemoteReply, CallError> {
-        let values = values(args)?;
+        let args = SendArgs::of(args)?;
         let (id, method) = (self.0.id, method.to_owned());
         let call = move |thread: &Thread| {
             let stub = thread.held.borrow().get(&id).cloned();
             let stub = stub.ok_or_else(|| CallError::Disconnected("the stub is gone".into()))?;
-            Ok(stub.call(&method, Args::from(values)))
+            Ok(stub.call(&method, args.into_args()))
         };
         self.0.client.run(call, CallOptions::default()).await
     }

@@ -24,6 +24,7 @@
 
 mod accept;
 mod address;
+mod beside;
 mod budget;
 mod client;
 mod deadlines;
@@ -42,6 +43,7 @@ mod serve;
 mod server;
 mod shared;
 mod stream;
+mod streaming;
 mod telemetry;
 
 mod wire;
@@ -56,22 +58,24 @@ pub use client::{
 };
 pub use error::CallError;
 pub use files::read_file;
-pub use handle::{CallOptions, Client, RemoteReply, RemoteStub};
+pub use handle::{CallOptions, Client, RemoteExternal, RemoteReply, RemoteStub};
 pub use js_value::{JsError, Value};
 pub use limits::{NetworkLimits, RpcLimits};
 #[doc(hidden)]
 pub use network::internals;
 pub use network::{NetworkStats, Reason};
 pub use object::{
-    Args, Arguments, ByteService, CallBuilder, ClientId, Context, ConvertError, IntoArgs,
-    Operation, Payload, PendingCall, Reply, Service, ServiceResult, Stub, method_names,
-    method_path, nothing, reply, scalar, service_fn, unknown_method,
+    Args, Arguments, ByteService, ByteSink, ByteStream, CallBuilder, ClientId, Context,
+    ConvertError, External, IntoArgs, Operation, Payload, PendingCall, Reply, Service,
+    ServiceResult, StreamError, Stub, method_names, method_path, nothing, reply, scalar,
+    service_fn, unknown_method,
 };
 pub use offload::{LARGE, offload};
 pub use proxy::{Forward, Proxy};
 pub use server::{Begun, Bindings, Server, TailReceiver};
 pub use stream::{BindError, InheritError, ListenOptions, Listener, PeerKey, Trust, Users};
 pub use stream::{Identity, InvalidPin, KeyPin, Tls, TlsConfig, TlsError, TlsPart};
+pub use telemetry::{STREAM_BYTES_RECEIVED, STREAM_BYTES_SENT};
 
 /// The README's code is compiled and run with the documentation's.
 #[cfg(doctest)]

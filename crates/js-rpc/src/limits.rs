@@ -115,6 +115,10 @@ pub struct NetworkLimits {
     /// it; calls of up to 64 KiB have a quarter of it besides, whatever larger ones hold. Our own calls keep to the
     /// same mark and wait.
     pub in_flight_bytes: usize,
+    /// Mark: bytes of streams that were sent and not read by whom they are for, 64 MiB; a write counts as 8 KiB at
+    /// least. They are counted beside calls, which do not wait for them. A stream of ours is at most 128 KiB ahead of
+    /// its reader, and waits where many are.
+    pub stream_bytes: usize,
     /// Mark, of a server: bytes of messages that arrive or wait to be served, on all connections together,
     /// 512 MiB. A peer (a user or an address, as with [`RpcLimits::connections_per_peer`]) may have as much as
     /// is left for all others; the first 64 KiB of each connection are not counted. A message that is too large for
@@ -181,6 +185,7 @@ impl Default for NetworkLimits {
             in_flight: 4_096,
             waiting: 16_384,
             in_flight_bytes: 16 << 20,
+            stream_bytes: 64 << 20,
             incoming_bytes: 512 << 20,
             incoming: Budget::default(),
             questions: 16_384,

@@ -174,6 +174,12 @@ fn identify(kind: SpanKind, place: Place, sinks: &Sinks) -> SpanContext {
     sinks.identify(&new).unwrap_or_else(|| new.by_default())
 }
 
+/// Bytes of a call's streams that this process sent: an attribute of its span.
+pub const STREAM_BYTES_SENT: &str = "jsrpc.stream.bytes_sent";
+
+/// The same of those that it received.
+pub const STREAM_BYTES_RECEIVED: &str = "jsrpc.stream.bytes_received";
+
 /// The name of the span of a session, which is the span of its top-level call.
 pub(crate) const SESSION: &str = "jsRpcSession";
 /// The name of the span of any other call.

@@ -1,11 +1,13 @@
 //! Between the generated types and ours: values with their stubs, methods, exceptions.
 
-use binding_span_schema::js_rpc_capnp::js_rpc_target::{self, call_params};
+use binding_span_schema::js_rpc_capnp::external_pusher;
+use binding_span_schema::js_rpc_capnp::js_rpc_target::call_params;
 use binding_span_schema::js_rpc_capnp::js_value::{self as wire_value, external};
 use capnp::Error;
 use js_value::{DecodeLimits, EncodeError, EncodeOptions, Encoded, ErrorForm, Value};
 
-use crate::object::{Args, Operation, Payload, Stub, method_names, method_path};
+use crate::beside::Beside;
+use crate::object::{Args, External, Operation, Payload, method_names, method_path};
 use crate::offload::{LARGE, offload};
 
 /// How calls travel.
@@ -17,9 +19,8 @@ pub(crate) enum Wire {
     OneMessage,
 }
 
-/// Elements of a method path, and stubs of one value, that we read. Honest callers use a handful.
+/// Elements of a method path that we read. Honest callers use a handful.
 const MAX_PATH: u32 = 64;
-const MAX_STUBS: u32 = 1024;
 
 /// Writes the method: a name, or a path if it has another number of elements than one.
 pub(crate) fn write_method(method: &str, mut params: call_params::Builder<'_>) {
@@ -85,11 +86,11 @@ pub(crate) fn copy_args(params: call_params::Reader<'_>) -> Result<Vec<u8>, Erro
     }
 }
 
-/// Reads the arguments, with the capabilities of their stubs. None given: none.
+/// Reads the arguments, and what they refer to. None given: none.
 pub(crate) fn read_args(
     params: call_params::Reader<'_>,
     limits: &DecodeLimits,
-) -> Result<(Vec<Value>, Vec<js_rpc_target::Client>), Error> {
+) -> Result<(Vec<Value>, Vec<Beside>), Error> {
     let operation = params.get_operation();
     if !operation.has_call_with_args() {
         return Ok((Vec::new(), Vec::new()));
@@ -100,13 +101,15 @@ pub(crate) fn read_args(
     let value = value?;
     let values = js_value::decode_args(value.get_v8_serialized()?, limits)
         .map_err(|error| refused(&format!("arguments that cannot be read: {error}")))?;
-    Ok((values, read_stubs(value)?))
+    let beside = Beside::of(value)?;
+    Beside::check(&beside, values.iter().flat_map(js_value::externals))?;
+    Ok((values, beside))
 }
 
-/// The bytes of a value that is to be read elsewhere, and the capabilities of its stubs.
-type Unread = (Vec<u8>, Vec<js_rpc_target::Client>);
+/// The bytes of a value that is to be read elsewhere, and what it refers to.
+type Unread = (Vec<u8>, Vec<Beside>);
 
-/// Arguments that are to be read elsewhere: their bytes, and the capabilities of their stubs. `None`: they are small.
+/// Arguments that are to be read elsewhere: their bytes, and what they refer to. `None`: they are small.
 pub(crate) fn large_args(params: call_params::Reader<'_>) -> Result<Option<Unread>, Error> {
     let operation = params.get_operation();
     match operation.which()? {
@@ -114,7 +117,7 @@ pub(crate) fn large_args(params: call_params::Reader<'_>) -> Result<Option<Unrea
             let value = value?;
             let bytes = value.get_v8_serialized()?;
             match bytes.len() > LARGE {
-                true => Ok(Some((bytes.to_vec(), read_stubs(value)?))),
+                true => Ok(Some((bytes.to_vec(), Beside::of(value)?))),
                 false => Ok(None),
             }
         }
@@ -122,15 +125,24 @@ pub(crate) fn large_args(params: call_params::Reader<'_>) -> Result<Option<Unrea
     }
 }
 
-/// Reads arguments elsewhere.
+/// Reads arguments elsewhere, which refer to that.
 pub(crate) async fn read_large_args(
     bytes: Vec<u8>,
+    beside: &[Beside],
     limits: &DecodeLimits,
 ) -> Result<Vec<Value>, Error> {
     let limits = *limits;
-    let read = offload(move || js_value::decode_args(&bytes, &limits)).await;
-    let read = read.ok_or_else(ended)?;
-    read.map_err(|error| refused(&format!("arguments that cannot be read: {error}")))
+    let read = offload(move || {
+        let values = js_value::decode_args(&bytes, &limits)?;
+        let wanted: Vec<_> = values.iter().flat_map(js_value::externals).collect();
+        Ok::<_, js_value::DecodeError>((values, wanted))
+    });
+    let (values, wanted) = read
+        .await
+        .ok_or_else(ended)?
+        .map_err(|error| refused(&format!("arguments that cannot be read: {error}")))?;
+    Beside::check(beside, wanted)?;
+    Ok(values)
 }
 
 /// The runtime ends.
@@ -138,35 +150,35 @@ fn ended() -> Error {
     Error::disconnected("the program is ending".into())
 }
 
-/// A result whose value is to be read elsewhere: its bytes, and the capabilities of its stubs. `None`: it is small.
+/// A result whose value is to be read elsewhere: its bytes, and what it refers to. `None`: it is small.
 pub(crate) fn large_value(value: wire_value::Reader<'_>) -> Result<Option<Unread>, Error> {
     let bytes = match value.has_v8_serialized() {
         true => value.get_v8_serialized()?,
         false => &[],
     };
     match bytes.len() > LARGE {
-        true => Ok(Some((bytes.to_vec(), read_stubs(value)?))),
+        true => Ok(Some((bytes.to_vec(), Beside::of(value)?))),
         false => Ok(None),
     }
 }
 
-/// Reads a value elsewhere, which comes with so many stubs.
+/// Reads a value elsewhere, which refers to that.
 pub(crate) async fn read_large_value(
     bytes: Vec<u8>,
-    stubs: usize,
+    beside: &[Beside],
     limits: &DecodeLimits,
 ) -> Result<Value, Error> {
     let limits = *limits;
     let read = offload(move || {
         let decoded = js_value::decode(&bytes, &limits)?;
-        let numbers = js_value::stubs(&decoded);
-        Ok::<_, js_value::DecodeError>((decoded, numbers))
+        let wanted: Vec<_> = js_value::externals(&decoded).into_iter().collect();
+        Ok::<_, js_value::DecodeError>((decoded, wanted))
     });
-    let (value, numbers) = read
+    let (value, wanted) = read
         .await
         .ok_or_else(ended)?
         .map_err(|error| refused(&error.to_string()))?;
-    check_stubs(numbers, stubs)?;
+    Beside::check(beside, wanted)?;
     Ok(value)
 }
 
@@ -174,57 +186,15 @@ pub(crate) async fn read_large_value(
 pub(crate) fn read_value(
     value: wire_value::Reader<'_>,
     limits: &DecodeLimits,
-) -> Result<(Value, Vec<js_rpc_target::Client>), Error> {
+) -> Result<(Value, Vec<Beside>), Error> {
     if !value.has_v8_serialized() {
         return Ok((Value::Undefined, Vec::new()));
     }
     let decoded = js_value::decode(value.get_v8_serialized()?, limits)
         .map_err(|error| refused(&error.to_string()))?;
-    let stubs = read_stubs(value)?;
-    check_stubs(js_value::stubs(&decoded), stubs.len())?;
-    Ok((decoded, stubs))
-}
-
-/// Refuses a value that refers to a stub that did not come with it.
-fn check_stubs(numbers: Vec<u32>, count: usize) -> Result<(), Error> {
-    match numbers.into_iter().all(|n| (n as usize) < count) {
-        true => Ok(()),
-        false => Err(refused("a value whose stubs are not all there")),
-    }
-}
-
-fn read_stubs(value: wire_value::Reader<'_>) -> Result<Vec<js_rpc_target::Client>, Error> {
-    if !value.has_externals() {
-        return Ok(Vec::new());
-    }
-    let externals = value.get_externals()?;
-    check_externals(externals.len())?;
-    externals.iter().map(read_stub).collect()
-}
-
-/// The target of an external. Those of other kinds mean something only to who made them.
-pub(crate) fn read_stub(external: external::Reader<'_>) -> Result<js_rpc_target::Client, Error> {
-    match external.which() {
-        Ok(external::RpcTarget(target)) => target.get_cap(),
-        other => Err(refused(&format!(
-            "{}, which is not supported: pass stubs and plain values",
-            external_name(other)
-        ))),
-    }
-}
-
-fn external_name(external: Result<external::WhichReader<'_>, capnp::NotInSchema>) -> &'static str {
-    match external {
-        Ok(external::RpcTarget(_)) => "a stub",
-        Ok(external::WritableStream(_)) => "a WritableStream",
-        Ok(external::ReadableStream(_)) => "a ReadableStream",
-        Ok(external::AbortSignal(_)) => "an AbortSignal",
-        Ok(external::SubrequestChannelToken(_) | external::ActorClassChannelToken(_)) => {
-            "a service or class binding"
-        }
-        Ok(external::Invalid(()) | external::Obsolete7(())) => "an external that is not set",
-        Err(_) => "an external of a kind that is not known here",
-    }
+    let beside = Beside::of(value)?;
+    Beside::check(&beside, js_value::externals(&decoded))?;
+    Ok((decoded, beside))
 }
 
 /// Errors as values go in workerd's form: it keeps their properties, and workerd cannot read a cause in
@@ -233,10 +203,10 @@ const ENCODING: EncodeOptions = EncodeOptions {
     errors: ErrorForm::Native,
 };
 
-/// A value as bytes, and the stubs in it.
+/// A value as bytes, and what it refers to.
 pub(crate) struct EncodedValue {
     encoded: Encoded,
-    stubs: Vec<Stub>,
+    externals: Vec<External>,
 }
 
 /// Arguments as bytes. `None`: there are none, and the pointer stays null; an empty value would be an error to
@@ -246,19 +216,19 @@ pub(crate) fn encode_args(args: Args) -> Result<Option<EncodedValue>, String> {
         return Ok(None);
     }
     let encoded = js_value::encode_args_with(&args.values, ENCODING);
-    EncodedValue::new(encoded, args.stubs).map(Some)
+    EncodedValue::new(encoded, args.externals).map(Some)
 }
 
 /// The same elsewhere, if they are large.
 pub(crate) async fn encode_large_args(args: Args) -> Result<Option<EncodedValue>, String> {
-    let Args { values, stubs } = args;
+    let Args { values, externals } = args;
     let encoded = offload(move || {
         let encoded = js_value::encode_args_with(&values, ENCODING);
         drop(values);
         encoded
     });
     let encoded = encoded.await.ok_or("the program is ending")?;
-    EncodedValue::new(encoded, stubs).map(Some)
+    EncodedValue::new(encoded, externals).map(Some)
 }
 
 /// Whether arguments are so large that they are written elsewhere.
@@ -271,14 +241,14 @@ pub(crate) fn are_large(args: &Args) -> bool {
 pub(crate) fn encode_result(payload: &Payload) -> Result<EncodedValue, String> {
     let encoded = js_value::encode_with(&payload.value, ENCODING);
     // A table of pointers; nothing is copied for a value without stubs.
-    EncodedValue::new(encoded, payload.stubs.clone())
+    EncodedValue::new(encoded, payload.externals.clone())
 }
 
 /// The same elsewhere.
 pub(crate) async fn encode_large_result(
     payload: Payload,
 ) -> (Payload, Result<EncodedValue, String>) {
-    let Payload { value, stubs } = payload;
+    let Payload { value, externals } = payload;
     let encoded = offload(move || {
         let encoded = js_value::encode_with(&value, ENCODING);
         (value, encoded)
@@ -286,60 +256,68 @@ pub(crate) async fn encode_large_result(
     let Some((value, encoded)) = encoded.await else {
         let payload = Payload {
             value: Value::Undefined,
-            stubs,
+            externals,
         };
         return (payload, Err("the program is ending".into()));
     };
-    let encoded = EncodedValue::new(encoded, stubs.clone());
-    (Payload { value, stubs }, encoded)
+    let encoded = EncodedValue::new(encoded, externals.clone());
+    (Payload { value, externals }, encoded)
 }
 
 impl EncodedValue {
-    /// Stubs in the order in which the bytes take them.
-    fn new(encoded: Result<Encoded, EncodeError>, stubs: Vec<Stub>) -> Result<Self, String> {
+    /// What it refers to in the order in which the bytes take it.
+    fn new(
+        encoded: Result<Encoded, EncodeError>,
+        externals: Vec<External>,
+    ) -> Result<Self, String> {
         let encoded = encoded.map_err(|error| error.to_string())?;
-        let given = stubs.len();
-        match encoded.stubs.iter().find(|&&n| n as usize >= given) {
-            Some(n) => Err(format!("stub {n} is not among the stubs given")),
-            None => Ok(Self { encoded, stubs }),
+        let given = externals.len();
+        match encoded.externals.iter().find(|&&n| n as usize >= given) {
+            Some(n) => Err(format!("the external {n} is not among those given")),
+            None => Ok(Self { encoded, externals }),
         }
     }
 
     /// Bytes that it takes in a message, but for what is small.
     pub(crate) fn size(&self) -> usize {
-        self.encoded.bytes.len() + 64 * self.encoded.stubs.len()
+        self.encoded.bytes.len() + 64 * self.encoded.externals.len()
     }
 
-    /// Writes it; `export` makes a capability of a stub.
+    /// Writes it; `export` fills in what it refers to.
     pub(crate) fn write(
         &self,
         mut value: wire_value::Builder<'_>,
-        export: impl Fn(&Stub) -> js_rpc_target::Client,
-    ) {
+        mut export: impl FnMut(&External, external::Builder<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         value.set_v8_serialized(&self.encoded.bytes);
-        let order = &self.encoded.stubs;
+        let order = &self.encoded.externals;
         if order.is_empty() {
-            return;
+            return Ok(());
         }
         let mut externals = value.init_externals(order.len() as u32);
         for (i, &number) in order.iter().enumerate() {
-            let mut target = externals.reborrow().get(i as u32).init_rpc_target();
-            target.set_cap(export(&self.stubs[number as usize]));
+            let external = externals.reborrow().get(i as u32);
+            export(&self.externals[number as usize], external)?;
         }
+        Ok(())
+    }
+}
+
+/// What the caller says takes streams in the result, if it calls as workerd does.
+pub(crate) fn read_pusher(
+    params: call_params::Reader<'_>,
+) -> Result<Option<external_pusher::Client>, Error> {
+    use call_params::results_stream_handler::{ExternalPusher, Obsolete4};
+    let handler = params.get_results_stream_handler();
+    match handler.which()? {
+        ExternalPusher(pusher) if handler.has_external_pusher() => Ok(Some(pusher?)),
+        ExternalPusher(_) | Obsolete4(_) => Ok(None),
     }
 }
 
 /// The exception for a peer that sent what cannot be served.
 pub(crate) fn refused(reason: &str) -> Error {
     Error::failed(format!("jsg.TypeError: {reason}"))
-}
-
-/// Refuses a value with more externals than anybody needs.
-pub(crate) fn check_externals(count: u32) -> Result<(), Error> {
-    match count {
-        0..=MAX_STUBS => Ok(()),
-        _ => Err(refused("a value with more than 1024 stubs")),
-    }
 }
 
 /// Reads the caller's span. One that cannot be read is none: it must not cost the call.

@@ -130,7 +130,10 @@ async fn many_tasks_on_many_threads_call_at_once_and_nothing_is_mixed() {
 async fn stubs_are_held_by_any_thread_and_keep_their_session() {
     let setting = Setting::new().await;
     let reply = setting.client.call(BINDING, "make", ()).await.unwrap();
-    let [one, two] = [reply.stubs()[0].clone(), reply.stubs()[1].clone()];
+    let [one, two] = [
+        reply.stub(0).unwrap().clone(),
+        reply.stub(1).unwrap().clone(),
+    ];
     drop(reply);
     let called = tokio::spawn(async move { one.call("n", (1,)).await.unwrap().parse::<i64>() });
     assert_eq!(called.await.unwrap().unwrap(), 1);
@@ -203,7 +206,7 @@ async fn a_lost_connection_is_made_again_for_the_next_call() {
     );
     let reply = client.call(BINDING, "n", (3,)).await.unwrap();
     assert_eq!(reply.parse::<i64>().unwrap(), 3);
-    let lost = held.stubs()[0].call("n", (4,)).await;
+    let lost = held.stub(0).unwrap().call("n", (4,)).await;
     assert!(matches!(lost, Err(CallError::Disconnected(_))), "{lost:?}");
 }
 

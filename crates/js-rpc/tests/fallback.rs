@@ -52,7 +52,7 @@ impl Service for Counting {
             }
             "echo" => Ok(Payload {
                 value: args.values.into_iter().next().unwrap_or_default(),
-                stubs: args.stubs,
+                externals: args.externals,
             }),
             "throw" => Err(JsError::type_error("no")),
             "slow" => std::future::pending().await,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use binding_span::{AttributeValue::Int64, DropReason::*, Outcome};
 use binding_span_schema::call_capnp::failure::{self, Kind};
 use binding_span_schema::call_capnp::{call_target, named_bindings};
-use binding_span_schema::js_rpc_capnp::workerd_debug_port;
+use binding_span_schema::js_rpc_capnp::{external_pusher, workerd_debug_port};
 use capnp::Error;
 use common::words::{Attribute, RESULT, Words, answer_with};
 use common::{BINDING, Spans, WIRES, Wire, raw, said, socket_dir, unix};
@@ -236,6 +236,8 @@ async fn a_callee_that_claims_drops_is_believed_up_to_what_a_count_holds() {
 struct Fails(fn(failure::Builder<'_>));
 
 impl workerd_debug_port::Server for Fails {}
+impl external_pusher::Server for Fails {}
+
 impl named_bindings::Server for Fails {}
 
 impl call_target::Server for Fails {

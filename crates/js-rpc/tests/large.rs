@@ -134,7 +134,7 @@ async fn calls_of_one_object_begin_in_order_however_large_they_are() {
             .call("make", ())
             .await
             .unwrap();
-        let stub = &made.stubs()[0];
+        let stub = &made.stub(0).unwrap();
         let calls: Vec<_> = (0..40u32)
             .map(|n| match n % 3 {
                 0 => stub.call("run", (n, vec![1u8; 200_000])).send(),

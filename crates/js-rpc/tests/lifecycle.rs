@@ -442,7 +442,7 @@ async fn a_stub_number_in_a_value_is_always_among_the_stubs() {
         .unwrap();
     let out = connection.binding(BINDING).call("x", ()).await;
     if let Ok(r) = &out {
-        println!("value {:?}, stubs {}", r.value(), r.stubs().len());
+        println!("value {:?}, stubs {}", r.value(), r.externals().len());
     }
     assert!(
         out.is_err(),

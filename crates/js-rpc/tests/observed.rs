@@ -310,7 +310,11 @@ async fn a_held_result_is_observed_once_and_only_if_somebody_records_the_call() 
         }
         let connection = Connection::connect(&relay.address, options).await.unwrap();
         let made = connection.binding(BINDING).call("make", ()).await.unwrap();
-        made.stubs()[0].call("say", ("late", 1)).await.unwrap();
+        made.stub(0)
+            .unwrap()
+            .call("say", ("late", 1))
+            .await
+            .unwrap();
         drop(made);
         a_while().await;
         let asked = relay.asked();

@@ -302,7 +302,7 @@ async fn a_call_that_the_peer_waits_for_does_not_wait() {
     let dir = socket_dir();
     let calls_back =
         service(
-            async |_: &str, args: Args, _: &Context| match args.stubs.into_iter().next() {
+            async |_: &str, args: Args, _: &Context| match args.first::<Option<Stub>>()? {
                 Some(stub) => Ok(stub.call("any", ()).await?.into_payload()),
                 None => reply(&1),
             },

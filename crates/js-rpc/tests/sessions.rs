@@ -82,7 +82,7 @@ impl Service for Counter {
             }
             "echo" => Ok(Payload {
                 value: args.values.into_iter().next().unwrap_or_default(),
-                stubs: args.stubs,
+                externals: args.externals,
             }),
             "method" => reply(&method),
             _ => unknown_method(method),
@@ -148,7 +148,7 @@ async fn a_held_stub_is_one_object_and_its_clones_are_the_same() {
 async fn stubs_inside_of_a_result_are_the_objects_at_their_places() {
     with_counters(async |world, _| {
         let reply = world.call("nested").await.unwrap();
-        assert_eq!(reply.stubs().len(), 3);
+        assert_eq!(reply.externals().len(), 3);
         let nested: Nested = reply.parse().unwrap();
         assert_eq!(nested.name, "n");
         assert_eq!(

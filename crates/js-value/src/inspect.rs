@@ -63,6 +63,7 @@ fn inspect(f: &mut fmt::Formatter<'_>, value: &Value, depth: usize) -> fmt::Resu
         Value::ArrayBuffer(data) => bytes(f, "ArrayBuffer", Some(data)),
         Value::View(view) => bytes(f, view.kind.name(), view.bytes()),
         Value::Stub(n) => write!(f, "[stub {n}]"),
+        Value::ReadableStream(n) | Value::WritableStream(n) => write!(f, "[stream {n}]"),
         Value::Boxed(boxed) => inspect_boxed(f, boxed),
         Value::BackRef(n) => write!(f, "[ref *{n}]"),
         _ if depth >= MAX_DEPTH => write!(f, "[{}]", value.type_name()),

@@ -105,3 +105,28 @@ pub use value::{Boxed, Value};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+/// What an external is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExternalKind {
+    /// A stub.
+    Stub,
+    /// A stream to read.
+    ReadableStream,
+    /// A stream to write to.
+    WritableStream,
+}
+
+/// What a value refers to, in the order in which its bytes take externals.
+pub fn externals(value: &Value) -> Vec<(u32, ExternalKind)> {
+    fn collect(value: &Value, found: &mut Vec<(u32, ExternalKind)>) {
+        match value {
+            Value::Stub(n) => found.push((*n, ExternalKind::Stub)),
+            Value::ReadableStream(n) => found.push((*n, ExternalKind::ReadableStream)),
+            Value::WritableStream(n) => found.push((*n, ExternalKind::WritableStream)),
+            _ => refs::for_each_child(value, &mut |child| collect(child, found)),
+        }
+    }
+    let mut found = Vec::new();
+    collect(value, &mut found);
+    found
+}

@@ -46,6 +46,10 @@ pub enum Value {
     /// A stub, to be called over RPC: an index into the table of externals that travels beside the
     /// value. A decoded value numbers its stubs 0, 1, 2 ... in order of appearance.
     Stub(u32),
+    /// A `ReadableStream`: an index into the same table.
+    ReadableStream(u32),
+    /// A `WritableStream`: an index into the same table.
+    WritableStream(u32),
     /// A primitive in its object wrapper, such as `new Number(1)`.
     Boxed(Box<Boxed>),
     /// The `n`-th object of this value, counted from 0 in order of appearance, the outer before the
@@ -192,6 +196,8 @@ impl Value {
             Value::View(view) => view.kind.name(),
             Value::Error(_) => "Error",
             Value::Stub(_) => "stub",
+            Value::ReadableStream(_) => "ReadableStream",
+            Value::WritableStream(_) => "WritableStream",
             Value::Boxed(boxed) => match **boxed {
                 Boxed::Bool(_) => "Boolean",
                 Boxed::Number(_) => "Number",

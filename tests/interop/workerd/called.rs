@@ -71,7 +71,7 @@ async fn check(main: &Binding) {
     assert_eq!(name.unwrap().parse::<String>().unwrap(), "plain");
     drop(early);
     let object = pending.await.unwrap();
-    let counter = &object.stubs()[0];
+    let counter = &object.stub(0).unwrap();
     let count: i64 = counter.get("value").await.unwrap().parse().unwrap();
     assert_eq!(count, 14);
     drop(object);

@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use js_rpc::{
-    Args, Context, JsError, Payload, Server, Service, ServiceResult, Stub, Value, async_trait,
-    nothing, reply, unknown_method,
+    Args, Context, External, JsError, Payload, Server, Service, ServiceResult, Stub, Value,
+    async_trait, nothing, reply, unknown_method,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -21,17 +21,17 @@ impl Service for Probe {
         match method {
             "echo" => Ok(Payload {
                 value: args.values.into_iter().next().unwrap_or_default(),
-                stubs: args.stubs,
+                externals: args.externals,
             }),
             "count" => reply(&args.values.len()),
             "swap" => {
-                let mut stubs = args.stubs;
+                let mut externals = args.externals;
                 let values = [1, 0, 1].map(Value::Stub).to_vec();
                 // One that the value does not name must not shift the others.
-                stubs.push(counter(0));
+                externals.push(External::Stub(counter(0)));
                 Ok(Payload {
                     value: Value::Array(values),
-                    stubs,
+                    externals,
                 })
             }
             "throw" => {

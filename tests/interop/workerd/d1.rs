@@ -1,11 +1,13 @@
-//! A Worker's D1 database is a SQLite file that `callee` serves.
+//! A Worker's D1 database is a SQLite file that `callee` serves, which answers in either form.
 
 use serde_json::json;
 
 use crate::harness::{Builder, Daemon, Workerd, within};
 
-async fn start() -> (Daemon, Workerd) {
-    let callee = Daemon::callee().await;
+const FORMS: [&str; 2] = ["legacy", "new"];
+
+async fn start(form: &str) -> (Daemon, Workerd) {
+    let callee = Daemon::callee_with(&["--d1-reply", form]).await;
     let workerd = Builder::new("d1")
         .experimental()
         .external("database", &callee.address())
@@ -17,11 +19,13 @@ async fn start() -> (Daemon, Workerd) {
 #[tokio::test(flavor = "local")]
 async fn statements_are_prepared_bound_and_run_in_every_way() {
     within(async {
-        let (_callee, workerd) = start().await;
-        workerd.run("statements").await;
-        let syntax = "near \"SELEC\": syntax error at offset 0: SQLITE_ERROR";
-        assert_eq!(workerd.run("query").await, json!(syntax));
-        assert_eq!(workerd.run("many").await, json!(64));
+        for form in FORMS {
+            let (_callee, workerd) = start(form).await;
+            workerd.run("statements").await;
+            let syntax = "near \"SELEC\": syntax error at offset 0: SQLITE_ERROR";
+            assert_eq!(workerd.run("query").await, json!(syntax), "{form}");
+            assert_eq!(workerd.run("many").await, json!(64));
+        }
     })
     .await;
 }
@@ -29,13 +33,15 @@ async fn statements_are_prepared_bound_and_run_in_every_way() {
 #[tokio::test(flavor = "local")]
 async fn a_batch_is_one_transaction() {
     within(async {
-        let (_callee, workerd) = start().await;
-        let failed = workerd.run("batch").await;
-        let unique = "D1_ERROR: UNIQUE constraint failed: t.a: SQLITE_CONSTRAINT";
-        assert!(
-            failed.as_str().unwrap_or_default().starts_with(unique),
-            "{failed}"
-        );
+        for form in FORMS {
+            let (_callee, workerd) = start(form).await;
+            let failed = workerd.run("batch").await;
+            let unique = "D1_ERROR: UNIQUE constraint failed: t.a: SQLITE_CONSTRAINT";
+            assert!(
+                failed.as_str().unwrap_or_default().starts_with(unique),
+                "{failed}"
+            );
+        }
     })
     .await;
 }
@@ -43,8 +49,10 @@ async fn a_batch_is_one_transaction() {
 #[tokio::test(flavor = "local")]
 async fn every_column_type_goes_there_and_back() {
     within(async {
-        let (_callee, workerd) = start().await;
-        workerd.run("types").await;
+        for form in FORMS {
+            let (_callee, workerd) = start(form).await;
+            workerd.run("types").await;
+        }
     })
     .await;
 }
@@ -52,42 +60,44 @@ async fn every_column_type_goes_there_and_back() {
 #[tokio::test(flavor = "local")]
 async fn errors_are_d1s() {
     within(async {
-        let (_callee, workerd) = start().await;
-        let count = "D1_ERROR: Wrong number of parameter bindings for SQL query.";
-        let errors = workerd.run("errors").await;
-        for (case, begins) in [
-            (
-                "syntax",
-                "D1_ERROR: near \"SELEC\": syntax error at offset 0: SQLITE_ERROR",
-            ),
-            ("table", "D1_ERROR: no such table: nowhere: SQLITE_ERROR"),
-            (
-                "column",
-                "D1_ERROR: no such column: b at offset 7: SQLITE_ERROR",
-            ),
-            (
-                "unique",
-                "D1_ERROR: UNIQUE constraint failed: u.a: SQLITE_CONSTRAINT",
-            ),
-            (
-                "not_null",
-                "D1_ERROR: NOT NULL constraint failed: u.a: SQLITE_CONSTRAINT",
-            ),
-            ("few", count),
-            ("many", count),
-            ("nothing", "D1_ERROR: SQL code did not contain a statement."),
-            (
-                "transaction",
-                "D1_ERROR: BEGIN, COMMIT or ROLLBACK is not allowed",
-            ),
-            // Deprecated, and a plain HTTP request of the binding.
-            ("dump", "D1_DUMP_ERROR: Status + 421"),
-        ] {
-            let message = errors[case].as_str().unwrap_or_default();
-            assert!(message.starts_with(begins), "{case}: {errors:#}");
+        for form in FORMS {
+            let (_callee, workerd) = start(form).await;
+            let count = "D1_ERROR: Wrong number of parameter bindings for SQL query.";
+            let errors = workerd.run("errors").await;
+            for (case, begins) in [
+                (
+                    "syntax",
+                    "D1_ERROR: near \"SELEC\": syntax error at offset 0: SQLITE_ERROR",
+                ),
+                ("table", "D1_ERROR: no such table: nowhere: SQLITE_ERROR"),
+                (
+                    "column",
+                    "D1_ERROR: no such column: b at offset 7: SQLITE_ERROR",
+                ),
+                (
+                    "unique",
+                    "D1_ERROR: UNIQUE constraint failed: u.a: SQLITE_CONSTRAINT",
+                ),
+                (
+                    "not_null",
+                    "D1_ERROR: NOT NULL constraint failed: u.a: SQLITE_CONSTRAINT",
+                ),
+                ("few", count),
+                ("many", count),
+                ("nothing", "D1_ERROR: SQL code did not contain a statement."),
+                (
+                    "transaction",
+                    "D1_ERROR: BEGIN, COMMIT or ROLLBACK is not allowed",
+                ),
+                // Deprecated, and a plain HTTP request of the binding.
+                ("dump", "D1_DUMP_ERROR: Status + 421"),
+            ] {
+                let message = errors[case].as_str().unwrap_or_default();
+                assert!(message.starts_with(begins), "{form}: {case}: {errors:#}");
+            }
+            let exec = "D1_EXEC_ERROR: near \"INVALID\": syntax error at offset 0: SQLITE_ERROR";
+            assert_eq!(workerd.run("exec").await, json!(exec), "{form}");
         }
-        let exec = "D1_EXEC_ERROR: near \"INVALID\": syntax error at offset 0: SQLITE_ERROR";
-        assert_eq!(workerd.run("exec").await, json!(exec));
     })
     .await;
 }
@@ -95,8 +105,10 @@ async fn errors_are_d1s() {
 #[tokio::test(flavor = "local")]
 async fn a_session_has_bookmarks_that_grow() {
     within(async {
-        let (_callee, workerd) = start().await;
-        workerd.run("sessions").await;
+        for form in FORMS {
+            let (_callee, workerd) = start(form).await;
+            workerd.run("sessions").await;
+        }
     })
     .await;
 }
@@ -104,19 +116,21 @@ async fn a_session_has_bookmarks_that_grow() {
 #[tokio::test(flavor = "local")]
 async fn the_database_is_a_file_that_others_open_while_it_is_served() {
     within(async {
-        let (callee, workerd) = start().await;
-        workerd.run("write").await;
-        let file = rusqlite::Connection::open(callee.file("db.sqlite")).unwrap();
-        let who: String = file
-            .query_row("select who from seen", [], |row| row.get(0))
-            .unwrap();
-        assert_eq!(who, "the Worker");
-        file.execute("insert into seen values ('somebody else')", [])
-            .unwrap();
-        assert_eq!(
-            workerd.run("read").await,
-            json!([["somebody else"], ["the Worker"]])
-        );
+        for form in FORMS {
+            let (callee, workerd) = start(form).await;
+            workerd.run("write").await;
+            let file = rusqlite::Connection::open(callee.file("db.sqlite")).unwrap();
+            let who: String = file
+                .query_row("select who from seen", [], |row| row.get(0))
+                .unwrap();
+            assert_eq!(who, "the Worker");
+            file.execute("insert into seen values ('somebody else')", [])
+                .unwrap();
+            assert_eq!(
+                workerd.run("read").await,
+                json!([["somebody else"], ["the Worker"]])
+            );
+        }
     })
     .await;
 }

@@ -7,8 +7,11 @@
 mod called;
 mod calls_rust;
 mod d1;
+mod d1_rows;
 mod errors;
 mod example;
 mod harness;
 mod sidecar;
+mod streams;
+mod tail_details;
 mod tail_events;

@@ -5,7 +5,7 @@
 pub enum Cell {
     /// `NULL`, in JavaScript `null`.
     Null,
-    /// A 64-bit integer. JavaScript gets a number, so beyond 2^53 the nearest one that exists, as in D1.
+    /// A 64-bit integer. JavaScript gets a number; [`Integers`](super::Integers) says what it gets where none is equal.
     Integer(i64),
     /// A float, infinities included; SQLite stores NaN as NULL.
     Real(f64),

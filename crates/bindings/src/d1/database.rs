@@ -88,6 +88,10 @@ impl Database {
         &self.0.name
     }
 
+    pub(super) fn options(&self) -> &DatabaseOptions {
+        &self.0.shared.options
+    }
+
     /// Runs the statements of the call, in order, as one transaction.
     ///
     /// Dropping the future before it is done interrupts the call, which is rolled back; a call that is already
@@ -97,11 +101,21 @@ impl Database {
     /// The first statement that fails, in which case nothing of the call is in the database, or a limit that
     /// was exceeded.
     pub async fn query(&self, request: QueryRequest) -> Result<QueryOutcome, QueryError> {
+        self.perform(request, false).await
+    }
+
+    /// The same for a reply that has the columns' names in each row, or not.
+    pub(super) async fn perform(
+        &self,
+        request: QueryRequest,
+        names_in_rows: bool,
+    ) -> Result<QueryOutcome, QueryError> {
         request.check(&self.0.shared.options)?;
         let (reply, outcome) = oneshot::channel();
         let waiting = CancelOnDrop(Arc::default());
         let job = Job {
             request,
+            names_in_rows,
             reply,
             deadline: Instant::now().checked_add(self.0.shared.options.timeout),
             waiting: Arc::clone(&waiting.0),

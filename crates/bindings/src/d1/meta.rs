@@ -4,26 +4,25 @@ use std::time::Duration;
 
 /// The figures of one statement.
 ///
-/// They are measured, never estimated. Where SQLite cannot count what D1 counts, the difference is said
-/// here rather than smoothed over:
+/// They are measured, never estimated:
 ///
-/// | field | here | D1 |
-/// |---|---|---|
-/// | `duration` | time on the database thread; the first statement's includes the wait for the write lock, the last one's the commit | the same idea, without saying what is included |
-/// | `rows_read` | rows that the statement's loops visited, index lookups included ([`RowsRead`]) | cursor movements of a patched SQLite: also counts seeks, `count(*)`'s rows and rows read while changing the schema |
-/// | `rows_written` | rows inserted, updated or deleted, by triggers and foreign keys too | also one for each index entry and for rows of the schema table |
-/// | `changes` | the same count | the same |
-/// | `last_row_id` | of the last insert since the database was opened, by any caller; 0 before one | the same, for its single connection |
-/// | `size_after` | bytes: pages in use by the database, times their size | the same |
+/// | field | what |
+/// |---|---|
+/// | `duration` | time on the database thread; the first statement's includes the wait for the write lock, the last one's the commit. D1 does not say what is included |
+/// | `rows_read` | times that a cursor was put or moved to a row, as D1 counts them ([`RowCount`](super::RowCount)) |
+/// | `rows_written` | rows and index entries that were written, rows of the schema too, and rows that were deleted |
+/// | `changes` | rows inserted, updated or deleted, by triggers and foreign keys too |
+/// | `last_row_id` | of the last insert since the database was opened, by any caller; 0 before one |
+/// | `size_after` | bytes: pages in use by the database, times their size |
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Meta {
     /// Time on the database thread, the transaction's share included.
     pub duration: Duration,
     /// Time from preparing the statement to its last row.
     pub sql_duration: Duration,
-    /// Rows that were looked at, see [`RowsRead`].
+    /// Rows that were looked at, see [`RowCount`](super::RowCount).
     pub rows_read: u64,
-    /// Rows that were inserted, updated or deleted.
+    /// Rows and index entries that were written, see [`RowCount`](super::RowCount).
     pub rows_written: u64,
     /// Rows that were inserted, updated or deleted: `total_changes()` after less before.
     pub changes: u64,
@@ -33,29 +32,8 @@ pub struct Meta {
     pub changed_db: bool,
     /// The database's size in bytes after the statement.
     pub size_after: u64,
-}
-
-/// How [`Meta::rows_read`] is counted, which depends on how SQLite was compiled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowsRead {
-    /// `SQLITE_SCANSTAT_NVISIT`: the rows that each loop of the statement visited, added up. Scans, index
-    /// lookups and subqueries count; the rows behind `count(*)` without a condition do not, nor do triggers'.
-    Visits,
-    /// `SQLITE_STMTSTATUS_FULLSCAN_STEP`: only steps of full table scans, one less than the rows of each
-    /// scan; a lookup by index counts 0. A lower bound, used when SQLite was compiled without
-    /// `SQLITE_ENABLE_STMT_SCANSTATUS`.
-    FullScanSteps,
-}
-
-impl RowsRead {
-    /// How this build counts.
-    pub const fn method() -> Self {
-        if cfg!(stmt_scanstatus) {
-            Self::Visits
-        } else {
-            Self::FullScanSteps
-        }
-    }
+    /// Integers of the rows that JavaScript gets rounded, see [`Integers::Number`](super::Integers::Number).
+    pub rounded_integers: u64,
 }
 
 impl Meta {
@@ -71,6 +49,7 @@ impl Meta {
             last_row_id: meta.last_row_id,
             changed_db: sum.changed_db || meta.changed_db,
             size_after: meta.size_after,
+            rounded_integers: sum.rounded_integers + meta.rounded_integers,
         })
     }
 }

@@ -7,10 +7,10 @@
 //!
 //! # What is as in D1
 //! - A call is one transaction. The first statement that fails undoes all of it, and its message, in
-//!   workerd's words (`UNIQUE constraint failed: t.a: SQLITE_CONSTRAINT (extended: ..)`), is the error. The
-//!   failure is a result, not an exception, so it is told to the caller's span like a success.
+//!   workerd's words (`UNIQUE constraint failed: t.a: SQLITE_CONSTRAINT (extended: ..)`), is the error: a result or an
+//!   exception ([`ReplyForm`]).
 //! - Parameters and values: [`Param`], [`Cell`], [`Numbers`]. Integers beyond 2^53 arrive rounded to the
-//!   nearest number that JavaScript has; a blob arrives as an array of numbers.
+//!   nearest number that JavaScript has, and `meta` says so ([`Integers`]); a blob arrives as an array of numbers.
 //! - One text may hold several statements; `exec()` sends each line as one.
 //! - Limits: 100 parameters, 100 columns of a result, 100 kB of SQL, 2 MB a value, 10 GB a database, 30 s a call
 //!   ([`DatabaseOptions`]).
@@ -18,7 +18,6 @@
 //!   and one that changes a setting changes it for its own call only.
 //!
 //! # What is not
-//! - Figures that only a patched SQLite can count: [`Meta`] says which and why.
 //! - One file, no replicas: [`Bookmark`] says what a bookmark then means.
 //! - Reads run beside a write. Calls that are awaited see each other's effects; a read that is sent without
 //!   waiting for a write may see the state before it. D1 runs one call at a time;
@@ -46,6 +45,7 @@ mod codes;
 mod database;
 mod error;
 mod gate;
+mod http;
 mod isolated;
 mod meta;
 mod open;
@@ -56,6 +56,7 @@ mod raw;
 mod reply;
 mod request;
 mod request_value;
+mod rows;
 mod service;
 mod spans;
 mod statement;
@@ -72,13 +73,14 @@ pub use isolated::{
     ARGUMENT as WORKER_ARGUMENT, CannotOpen, DatabaseStatus, IsolatedDatabase, Isolation,
     WhyReplaced, WorkerProgram, run_if_asked,
 };
-pub use meta::{Meta, RowsRead};
+pub use meta::Meta;
 pub use open::OpenError;
-pub use options::{DatabaseOptions, Numbers};
+pub use options::{DatabaseOptions, Integers, Numbers, ReplyForm};
 pub use outcome::{QueryOutcome, QueryResult};
 pub use params::Param;
 pub use reply::reply;
 pub use request::{Query, QueryRequest};
 pub use request_value::RequestError;
+pub use rows::RowCount;
 pub use service::Answer;
 pub use spans::{Description, QUERY_TEXT_BYTES};

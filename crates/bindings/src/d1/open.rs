@@ -13,6 +13,8 @@ use super::error::{QueryError, SqliteFailure};
 use super::gate::Gate;
 use super::options::DatabaseOptions;
 use super::raw::Kept;
+#[cfg(counts_rows)]
+use super::rows::{Tally, tally};
 use super::transaction;
 use super::watch::Watch;
 
@@ -93,6 +95,8 @@ pub enum OpenError {
 pub(super) struct Session {
     /// Before the connection, so that it is dropped first.
     pub(super) kept: Kept,
+    #[cfg(counts_rows)]
+    counter: std::cell::RefCell<Option<super::raw::Counter>>,
     pub(super) connection: Connection,
     pub(super) gate: Arc<Gate>,
     pub(super) watch: Arc<Watch>,
@@ -109,6 +113,38 @@ impl Session {
             true => Ok(()),
             false => Err(QueryError::Moved(self.place.path.clone())),
         }
+    }
+}
+
+#[cfg(counts_rows)]
+impl Session {
+    /// What the instructions of a statement tell that has run. Nothing if SQLite has no memory left to tell, or was not
+    /// compiled with the flags that it was to be: no call fails for it.
+    pub(super) fn tally(&self, statement: &mut super::raw::Statement<'_>) -> Option<Tally> {
+        let mut counter = self.counter.borrow_mut();
+        counter.as_mut()?.ops(statement).ok().map(tally)
+    }
+
+    /// How many rows a table has, by its first page or that of one of its indexes.
+    pub(super) fn entries(&self, root: i32) -> Result<u64, QueryError> {
+        const NAME: &str = "SELECT tbl_name FROM main.sqlite_schema WHERE rootpage = ?1";
+        self.gate.ours(|| {
+            let name = match root {
+                1 => "sqlite_schema".to_owned(),
+                _ => {
+                    let mut name = self.connection.prepare_cached(NAME)?;
+                    name.query_row([root], |row| row.get::<_, String>(0))?
+                }
+            };
+            let count = format!(
+                "SELECT count(*) FROM main.\"{}\"",
+                name.replace('"', "\"\"")
+            );
+            let count = self
+                .connection
+                .query_row(&count, (), |row| row.get::<_, i64>(0));
+            Ok(u64::try_from(count?).unwrap_or(0))
+        })
     }
 }
 
@@ -268,6 +304,8 @@ fn connect(
     let gate = Gate::install(&mut connection)?;
     let session = Session {
         kept: Kept::default(),
+        #[cfg(counts_rows)]
+        counter: std::cell::RefCell::new(gate.ours(|| super::raw::Counter::new(&connection))),
         connection,
         gate,
         watch,

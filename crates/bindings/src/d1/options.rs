@@ -55,8 +55,14 @@ pub struct DatabaseOptions {
     pub max_log_bytes: u64,
     /// How large temporary files may grow, all together, in bytes: a large sort or a new index needs some.
     pub max_temporary_bytes: u64,
+    /// The longest body of a plain HTTP request, in bytes. Whoever receives requests reads no more.
+    pub max_request_bytes: usize,
     /// The storage class of a JavaScript number that has no fraction.
     pub numbers: Numbers,
+    /// What a caller gets for an integer that a JavaScript number cannot hold.
+    pub integers: Integers,
+    /// How `query` answers.
+    pub reply: ReplyForm,
 }
 
 /// What SQLite gets when a parameter is a JavaScript number without a fraction, such as `7`.
@@ -72,6 +78,48 @@ pub enum Numbers {
     Integral,
     /// Always REAL: what the SQL storage inside workerd does with every number.
     Double,
+}
+
+/// What a caller gets for an integer of a result that no JavaScript number is equal to: most beyond 2^53.
+///
+/// All others are numbers. As a parameter such an integer is a BigInt, which is bound exactly; in JSON it is written with
+/// its digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Integers {
+    /// The nearest number, as from D1. `meta.rounded_integers` says how many there are, and is absent if there are none. A
+    /// reply to a plain HTTP request has all digits, which JavaScript rounds as it reads them.
+    #[default]
+    Number,
+    /// Its digits, as a string.
+    Text,
+    /// A BigInt; in a reply to a plain HTTP request, since JSON has none, its digits as a string.
+    BigInt,
+}
+
+impl Integers {
+    /// Whether an integer reaches a caller as another one.
+    pub(super) fn rounds(self, value: i64) -> bool {
+        self == Self::Number && !is_exact(value)
+    }
+}
+
+/// Whether a JavaScript number is equal to it.
+pub(super) const fn is_exact(value: i64) -> bool {
+    // `as` saturates, so the largest one would seem to come back.
+    value.unsigned_abs() <= 1 << 53 || ((value as f64) as i128) == value as i128
+}
+
+/// How `query` answers. Both are understood by workerd 1.20261117.1, in whose source [`Legacy`](Self::Legacy) is to be
+/// removed; workerd of August 2026 understands that one alone, so it is the default. Callers cannot be told apart: a call
+/// does not say what its caller reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum ReplyForm {
+    /// `{success: true, results: {queryResults: [{meta, data}], bookmark}}`; a failure is a result, too:
+    /// `{success: false, error}`.
+    #[default]
+    Legacy,
+    /// `{results: [{meta, data}], bookmark}`; a failure is thrown.
+    New,
 }
 
 impl Default for DatabaseOptions {
@@ -94,7 +142,10 @@ impl Default for DatabaseOptions {
             max_database_bytes: 10_000_000_000,
             max_log_bytes: 1 << 30,
             max_temporary_bytes: 1 << 30,
+            max_request_bytes: 16 << 20,
             numbers: Numbers::default(),
+            integers: Integers::default(),
+            reply: ReplyForm::default(),
         }
     }
 }

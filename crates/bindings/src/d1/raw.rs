@@ -1,8 +1,8 @@
 //! One prepared statement, over SQLite's C interface.
 //!
 //! `rusqlite` opens and configures connections. Its statement hides three things that D1 needs: where the
-//! next statement of the same text begins, the offset of a syntax error, and how many rows each loop
-//! visited. So this module, and it alone, calls C.
+//! next statement of the same text begins, the offset of a syntax error, and how often each instruction
+//! ran. So this module, and it alone, calls C.
 #![allow(unsafe_code)] // the reason is above; each block says why it is sound
 
 use std::cell::RefCell;
@@ -15,6 +15,8 @@ use rusqlite::{Connection, ffi};
 use super::cell::{self, Cell};
 use super::error::SqliteFailure;
 use super::params::Bound;
+#[cfg(counts_rows)]
+use super::rows::{Code, Op};
 use super::text;
 
 /// A statement that is ready to be bound and stepped. Finalized when dropped.
@@ -25,13 +27,30 @@ pub(super) struct Statement<'c> {
     connection: PhantomData<&'c Connection>,
     /// Where it goes when it is dropped, and under which text.
     kept: Option<(&'c Kept, String)>,
+    #[cfg(counts_rows)]
+    program: Program,
+}
+
+/// A statement's instructions as they were the last time that they were asked for, and for which preparation of it.
+#[cfg(counts_rows)]
+#[derive(Default)]
+struct Program {
+    ops: Vec<Op>,
+    prepared: c_int,
 }
 
 /// Statements that are ready to be run again. To be dropped before their connection.
 ///
 /// SQLite prepares one anew, and asks the authorizer again, when the schema is not what it was.
 #[derive(Default)]
-pub(super) struct Kept(RefCell<Vec<(String, NonNull<ffi::sqlite3_stmt>)>>);
+pub(super) struct Kept(RefCell<Vec<Ready>>);
+
+struct Ready {
+    sql: String,
+    statement: NonNull<ffi::sqlite3_stmt>,
+    #[cfg(counts_rows)]
+    program: Program,
+}
 
 // SAFETY: a statement may be used by any thread, by one at a time, and they go where their connection goes.
 unsafe impl Send for Kept {}
@@ -43,14 +62,15 @@ impl Kept {
     const MEMORY: c_int = 64 << 10;
 
     /// Takes the statement of a text out.
-    fn take(&self, sql: &str) -> Option<(String, NonNull<ffi::sqlite3_stmt>)> {
+    fn take(&self, sql: &str) -> Option<Ready> {
         let mut kept = self.0.borrow_mut();
-        let at = kept.iter().position(|(text, _)| text == sql)?;
+        let at = kept.iter().position(|ready| ready.sql == sql)?;
         Some(kept.remove(at))
     }
 
     /// Keeps a statement that has ended, if it is small enough.
-    fn put(&self, sql: String, statement: NonNull<ffi::sqlite3_stmt>) {
+    fn put(&self, ready: Ready) {
+        let statement = ready.statement;
         // SAFETY: the statement is live; nobody else has it.
         unsafe {
             ffi::sqlite3_reset(statement.as_ptr());
@@ -65,19 +85,19 @@ impl Kept {
         }
         let mut kept = self.0.borrow_mut();
         if kept.len() >= Self::MOST {
-            let (_, oldest) = kept.remove(0);
+            let oldest = kept.remove(0);
             // SAFETY: as above.
-            unsafe { ffi::sqlite3_finalize(oldest.as_ptr()) };
+            unsafe { ffi::sqlite3_finalize(oldest.statement.as_ptr()) };
         }
-        kept.push((sql, statement));
+        kept.push(ready);
     }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        for (_, statement) in self.0.take() {
+        for ready in self.0.take() {
             // SAFETY: the statement is live, and so is its connection.
-            unsafe { ffi::sqlite3_finalize(statement.as_ptr()) };
+            unsafe { ffi::sqlite3_finalize(ready.statement.as_ptr()) };
         }
     }
 }
@@ -88,10 +108,11 @@ impl Drop for Kept {
 /// The statement must be live.
 unsafe fn reset_counters(statement: NonNull<ffi::sqlite3_stmt>) {
     unsafe {
-        #[cfg(stmt_scanstatus)]
+        #[cfg(counts_rows)]
         ffi::sqlite3_stmt_scanstatus_reset(statement.as_ptr());
-        #[cfg(not(stmt_scanstatus))]
-        ffi::sqlite3_stmt_status(statement.as_ptr(), ffi::SQLITE_STMTSTATUS_FULLSCAN_STEP, 1);
+        for counter in STEPS {
+            ffi::sqlite3_stmt_status(statement.as_ptr(), counter, 1);
+        }
     }
 }
 
@@ -106,13 +127,15 @@ pub(super) fn prepare<'c>(
 ) -> Result<(Option<Statement<'c>>, usize), SqliteFailure> {
     // SAFETY: the handle is used while `connection` is borrowed, on the thread that owns it.
     let db = unsafe { connection.handle() };
-    if let Some((text, statement)) = kept.take(sql) {
-        let used = text.len();
+    if let Some(ready) = kept.take(sql) {
+        let used = ready.sql.len();
         let statement = Statement {
-            statement,
+            statement: ready.statement,
             db,
             connection: PhantomData,
-            kept: Some((kept, text)),
+            kept: Some((kept, ready.sql)),
+            #[cfg(counts_rows)]
+            program: ready.program,
         };
         return Ok((Some(statement), used));
     }
@@ -144,6 +167,8 @@ pub(super) fn prepare<'c>(
         db,
         connection: PhantomData,
         kept: may_be_kept(sql, used).then(|| (kept, sql.to_owned())),
+        #[cfg(counts_rows)]
+        program: Program::default(),
     });
     Ok((statement, used))
 }
@@ -301,45 +326,174 @@ impl Statement<'_> {
         }
     }
 
-    /// How many rows the statement has looked at, see [`RowsRead`](super::RowsRead).
-    #[cfg(stmt_scanstatus)]
-    pub(super) fn rows_read(&self) -> u64 {
-        let mut total = 0_u64;
-        for scan in 0.. {
-            let mut visited: i64 = 0;
-            // SAFETY: for NVISIT the out-pointer is one to a 64-bit integer. A scan that does not exist is
-            // answered with a non-zero code.
-            let code = unsafe {
-                ffi::sqlite3_stmt_scanstatus_v2(
-                    self.ptr(),
-                    scan,
-                    ffi::SQLITE_SCANSTAT_NVISIT,
-                    ffi::SQLITE_SCANSTAT_COMPLEX,
-                    (&raw mut visited).cast(),
-                )
-            };
-            if code != 0 {
-                break;
-            }
-            total = total.saturating_add(u64::try_from(visited).unwrap_or(0));
-        }
-        total
+    /// How often a cursor moved on to another row.
+    pub(super) fn steps(&self) -> u64 {
+        let counters = STEPS.into_iter();
+        let steps =
+            counters.map(|counter| unsafe { ffi::sqlite3_stmt_status(self.ptr(), counter, 0) });
+        steps.map(|steps| u64::from(steps.cast_unsigned())).sum()
     }
 
-    /// How many rows the statement has looked at, see [`RowsRead`](super::RowsRead).
-    #[cfg(not(stmt_scanstatus))]
-    pub(super) fn rows_read(&self) -> u64 {
-        let steps = unsafe {
-            ffi::sqlite3_stmt_status(self.ptr(), ffi::SQLITE_STMTSTATUS_FULLSCAN_STEP, 0)
+    /// Not to be run again: what its triggers count cannot be reset.
+    #[cfg(counts_rows)]
+    pub(super) fn do_not_keep(&mut self) {
+        self.kept = None;
+    }
+}
+
+/// The counters of `sqlite3_stmt_status` that count `Next`, `Prev` and `SorterNext`: those of full scans, of building
+/// automatic indexes, and of all others, which have no name.
+const STEPS: [c_int; 3] = [
+    0,
+    ffi::SQLITE_STMTSTATUS_FULLSCAN_STEP,
+    ffi::SQLITE_STMTSTATUS_AUTOINDEX,
+];
+
+/// Asks how often each instruction of a statement ran. To be dropped before its connection.
+#[cfg(counts_rows)]
+pub(super) struct Counter {
+    /// Says all of each instruction.
+    whole: NonNull<ffi::sqlite3_stmt>,
+    /// Says how often it ran, for a statement whose instructions are known.
+    runs: NonNull<ffi::sqlite3_stmt>,
+}
+
+// SAFETY: as for `Kept`.
+#[cfg(counts_rows)]
+unsafe impl Send for Counter {}
+
+#[cfg(counts_rows)]
+impl Counter {
+    /// None if SQLite has no table of instructions: it was not compiled with the flags that it was to be.
+    pub(super) fn new(connection: &Connection) -> Option<Self> {
+        let prepare = |sql: &CStr| {
+            let mut statement = ptr::null_mut();
+            // SAFETY: the handle is live, the text ends with a NUL, the out-pointer is valid.
+            unsafe {
+                ffi::sqlite3_prepare_v3(
+                    connection.handle(),
+                    sql.as_ptr(),
+                    -1,
+                    ffi::SQLITE_PREPARE_PERSISTENT,
+                    &raw mut statement,
+                    ptr::null_mut(),
+                );
+            }
+            NonNull::new(statement)
         };
-        u64::try_from(steps).unwrap_or(0)
+        let whole = prepare(c"SELECT nexec, opcode, p1, p2, p3, p5 FROM bytecode(?1)")?;
+        match prepare(c"SELECT nexec FROM bytecode(?1)") {
+            Some(runs) => Some(Self { whole, runs }),
+            None => {
+                // SAFETY: it was made above, and nobody has it.
+                unsafe { ffi::sqlite3_finalize(whole.as_ptr()) };
+                None
+            }
+        }
+    }
+
+    /// The instructions of a statement that has run and was not reset.
+    pub(super) fn ops<'s>(&mut self, of: &'s mut Statement<'_>) -> Result<&'s [Op], SqliteFailure> {
+        let of_statement = of.ptr();
+        let mut ops = std::mem::take(&mut of.program.ops);
+        // SAFETY: the statement is live.
+        let prepared =
+            unsafe { ffi::sqlite3_stmt_status(of_statement, ffi::SQLITE_STMTSTATUS_REPREPARE, 0) };
+        // What it was the last time holds unless SQLite has prepared it anew.
+        let mut known = ops.iter_mut();
+        let asked = if known.len() > 0 && of.program.prepared == prepared {
+            // SAFETY: each row is one of this query's.
+            self.ask(self.runs, of, |row| {
+                if let Some(op) = known.next() {
+                    op.runs = unsafe { runs(row) };
+                }
+            })
+        } else {
+            ops.clear();
+            // SAFETY: as above.
+            self.ask(self.whole, of, |row| ops.push(unsafe { op(row) }))
+        };
+        asked?;
+        of.program = Program { ops, prepared };
+        Ok(&of.program.ops)
+    }
+
+    /// Asks one of the queries about a statement.
+    fn ask(
+        &self,
+        query: NonNull<ffi::sqlite3_stmt>,
+        of: &Statement<'_>,
+        mut row: impl FnMut(*mut ffi::sqlite3_stmt),
+    ) -> Result<(), SqliteFailure> {
+        let own = query.as_ptr();
+        // SAFETY: both statements are live and of one connection; the pointer is used only until it is cleared below.
+        unsafe {
+            let kind = c"stmt-pointer".as_ptr();
+            let mut code = ffi::sqlite3_bind_pointer(own, 1, of.ptr().cast(), kind, None);
+            while code == ffi::SQLITE_OK || code == ffi::SQLITE_ROW {
+                code = ffi::sqlite3_step(own);
+                if code == ffi::SQLITE_ROW {
+                    row(own);
+                }
+            }
+            let failure = (code != ffi::SQLITE_DONE).then(|| last_failure(of.db, code));
+            ffi::sqlite3_reset(own);
+            ffi::sqlite3_clear_bindings(own);
+            failure.map_or(Ok(()), Err)
+        }
+    }
+}
+
+/// How often the instruction in the current row ran.
+///
+/// # Safety
+/// The statement must be live, and be one of [`Counter`]'s.
+#[cfg(counts_rows)]
+unsafe fn runs(row: *mut ffi::sqlite3_stmt) -> u64 {
+    u64::try_from(unsafe { ffi::sqlite3_column_int64(row, 0) }).unwrap_or(0)
+}
+
+/// The instruction in the current row.
+///
+/// # Safety
+/// The statement must be live, and be that of [`Counter`] which says all.
+#[cfg(counts_rows)]
+unsafe fn op(row: *mut ffi::sqlite3_stmt) -> Op {
+    let number = |column| unsafe { ffi::sqlite3_column_int(row, column) };
+    // SAFETY: the name is looked at before the next call on the statement.
+    let name = unsafe {
+        let text = ffi::sqlite3_column_text(row, 1);
+        bytes_at(text, ffi::sqlite3_column_bytes(row, 1))
+    };
+    Op {
+        code: Code::named(name),
+        runs: unsafe { runs(row) },
+        p1: number(2),
+        p2: number(3),
+        p3: number(4),
+        p5: number(5),
+    }
+}
+
+#[cfg(counts_rows)]
+impl Drop for Counter {
+    fn drop(&mut self) {
+        for statement in [self.whole, self.runs] {
+            // SAFETY: the statement is live, and so is its connection.
+            unsafe { ffi::sqlite3_finalize(statement.as_ptr()) };
+        }
     }
 }
 
 impl Drop for Statement<'_> {
     fn drop(&mut self) {
         match self.kept.take() {
-            Some((kept, text)) => kept.put(text, self.statement),
+            Some((kept, sql)) => kept.put(Ready {
+                sql,
+                statement: self.statement,
+                #[cfg(counts_rows)]
+                program: std::mem::take(&mut self.program),
+            }),
             // The code repeats the last step's, which was already reported.
             None => {
                 unsafe { ffi::sqlite3_finalize(self.ptr()) };

@@ -5,46 +5,55 @@ use js_value::{JsError, Object, Value};
 use super::cell::Cell;
 use super::error::QueryError;
 use super::meta::{Meta, milliseconds};
+use super::options::{Integers, ReplyForm, is_exact};
 use super::outcome::{QueryOutcome, QueryResult};
 
-/// What `query` returns: D1 reports a failure as a result, it does not throw.
+/// What `query` returns, or throws: see [`ReplyForm`].
 ///
-/// `{success: true, results: {queryResults: [{meta, data: {kind: "raw", columns, rows}}], bookmark}}`, or
-/// `{success: false, error}`, where `error` is an `Error` with the message: workerd throws it on, and a
-/// plain object would arrive as `D1_ERROR: [object Object]`.
+/// `data` is `{kind: "raw", columns, rows}`. A failure's `error` is an `Error` with the message: workerd throws it on, and
+/// a plain object would arrive as `D1_ERROR: [object Object]`.
 ///
 /// ```
-/// use bindings::d1::{QueryError, reply};
-/// let value = reply(Err(QueryError::NoStatement));
+/// use bindings::d1::{Integers, QueryError, ReplyForm, reply};
+/// let failed = || Err(QueryError::NoStatement);
+/// let value = reply(failed(), ReplyForm::Legacy, Integers::Number)?;
 /// let error = value.get("error").and_then(|error| error.as_error()).unwrap();
 /// assert_eq!(error.message, "SQL code did not contain a statement.");
+/// assert_eq!(&reply(failed(), ReplyForm::New, Integers::Number).unwrap_err(), error);
+/// # Ok::<(), js_value::JsError>(())
 /// ```
-pub fn reply(result: Result<QueryOutcome, QueryError>) -> Value {
-    let object = match result {
-        Ok(outcome) => Object::from([
-            ("success", Value::Bool(true)),
-            ("results", results(outcome)),
-        ]),
-        Err(error) => {
-            let error = Value::from(JsError::error(error.to_string()));
-            Object::from([("success", Value::Bool(false)), ("error", error)])
+///
+/// # Errors
+/// In the new form the failure itself.
+pub fn reply(
+    result: Result<QueryOutcome, QueryError>,
+    form: ReplyForm,
+    integers: Integers,
+) -> Result<Value, JsError> {
+    let result = result.map_err(|error| JsError::error(error.to_string()));
+    match (form, result) {
+        (ReplyForm::New, result) => Ok(results(result?, "results", integers)),
+        (ReplyForm::Legacy, Ok(outcome)) => {
+            let results = results(outcome, "queryResults", integers);
+            Ok(Object::from([("success", Value::Bool(true)), ("results", results)]).into())
         }
-    };
-    object.into()
+        (ReplyForm::Legacy, Err(error)) => {
+            let error = Value::from(error);
+            Ok(Object::from([("success", Value::Bool(false)), ("error", error)]).into())
+        }
+    }
 }
 
-fn results(outcome: QueryOutcome) -> Value {
-    let results: Vec<Value> = outcome.results.into_iter().map(result).collect();
+fn results(outcome: QueryOutcome, name: &str, integers: Integers) -> Value {
+    let results = outcome.results.into_iter();
+    let results: Vec<Value> = results.map(|one| result(one, integers)).collect();
     let bookmark = outcome.bookmark.to_string();
-    Object::from([
-        ("queryResults", Value::Array(results)),
-        ("bookmark", bookmark.into()),
-    ])
-    .into()
+    Object::from([(name, Value::Array(results)), ("bookmark", bookmark.into())]).into()
 }
 
-fn result(result: QueryResult) -> Value {
-    let row = |row: Vec<Cell>| Value::Array(row.into_iter().map(value).collect());
+fn result(result: QueryResult, integers: Integers) -> Value {
+    let cell = |cell| value(cell, integers);
+    let row = |row: Vec<Cell>| Value::Array(row.into_iter().map(cell).collect());
     let data = Object::from([
         ("kind", Value::from("raw")),
         ("columns", Value::from(result.columns)),
@@ -53,28 +62,39 @@ fn result(result: QueryResult) -> Value {
             Value::Array(result.rows.into_iter().map(row).collect()),
         ),
     ]);
-    Object::from([("meta", meta(&result.meta)), ("data", data.into())]).into()
+    let meta = meta(&result.meta, integers);
+    Object::from([("meta", meta), ("data", data.into())]).into()
 }
 
-fn meta(meta: &Meta) -> Value {
+fn meta(meta: &Meta, integers: Integers) -> Value {
     let timings = Object::from([("sql_duration_ms", milliseconds(meta.sql_duration))]);
-    Object::from([
+    let last_row_id = value(Cell::Integer(meta.last_row_id), integers);
+    let mut object = Object::from([
         ("served_by_primary", Value::Bool(true)),
         ("timings", timings.into()),
         ("duration", Value::Number(milliseconds(meta.duration))),
         ("rows_read", Value::Number(meta.rows_read as f64)),
         ("rows_written", Value::Number(meta.rows_written as f64)),
         ("changes", Value::Number(meta.changes as f64)),
-        ("last_row_id", Value::Number(meta.last_row_id as f64)),
+        ("last_row_id", last_row_id),
         ("changed_db", Value::Bool(meta.changed_db)),
         ("size_after", Value::Number(meta.size_after as f64)),
-    ])
-    .into()
+    ]);
+    if meta.rounded_integers > 0 {
+        let rounded = Value::Number(meta.rounded_integers as f64);
+        object.insert("rounded_integers", rounded);
+    }
+    object.into()
 }
 
-fn value(cell: Cell) -> Value {
+fn value(cell: Cell, integers: Integers) -> Value {
     match cell {
         Cell::Null => Value::Null,
+        Cell::Integer(value) if !is_exact(value) => match integers {
+            Integers::Number => Value::Number(value as f64),
+            Integers::Text => value.to_string().into(),
+            Integers::BigInt => Value::BigInt(value.into()),
+        },
         Cell::Integer(value) => Value::Number(value as f64),
         Cell::Real(value) => Value::Number(value),
         Cell::Text(text) => text.into(),
@@ -105,7 +125,30 @@ mod tests {
             (Cell::Blob(vec![0, 255]), Value::from(vec![0, 255])),
         ];
         for (cell, expected) in cases {
-            assert_eq!(value(cell), expected);
+            assert_eq!(value(cell, Integers::Number), expected);
+        }
+    }
+
+    #[test]
+    fn an_integer_that_is_no_number_is_what_the_operator_says() {
+        let exact = [0, -7, 1 << 53, -(1 << 53), 1 << 60, i64::MIN];
+        for (integer, integers) in exact.into_iter().flat_map(|integer| {
+            [Integers::Number, Integers::Text, Integers::BigInt].map(|form| (integer, form))
+        }) {
+            let number = Value::Number(integer as f64);
+            assert_eq!(value(Cell::Integer(integer), integers), number);
+            assert!(!integers.rounds(integer));
+        }
+        for integer in [(1 << 53) + 1, -(1 << 53) - 1, i64::MAX, (1 << 60) + 1] {
+            let forms = [
+                (Integers::Number, Value::Number(integer as f64), true),
+                (Integers::Text, Value::from(integer.to_string()), false),
+                (Integers::BigInt, Value::BigInt(integer.into()), false),
+            ];
+            for (integers, expected, rounded) in forms {
+                assert_eq!(value(Cell::Integer(integer), integers), expected);
+                assert_eq!(integers.rounds(integer), rounded);
+            }
         }
     }
 
@@ -123,13 +166,18 @@ mod tests {
             }],
             bookmark: "00000001-00000002".parse().unwrap(),
         };
-        let value = reply(Ok(outcome));
+        let new = reply(Ok(outcome.clone()), ReplyForm::New, Integers::Number).unwrap();
+        let value = reply(Ok(outcome), ReplyForm::Legacy, Integers::Number).unwrap();
         let at = |path: &str| {
             value
                 .get_path(&path.split('.').collect::<Vec<_>>())
                 .cloned()
         };
         assert_eq!(at("success"), Some(Value::Bool(true)));
+        assert_eq!(new.get("results").cloned(), at("results.queryResults"));
+        assert_eq!(new.get("bookmark").cloned(), at("results.bookmark"));
+        assert_eq!(new.get("success"), None);
+        assert_eq!(at("results.queryResults.0.meta.rounded_integers"), None);
         assert_eq!(
             at("results.bookmark"),
             Some(Value::from("00000001-00000002"))

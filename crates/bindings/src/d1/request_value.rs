@@ -40,6 +40,17 @@ pub enum RequestError {
         /// Which of its parameters, from 0.
         param: usize,
     },
+    /// The body of a plain HTTP request is not the JSON that D1 takes.
+    #[error("The body cannot be read: {0}; send {{sql, params?}} or an array of them, as JSON")]
+    Json(String),
+    /// The same, with D1's words: a parameter of a type that SQLite has no place for.
+    #[error("D1_TYPE_ERROR: Type 'object' not supported for value '{value}' ({place})")]
+    JsonParam {
+        /// What it is.
+        value: &'static str,
+        /// Where, for instance `[0].params[1]`.
+        place: String,
+    },
     /// The argument shares or contains itself beyond measure.
     #[error("query: the argument cannot be read: {0}")]
     Expand(#[from] ExpandError),
@@ -164,7 +175,8 @@ fn class(value: &Value) -> &'static str {
     }
 }
 
-fn short(text: &str) -> String {
+/// The beginning of a peer's text, at a length that fits a message.
+pub(super) fn short(text: &str) -> String {
     text.chars().take(40).collect()
 }
 

@@ -1,11 +1,16 @@
 //! A call of the binding's one method, from its argument to its reply and what it says about the span.
 
 use binding_span::{CallScope, ChildSpan, Enrichment};
-use js_rpc::{Args, Context, Payload, Service, ServiceResult, async_trait, unknown_method};
-use js_value::Value;
+use http::{Request, Response};
+use js_rpc::{
+    Args, ByteStream, Context, Payload, Service, ServiceResult, async_trait, unknown_method,
+};
+use js_value::{JsError, Value};
 
 use super::database::Database;
 use super::error::QueryError;
+use super::http::HttpCall;
+use super::options::DatabaseOptions;
 use super::outcome::QueryOutcome;
 use super::reply::reply;
 use super::request::QueryRequest;
@@ -15,8 +20,8 @@ use super::spans::Description;
 /// The answer to a call of `query`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// What `query` returns, see [`reply`].
-    pub value: Value,
+    /// What `query` returns or throws, see [`reply`].
+    pub result: Result<Value, JsError>,
     /// What it says about the caller's span, see [`Description::enrichment`].
     pub enrichment: Enrichment,
 }
@@ -34,29 +39,40 @@ impl Database {
         let described = Description::of(self.name(), &request);
         let result = self.query(request).await;
         let enrichment = described.enrichment(&result);
-        let value = reply(result);
-        Ok(Answer { value, enrichment })
+        let DatabaseOptions {
+            reply: form,
+            integers,
+            ..
+        } = *self.options();
+        let result = reply(result, form, integers);
+        Ok(Answer { result, enrichment })
     }
 
     async fn serve_query(&self, args: Args, cx: &Context) -> ServiceResult {
         let argument = args.values.first().unwrap_or(&Value::Undefined);
         let request = QueryRequest::from_value(argument)?;
         drop(args);
-        let result = self.run(request, cx.scope()).await;
-        Ok(Payload::from(reply(result)))
+        let result = self.run(request, false, cx.scope()).await;
+        let DatabaseOptions {
+            reply: form,
+            integers,
+            ..
+        } = *self.options();
+        Ok(Payload::from(reply(result, form, integers)?))
     }
 
     /// Runs a call and says so: what it is about before, what came of it after.
-    async fn run(
+    pub(super) async fn run(
         &self,
         request: QueryRequest,
+        names_in_rows: bool,
         call: &CallScope,
     ) -> Result<QueryOutcome, QueryError> {
         let described = Description::of(self.name(), &request);
         call.enrich(described.before());
         let span = call.child_span("sqlite.transaction");
         span.attribute("db.system.name", "sqlite");
-        let result = self.query(request).await;
+        let result = self.perform(request, names_in_rows).await;
         close(span, &result);
         call.enrich(described.after(&result));
         result
@@ -70,7 +86,7 @@ fn close(mut span: ChildSpan, result: &Result<QueryOutcome, QueryError>) {
     }
 }
 
-/// The binding as a Worker calls it: `query` is its only method.
+/// The binding as a Worker calls it: `query` is its only method; or as a Worker sends it plain HTTP.
 #[async_trait(?Send)]
 impl Service for Database {
     async fn call(&self, method: &str, args: Args, cx: &Context) -> ServiceResult {
@@ -78,6 +94,18 @@ impl Service for Database {
             "query" => self.serve_query(args, cx).await,
             other => unknown_method(other),
         }
+    }
+
+    async fn fetch(
+        &self,
+        request: Request<ByteStream>,
+        cx: &Context,
+    ) -> Result<Response<ByteStream>, JsError> {
+        let answer = match HttpCall::receive(request, self.options()).await {
+            Ok((http, body)) => self.answer_http_call(&http, body, cx.scope()).await,
+            Err(refusal) => refusal.into(),
+        };
+        Ok(answer.map(ByteStream::from))
     }
 }
 
@@ -92,7 +120,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::d1::{DatabaseOptions, Query};
+    use crate::d1::Query;
 
     /// The names of spans that opened, and how spans ended.
     #[derive(Default)]
@@ -129,7 +157,11 @@ mod tests {
         let endless =
             "with recursive n(i) as (select 1 union all select i + 1 from n) select max(i) from n";
         {
-            let method = async { database.run(Query::new(endless).into(), &current()).await };
+            let method = async {
+                database
+                    .run(Query::new(endless).into(), false, &current())
+                    .await
+            };
             let mut method = pin!(scope.scope(method));
             let mut cx = task::Context::from_waker(Waker::noop());
             assert!(method.as_mut().poll(&mut cx).is_pending(), "it runs");

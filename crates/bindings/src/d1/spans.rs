@@ -92,11 +92,14 @@ pub(super) fn outcome(result: &Result<QueryOutcome, QueryError>) -> Enrichment {
 
 fn figures(outcome: &QueryOutcome) -> Enrichment {
     let rows: usize = outcome.results.iter().map(|result| result.rows.len()).sum();
-    let said = Enrichment::new().attribute("db.response.returned_rows", rows);
+    let mut said = Enrichment::new().attribute("db.response.returned_rows", rows);
     if outcome.results.is_empty() {
         return said;
     }
     let total = Meta::total(outcome.results.iter().map(|result| &result.meta));
+    if total.rounded_integers > 0 {
+        said.set_attribute("d1.response.rounded_integers", total.rounded_integers);
+    }
     said.attribute("cloudflare.d1.response.rows_read", total.rows_read)
         .attribute("cloudflare.d1.response.rows_written", total.rows_written)
         .attribute("cloudflare.d1.response.changes", total.changes)

@@ -11,6 +11,8 @@ use super::outcome::QueryResult;
 use super::params::Param;
 use super::raw::{self, Statement};
 use super::request::Query;
+#[cfg(counts_rows)]
+use super::rows::Tally;
 use super::text;
 
 /// Why a call stopped before its end.
@@ -33,6 +35,8 @@ pub(super) struct Run<'a> {
     pub(super) options: &'a DatabaseOptions,
     pub(super) rows_left: usize,
     pub(super) bytes_left: usize,
+    /// Whether the reply has the columns' names in each row.
+    pub(super) names_in_rows: bool,
     pub(super) state: State,
     /// When the last statement ended, or the call began.
     pub(super) mark: Instant,
@@ -64,6 +68,32 @@ impl State {
                 size: u64::try_from(size).unwrap_or(0),
             })
         })
+    }
+}
+
+/// What a statement read, and what its instructions tell of what it wrote.
+struct RowsCounted {
+    read: u64,
+    #[cfg(counts_rows)]
+    tally: Option<Tally>,
+}
+
+impl RowsCounted {
+    #[cfg(counts_rows)]
+    fn written(&self, changes: u64) -> u64 {
+        let Some(tally) = &self.tally else {
+            return changes;
+        };
+        let at_once = match tally.cleared {
+            true => changes.saturating_sub(tally.changes),
+            false => 0,
+        };
+        tally.written + at_once
+    }
+
+    #[cfg(not(counts_rows))]
+    const fn written(&self, changes: u64) -> u64 {
+        changes
     }
 }
 
@@ -108,18 +138,60 @@ impl<'a> Run<'a> {
         let started = Instant::now();
         let (columns, rows) = self.rows(&mut statement)?;
         let sql_duration = started.elapsed();
-        let rows_read = statement.rows_read();
+        let counted = self.count(&mut statement, rows.first())?;
+        let cells = rows.iter().flatten();
+        let rounds = |cell: &&Cell| matches!(cell, Cell::Integer(value) if self.options.integers.rounds(*value));
+        let rounded = cells.filter(rounds).count();
         drop(statement);
+        let changes = self.changes(readonly)?;
         let meta = Meta {
             sql_duration,
-            rows_read,
-            ..self.changes(readonly)?
+            rows_read: counted.read,
+            rows_written: counted.written(changes.changes),
+            rounded_integers: rounded as u64,
+            ..changes
         };
         Ok(QueryResult {
             columns,
             rows,
             meta,
         })
+    }
+
+    /// Asked once, when the statement has run to its end.
+    #[cfg(counts_rows)]
+    fn count(
+        &self,
+        statement: &mut Statement<'a>,
+        first: Option<&Vec<Cell>>,
+    ) -> Result<RowsCounted, QueryError> {
+        let mut read = statement.steps();
+        let tally = self.session.tally(statement);
+        if let Some(tally) = &tally {
+            read += tally.positioned;
+            for counted in &tally.counted {
+                let entries = match counted.column.and_then(|column| first?.get(column)) {
+                    Some(Cell::Integer(entries)) => u64::try_from(*entries).unwrap_or(0),
+                    _ => self.session.entries(counted.root)?,
+                };
+                read = read.saturating_add(entries.saturating_mul(counted.runs));
+            }
+        }
+        if tally.as_ref().is_none_or(|tally| tally.subprograms) {
+            statement.do_not_keep();
+        }
+        Ok(RowsCounted { read, tally })
+    }
+
+    #[cfg(not(counts_rows))]
+    #[allow(clippy::unnecessary_wraps, reason = "the other one fails")]
+    fn count(
+        &self,
+        statement: &mut Statement<'a>,
+        _: Option<&Vec<Cell>>,
+    ) -> Result<RowsCounted, QueryError> {
+        let read = statement.steps();
+        Ok(RowsCounted { read })
     }
 
     fn rows(
@@ -131,10 +203,13 @@ impl<'a> Run<'a> {
         // After the first step alone: until then, one that was kept may have the columns of an earlier schema.
         self.check_columns(statement)?;
         let columns = statement.columns();
-        self.count_bytes(columns.iter().map(|name| name.len() + OVERHEAD).sum())?;
+        let names = columns.iter().map(|name| name.len() + OVERHEAD).sum();
+        self.count_bytes(names)?;
+        let names = if self.names_in_rows { names } else { 0 };
         while more {
             // Before anything is copied.
             self.count_row(statement, columns.len())?;
+            self.count_bytes(names)?;
             let row = (0..columns.len()).map(|column| statement.cell(column));
             rows.push(row.collect());
             more = statement.step()?;
@@ -181,7 +256,6 @@ impl<'a> Run<'a> {
         let duration = now.duration_since(std::mem::replace(&mut self.mark, now));
         Ok(Meta {
             duration,
-            rows_written: changes,
             changes,
             last_row_id: self.state.last_row_id,
             changed_db: self.state != before,

@@ -20,6 +20,8 @@ use super::watch::{Control, Stopped, Waiter};
 /// A call on its way.
 pub(super) struct Job {
     pub(super) request: QueryRequest,
+    /// Whether the reply has the columns' names in each row.
+    pub(super) names_in_rows: bool,
     pub(super) reply: oneshot::Sender<Result<QueryOutcome, QueryError>>,
     /// Until when it may run.
     pub(super) deadline: Option<Instant>,
@@ -124,6 +126,7 @@ impl Worker {
         let control = Control {
             deadline: job.deadline,
             waiter: Arc::clone(&job.waiting) as _,
+            names_in_rows: job.names_in_rows,
         };
         let run = || transaction::run(&self.session, &self.shared, &job.request, &control);
         // A panic is a bug, and costs its call only.

@@ -118,6 +118,7 @@ fn statements(
         options,
         rows_left: options.max_result_rows,
         bytes_left: options.max_result_bytes,
+        names_in_rows: control.names_in_rows,
         state,
         mark,
     };

@@ -36,6 +36,8 @@ pub(super) struct Control {
     /// When its time is up.
     pub(super) deadline: Option<Instant>,
     pub(super) waiter: Arc<dyn Waiter>,
+    /// Whether the reply has the columns' names in each row.
+    pub(super) names_in_rows: bool,
 }
 
 /// One connection's progress handler, and what it looks at.
@@ -251,6 +253,7 @@ mod tests {
             watch.start(&Control {
                 deadline: Some(Instant::now()),
                 waiter: Arc::new(Gone),
+                names_in_rows: false,
             });
             run("begin").unwrap();
             let endless =

@@ -1,6 +1,6 @@
 //! The calls of workerd's own D1 tests (`src/cloudflare/internal/test/d1`), and what they expect.
 
-use bindings::d1::{Cell, Query, QueryResult, RowsRead};
+use bindings::d1::{Cell, Query, QueryResult, RowCount};
 
 use crate::support::{Fixture, database, text};
 
@@ -138,7 +138,7 @@ async fn the_figures_of_a_batch_are_d1s_where_sqlite_can_count_them() {
         .await
         .unwrap();
     assert_eq!((within.rows.len(), within.meta.rows_written), (1, 0));
-    if RowsRead::method() == RowsRead::Visits {
+    if RowCount::method() == RowCount::Exact {
         assert_eq!((join.meta.rows_read, within.meta.rows_read), (8, 3));
     }
 

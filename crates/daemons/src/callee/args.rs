@@ -55,7 +55,7 @@ pub struct CalleeArgs {
 
     /// Serve a SQLite file as the D1 database NAME; may be repeated
     ///
-    /// In the variable, several are separated by `;`.
+    /// What its calls may take is below and in --help-limits. In the variable, several are separated by `;`.
     #[arg(
         long = "d1",
         value_name = "NAME=PATH",

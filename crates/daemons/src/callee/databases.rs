@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bindings::d1::{DatabaseOptions, IsolatedDatabase, Isolation};
-use clap::Args;
+use bindings::d1::{DatabaseOptions, Integers, IsolatedDatabase, Isolation, ReplyForm};
+use clap::{Args, ValueEnum};
 
 use crate::cli::{self, Size, Switch};
 use crate::config::{Problem, Section};
@@ -55,6 +55,67 @@ pub struct DatabaseLimitArgs {
     #[arg(long = "d1-max-columns", value_name = "N", env = "BINDING_SPAN_D1_MAX_COLUMNS", value_parser = cli::positive::<usize>, hide_short_help = true)]
     max_columns: Option<usize>,
 
+    /// Parameters that a statement may have; 100 by default, as in D1
+    #[arg(long = "d1-max-parameters", value_name = "N", env = "BINDING_SPAN_D1_MAX_PARAMETERS", value_parser = parameters, hide_short_help = true)]
+    max_parameters: Option<usize>,
+
+    /// How long a statement's text may be; 100KB by default, as in D1
+    #[arg(long = "d1-max-sql", value_name = "SIZE", env = "BINDING_SPAN_D1_MAX_SQL", value_parser = length, hide_short_help = true)]
+    max_sql: Option<Size>,
+
+    /// How large a text, a blob or a row may be; 2MB by default, as in D1
+    ///
+    /// It holds for what is stored already, too.
+    #[arg(long = "d1-max-value", value_name = "SIZE", env = "BINDING_SPAN_D1_MAX_VALUE", value_parser = length, hide_short_help = true)]
+    max_value: Option<Size>,
+
+    /// Statements that a call may have; 1000 by default
+    #[arg(long = "d1-max-statements", value_name = "N", env = "BINDING_SPAN_D1_MAX_STATEMENTS", value_parser = cli::positive::<usize>, hide_short_help = true)]
+    max_statements: Option<usize>,
+
+    /// Rows that a call may return, all statements together; 100000 by default
+    #[arg(long = "d1-max-rows", value_name = "N", env = "BINDING_SPAN_D1_MAX_ROWS", value_parser = cli::positive::<usize>, hide_short_help = true)]
+    max_rows: Option<usize>,
+
+    /// How large the result of a call may be, all statements together; 8MB by default
+    ///
+    /// Each value, row and column counts for 8 bytes, each byte of a blob too, and texts and names for their
+    /// length. Our own callers take a reply of at most 2^20 values.
+    #[arg(long = "d1-max-result", value_name = "SIZE", env = "BINDING_SPAN_D1_MAX_RESULT", value_parser = cli::some_bytes, hide_short_help = true)]
+    max_result: Option<Size>,
+
+    /// How long the body of a plain HTTP request may be; 16MiB by default
+    #[arg(long = "d1-max-request", value_name = "SIZE", env = "BINDING_SPAN_D1_MAX_REQUEST", value_parser = cli::some_bytes, hide_short_help = true)]
+    max_request: Option<Size>,
+
+    /// How long to wait for another program that has locked the file; 5s by default
+    #[arg(long = "d1-busy-timeout", value_name = "TIME", env = "BINDING_SPAN_D1_BUSY_TIMEOUT", value_parser = cli::duration, hide_short_help = true)]
+    busy_timeout: Option<Duration>,
+
+    /// What callers get for an integer that is no JavaScript number, most beyond 2^53; number by default, as from D1
+    ///
+    /// number: the nearest number, and the `rounded_integers` of `meta` say how many there are. text: its digits.
+    /// bigint: a BigInt; for a plain HTTP request its digits. As a parameter such an integer is a BigInt.
+    #[arg(
+        long = "d1-integers",
+        value_name = "FORM",
+        env = "BINDING_SPAN_D1_INTEGERS",
+        hide_short_help = true
+    )]
+    integers: Option<IntegerForm>,
+
+    /// The form of a reply: legacy, which workerd of August 2026 reads too, or new; legacy by default
+    ///
+    /// workerd 1.20261117.1 reads both. In the new form a failed statement is an exception, in the legacy form a
+    /// result. A call does not say what its caller reads.
+    #[arg(
+        long = "d1-reply",
+        value_name = "FORM",
+        env = "BINDING_SPAN_D1_REPLY",
+        hide_short_help = true
+    )]
+    reply: Option<Reply>,
+
     /// Calls that may wait for a process of a database, of all clients; 1024 by default
     ///
     /// Beyond it, the client of whom most waits is refused.
@@ -101,9 +162,104 @@ struct DatabaseArgs {
     #[arg(long, value_name = "N", value_parser = cli::positive::<usize>)]
     max_columns: Option<usize>,
 
+    /// As --d1-max-parameters.
+    #[arg(long, value_name = "N", value_parser = parameters)]
+    max_parameters: Option<usize>,
+
+    /// As --d1-max-sql.
+    #[arg(long, value_name = "SIZE", value_parser = length)]
+    max_sql: Option<Size>,
+
+    /// As --d1-max-value.
+    #[arg(long, value_name = "SIZE", value_parser = length)]
+    max_value: Option<Size>,
+
+    /// As --d1-max-statements.
+    #[arg(long, value_name = "N", value_parser = cli::positive::<usize>)]
+    max_statements: Option<usize>,
+
+    /// As --d1-max-rows.
+    #[arg(long, value_name = "N", value_parser = cli::positive::<usize>)]
+    max_rows: Option<usize>,
+
+    /// As --d1-max-result.
+    #[arg(long, value_name = "SIZE", value_parser = cli::some_bytes)]
+    max_result: Option<Size>,
+
+    /// As --d1-max-request.
+    #[arg(long, value_name = "SIZE", value_parser = cli::some_bytes)]
+    max_request: Option<Size>,
+
+    /// As --d1-busy-timeout.
+    #[arg(long, value_name = "TIME", value_parser = cli::duration)]
+    busy_timeout: Option<Duration>,
+
+    /// As --d1-integers.
+    #[arg(long, value_name = "FORM")]
+    integers: Option<IntegerForm>,
+
+    /// As --d1-reply.
+    #[arg(long, value_name = "FORM")]
+    reply: Option<Reply>,
+
     /// As --d1-queue.
     #[arg(long, value_name = "N", value_parser = cli::positive::<usize>)]
     queue: Option<usize>,
+}
+
+/// What callers get for an integer that is no JavaScript number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum IntegerForm {
+    /// The nearest number.
+    Number,
+    /// Its digits.
+    Text,
+    /// A BigInt.
+    Bigint,
+}
+
+impl From<IntegerForm> for Integers {
+    fn from(form: IntegerForm) -> Self {
+        match form {
+            IntegerForm::Number => Self::Number,
+            IntegerForm::Text => Self::Text,
+            IntegerForm::Bigint => Self::BigInt,
+        }
+    }
+}
+
+/// The form of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Reply {
+    /// With `success`; a failure is a result.
+    Legacy,
+    /// Without; a failure is an exception.
+    New,
+}
+
+impl From<Reply> for ReplyForm {
+    fn from(form: Reply) -> Self {
+        match form {
+            Reply::Legacy => Self::Legacy,
+            Reply::New => Self::New,
+        }
+    }
+}
+
+/// Reads a number of parameters, within SQLite's own bound.
+fn parameters(text: &str) -> Result<usize, String> {
+    match cli::positive(text)? {
+        32_767.. => Err("SQLite takes 32766 at most; bind a list as one JSON array, and read it with json_each()".into()),
+        count => Ok(count),
+    }
+}
+
+/// Reads a length, within SQLite's own bound.
+fn length(text: &str) -> Result<Size, String> {
+    match cli::some_bytes(text)? {
+        Size(1_000_000_001..) => Err("SQLite takes 1GB at most".into()),
+        size => Ok(size),
+    }
 }
 
 /// SQLite needs some memory to open a file at all.
@@ -127,6 +283,16 @@ impl DatabaseLimitArgs {
             max_log: own.max_log.or(self.max_log),
             max_temporary: own.max_temporary.or(self.max_temporary),
             max_columns: own.max_columns.or(self.max_columns),
+            max_parameters: own.max_parameters.or(self.max_parameters),
+            max_sql: own.max_sql.or(self.max_sql),
+            max_value: own.max_value.or(self.max_value),
+            max_statements: own.max_statements.or(self.max_statements),
+            max_rows: own.max_rows.or(self.max_rows),
+            max_result: own.max_result.or(self.max_result),
+            max_request: own.max_request.or(self.max_request),
+            busy_timeout: own.busy_timeout.or(self.busy_timeout),
+            integers: own.integers.or(self.integers),
+            reply: own.reply.or(self.reply),
             queue: own.queue.or(self.queue),
         }
     }
@@ -135,6 +301,11 @@ impl DatabaseLimitArgs {
         let plain = DatabaseOptions::default();
         let isolation = Isolation::default();
         let bytes = |size: Option<Size>, default| size.map_or(default, |size| size.0);
+        let length_of = |size: Option<Size>, default| {
+            size.map_or(default, |size| {
+                usize::try_from(size.0).unwrap_or(usize::MAX)
+            })
+        };
         let options = DatabaseOptions {
             create,
             timeout: self.timeout.unwrap_or(plain.timeout),
@@ -143,6 +314,16 @@ impl DatabaseLimitArgs {
             max_log_bytes: bytes(self.max_log, plain.max_log_bytes),
             max_temporary_bytes: bytes(self.max_temporary, plain.max_temporary_bytes),
             max_columns: self.max_columns.unwrap_or(plain.max_columns),
+            max_parameters: self.max_parameters.unwrap_or(plain.max_parameters),
+            max_sql_bytes: length_of(self.max_sql, plain.max_sql_bytes),
+            max_value_bytes: length_of(self.max_value, plain.max_value_bytes),
+            max_statements: self.max_statements.unwrap_or(plain.max_statements),
+            max_result_rows: self.max_rows.unwrap_or(plain.max_result_rows),
+            max_result_bytes: length_of(self.max_result, plain.max_result_bytes),
+            max_request_bytes: length_of(self.max_request, plain.max_request_bytes),
+            busy_timeout: self.busy_timeout.unwrap_or(plain.busy_timeout),
+            integers: self.integers.map_or(plain.integers, Into::into),
+            reply: self.reply.map_or(plain.reply, Into::into),
             max_queued: self.queue.unwrap_or(plain.max_queued),
             ..plain
         };
@@ -204,6 +385,16 @@ impl DatabaseConfig {
             max_log: own.max_log,
             max_temporary: own.max_temporary,
             max_columns: own.max_columns,
+            max_parameters: own.max_parameters,
+            max_sql: own.max_sql,
+            max_value: own.max_value,
+            max_statements: own.max_statements,
+            max_rows: own.max_rows,
+            max_result: own.max_result,
+            max_request: own.max_request,
+            busy_timeout: own.busy_timeout,
+            integers: own.integers,
+            reply: own.reply,
             queue: own.queue,
         });
         Ok(Self::plain(name.to_owned(), path, create, &limits))

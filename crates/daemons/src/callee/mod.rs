@@ -26,7 +26,7 @@ use crate::otel;
 use crate::reload::{Origin, Reloads};
 use crate::signals::{Hangup, Shutdown};
 use crate::systemd::sockets::Sockets;
-use crate::tail_args::LiveLimits;
+use crate::tail_args::{LiveLimits, RenameArg};
 use crate::telemetry::{TailTo, Telemetry};
 use crate::{cli, generate, runtime, systemd};
 
@@ -140,7 +140,9 @@ async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failu
         config.admin.as_ref(),
         &config.limits.network.stats,
     );
-    let telemetry = Telemetry::new().tail(config.tail.as_ref())?;
+    let telemetry = Telemetry::new()
+        .renames(config.rename)
+        .tail(config.tail.as_ref())?;
     let telemetry = telemetry
         .export(&config.otel)?
         .live("callee", config.live, &admin)
@@ -174,6 +176,8 @@ pub struct Config {
     pub databases: Vec<DatabaseConfig>,
     /// Where tail events of its own spans go.
     pub tail: Option<TailTo>,
+    /// How a rename is written there.
+    pub rename: RenameArg,
     /// What is exported of them.
     pub otel: otel::Plan,
     /// What is kept of them for live readers.

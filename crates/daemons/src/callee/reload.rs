@@ -50,6 +50,21 @@ impl Reload for Serving {
         Ok((origin.values, changed))
     }
 
+    async fn reopen(&mut self) -> Vec<String> {
+        let databases = self.databases.borrow().clone();
+        let mut said = Vec::new();
+        for (config, database) in databases {
+            if database.status().failing().is_none() {
+                continue;
+            }
+            said.push(match database.reopen().await {
+                Ok(()) => format!("{} is opened again", config.binding),
+                Err(why) => format!("{} cannot be opened again: {why}", config.binding),
+            });
+        }
+        said
+    }
+
     fn status(&self) -> String {
         let mut status = describe(&self.databases.borrow());
         for failing in self.statuses.failing() {

@@ -68,6 +68,7 @@ impl Config {
             listen: args.listen,
             log: args.log,
             live: args.tail.live(),
+            rename: args.tail.rename(),
             tail,
             otel: otel::Plan::from_env(&args.otlp, "callee"),
         };

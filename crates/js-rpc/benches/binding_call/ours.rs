@@ -113,7 +113,7 @@ pub async fn round(path: &Path, job: Job, load: Load, sink: &Arc<Counted>) -> Du
     match job.on {
         On::HeldStub => {
             let held = binding.call("hold", ()).await.expect("a stub");
-            let stub = &held.stubs()[0];
+            let stub = held.stub(0).unwrap();
             load.time(|| answered(stub.call(method, (3,)))).await
         }
         On::Binding(_) => load.time(|| answered(binding.call(method, (3,)))).await,

@@ -23,6 +23,7 @@ use tokio_util::sync::DropGuard;
 use crate::error::reason;
 use crate::network::{Gate, OpenSessions};
 use crate::stream::{Stream, Trust};
+use crate::streaming::Streams;
 use crate::wire::Wire;
 use crate::{Address, CallError, RpcLimits, network, opening};
 
@@ -40,6 +41,7 @@ pub(crate) struct Line {
     background: mpsc::UnboundedSender<LocalBoxFuture<'static, ()>>,
     lost: Rc<Cell<bool>>,
     gate: Rc<Gate>,
+    streams: Streams,
 }
 
 enum Bootstrap {
@@ -128,9 +130,13 @@ impl Dial {
         gate.keep(1);
         let (background, futures) = mpsc::unbounded();
         let lost = Rc::new(Cell::new(false));
+        let streams = Streams::new(self.limits.network.stream_bytes);
+        // A peer of our own takes those in the results of calls of objects that it was given.
+        streams.set_peer(target.clone().cast_to());
         let end = End {
             lost: Rc::clone(&lost),
             gate: Rc::clone(&gate),
+            streams: streams.clone(),
             loss: self.loss.clone(),
             _open: open,
         };
@@ -143,6 +149,7 @@ impl Dial {
             background,
             lost,
             gate,
+            streams,
         }))
     }
 }
@@ -154,6 +161,10 @@ impl Line {
 
     pub(crate) fn gate(&self) -> &Rc<Gate> {
         &self.gate
+    }
+
+    pub(crate) const fn streams(&self) -> &Streams {
+        &self.streams
     }
 
     /// Hands a future to the line's task. Without one, when the line is lost, it is dropped.
@@ -175,7 +186,9 @@ impl Line {
         let running = self.asking.borrow().as_ref().and_then(WeakShared::upgrade);
         let asking = running.filter(|asking| asking.peek().is_none());
         let asking = asking.unwrap_or_else(|| {
-            let answered = self.target.ping_request().send().promise;
+            let mut ping = self.target.ping_request();
+            ping.get().set_pusher(self.streams.pusher());
+            let answered = ping.send().promise;
             let known = Rc::clone(&self.wire);
             let ask = async move {
                 let wire = match answered.await.map_err(CallError::from) {
@@ -285,6 +298,7 @@ fn ask(port: &workerd_debug_port::Client, name: &str) -> Entrypoint {
 struct End {
     lost: Rc<Cell<bool>>,
     gate: Rc<Gate>,
+    streams: Streams,
     loss: Loss,
     _open: Rc<DropGuard>,
 }
@@ -293,6 +307,7 @@ impl End {
     fn now(&self) {
         self.lost.set(true);
         self.gate.end();
+        self.streams.end();
     }
 }
 

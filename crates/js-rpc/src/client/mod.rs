@@ -21,7 +21,7 @@ pub use connection::{ConnectOptions, Connection};
 pub(crate) use destination::{Destination, Dialer, Upstream};
 pub use lazy::LazyConnection;
 pub use link::{Link, LinkState};
-pub(crate) use outgoing::{Content, Made, Outgoing};
+pub(crate) use outgoing::{ArgumentStreams, Content, Made, Outgoing};
 pub(crate) use redial::Redial;
 pub(crate) use remote::{Ahead, Target, Via, import};
 pub(crate) use route::Route;

@@ -3,13 +3,14 @@
 //!
 //! What travels in it differs: values for services of this process, bytes for calls that are passed on.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use binding_span::StatedError;
 use binding_span_schema::call_capnp::call_target;
+use binding_span_schema::js_rpc_capnp::external_pusher;
 use binding_span_schema::js_rpc_capnp::js_rpc_target::{self, call_params, call_results};
-use capnp::capability::{Promise, Response};
+use capnp::capability::{FromClientHook, Promise, Response};
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 use js_value::Value;
@@ -19,11 +20,13 @@ use super::observer;
 use super::permit::{Ask, Permit};
 use super::remote::{Ahead, Remote, Target, Via};
 use super::route::{Route, Way};
+use crate::beside::{Beside, Inward, Outward};
 use crate::deadlines::Deadline;
 use crate::error::{read_failure, reason};
 use crate::object::Operation;
 use crate::object::{Args, Call, Method, Payload, PendingCall, Pipeline, Reply, Stub};
-use crate::shared::InFlight;
+use crate::shared::{InFlight, KeepAlive};
+use crate::streaming::{Flow, Transfer};
 use crate::wire::{self, EncodedValue};
 use crate::{CallError, ClientId};
 
@@ -37,8 +40,13 @@ pub(crate) trait Content {
     /// Bytes that it takes in a message, but for what is small.
     fn size(&self) -> usize;
 
-    /// Writes what is called and with what.
-    fn write(&self, params: call_params::Builder<'_>, route: &Route) -> Result<(), CallError>;
+    /// Writes what is called and with what. `pusher` takes streams there.
+    fn write(
+        &self,
+        params: call_params::Builder<'_>,
+        route: &Route,
+        pusher: &external_pusher::Client,
+    ) -> Result<(), CallError>;
 
     /// Reads the result, or takes what is needed to.
     fn read(
@@ -145,7 +153,12 @@ impl<C: Content> Outgoing<C> {
         match self.route.way(&mut permit).ok_or(CallError::Canceled)? {
             Way::ThreeCalls(target) => {
                 let mut request = target.call_request();
-                self.fill(request.get())?;
+                let mut params = request.get();
+                self.fill(params.reborrow(), &target.clone().cast_to())?;
+                if let Some(streams) = self.route.streams() {
+                    let mut handler = params.init_results_stream_handler();
+                    handler.set_external_pusher(streams.pusher());
+                }
                 let sent = request.send();
                 let pipeline = self.pipeline.then(|| sent.pipeline.get_call_pipeline());
                 Ok(Sent {
@@ -160,7 +173,8 @@ impl<C: Content> Outgoing<C> {
                 if let Some(name) = name {
                     message.set_binding(name);
                 }
-                self.fill(message.reborrow().init_params())?;
+                let params = message.reborrow().init_params();
+                self.fill(params, &target.clone().cast_to())?;
                 message.set_time_left(self.deadline.millis_left());
                 message.set_wants_pipeline(self.pipeline);
                 let call = self.route.call();
@@ -182,8 +196,12 @@ impl<C: Content> Outgoing<C> {
         }
     }
 
-    fn fill(&self, mut params: call_params::Builder<'_>) -> Result<(), CallError> {
-        self.content.write(params.reborrow(), &self.route)?;
+    fn fill(
+        &self,
+        mut params: call_params::Builder<'_>,
+        pusher: &external_pusher::Client,
+    ) -> Result<(), CallError> {
+        self.content.write(params.reborrow(), &self.route, pusher)?;
         if let Some(context) = self.route.call().span().context() {
             binding_span::wire::write_span_context(&context, params.init_caller_span());
         }
@@ -289,9 +307,38 @@ fn unreadable(error: capnp::Error) -> CallError {
     CallError::Result(reason(&error))
 }
 
+/// The streams of a call's arguments, which break off if it fails.
+#[derive(Default)]
+pub(crate) struct ArgumentStreams {
+    transfer: OnceCell<Rc<Transfer>>,
+    returned: Cell<bool>,
+}
+
+impl ArgumentStreams {
+    pub(crate) fn transfer(&self, route: &Route, keep: Option<KeepAlive>) -> Rc<Transfer> {
+        Rc::clone(self.transfer.get_or_init(|| route.transfer(keep)))
+    }
+
+    /// The call returned: whoever has them may go on reading.
+    pub(crate) fn keep(&self) {
+        self.returned.set(true);
+    }
+}
+
+impl Drop for ArgumentStreams {
+    fn drop(&mut self) {
+        if let Some(transfer) = self.transfer.get()
+            && !self.returned.get()
+        {
+            transfer.cut();
+        }
+    }
+}
+
 /// A call of values.
 struct Values {
     method: Method,
+    streams: ArgumentStreams,
     args: Option<EncodedValue>,
     /// Arguments that are large and are still to be written.
     unwritten: Option<Args>,
@@ -316,27 +363,34 @@ enum Read {
 
 struct Unread {
     bytes: Vec<u8>,
-    targets: Vec<js_rpc_target::Client>,
+    beside: Vec<Beside>,
     disposer: Option<Stub>,
 }
 
 /// A reply of a value and what came with it.
 fn reply_of(
     value: Value,
-    targets: Vec<js_rpc_target::Client>,
+    beside: Vec<Beside>,
     disposer: Option<Stub>,
     route: &Route,
-) -> Reply {
+) -> Result<Reply, CallError> {
     // Whoever keeps a stub of a result keeps what the result's disposer would end.
-    let import = |target| Remote::stub(Target::There(target), route.via(), disposer.clone());
-    Reply {
-        payload: Payload {
-            value,
-            stubs: targets.into_iter().map(import).collect(),
-        },
+    let stub = |target| Remote::stub(Target::There(target), route.via(), disposer.clone());
+    let mut externals = Vec::new();
+    if !beside.is_empty() {
+        let inward = Inward {
+            streams: route.streams().ok_or(CallError::Canceled)?,
+            wire: route.wire(),
+            transfer: &|| route.transfer(None),
+        };
+        let beside = beside.into_iter();
+        externals = beside.map(|it| inward.import(it, stub)).collect();
+    }
+    Ok(Reply {
+        payload: Payload { value, externals },
         disposer,
         stated: None,
-    }
+    })
 }
 
 impl Content for Values {
@@ -347,17 +401,35 @@ impl Content for Values {
         self.args.as_ref().map_or(0, EncodedValue::size)
     }
 
-    fn write(&self, mut params: call_params::Builder<'_>, route: &Route) -> Result<(), CallError> {
+    fn write(
+        &self,
+        mut params: call_params::Builder<'_>,
+        route: &Route,
+        pusher: &external_pusher::Client,
+    ) -> Result<(), CallError> {
         wire::write_method(&self.method.name, params.reborrow());
         let mut operation = params.init_operation();
         match (&self.method.operation, &self.args) {
             (Operation::Get, _) => operation.set_get_property(()),
             (Operation::Call, None) => {}
             (Operation::Call, Some(args)) => {
+                let outward = Outward {
+                    streams: route.streams().ok_or(CallError::Canceled)?,
+                    wire: route.wire(),
+                    pusher: Some(pusher),
+                    transfer: &|| self.streams.transfer(route, None),
+                    flow: Flow::Sent,
+                };
                 let home = OnceCell::new();
-                let home = || home.get_or_init(|| route.home());
-                let export = |stub: &Stub| crate::serve::export(stub, home());
-                args.write(operation.init_call_with_args(), export);
+                let home = || home.get_or_init(|| route.home()).as_ref();
+                let export = |stub: &Stub| match home() {
+                    Some(home) => crate::serve::export(stub, home),
+                    None => crate::serve::failed(&CallError::Canceled),
+                };
+                let written = args.write(operation.init_call_with_args(), |external, to| {
+                    outward.export(external, to, export)
+                });
+                written.map_err(|error| CallError::Arguments(reason(&error)))?;
             }
         }
         Ok(())
@@ -368,6 +440,7 @@ impl Content for Values {
         results: call_results::Reader<'_>,
         route: &Route,
     ) -> Result<Read, CallError> {
+        self.streams.keep();
         let result = results.get_result().map_err(unreadable)?;
         let disposer = match results.get_has_disposer() {
             true => results.get_call_pipeline().ok(),
@@ -375,16 +448,16 @@ impl Content for Values {
         };
         let disposer =
             disposer.map(|target| Remote::stub(Target::There(target), route.via(), None));
-        if let Some((bytes, targets)) = wire::large_value(result).map_err(unreadable)? {
+        if let Some((bytes, beside)) = wire::large_value(result).map_err(unreadable)? {
             return Ok(Read::Bytes(Box::new(Unread {
                 bytes,
-                targets,
+                beside,
                 disposer,
             })));
         }
         let limits = &route.shared().limits.decode;
-        let (value, targets) = wire::read_value(result, limits).map_err(unreadable)?;
-        Ok(Read::Done(reply_of(value, targets, disposer, route)))
+        let (value, beside) = wire::read_value(result, limits).map_err(unreadable)?;
+        Ok(Read::Done(reply_of(value, beside, disposer, route)?))
     }
 
     async fn finish(&self, read: Read, route: &Route) -> Result<Reply, CallError> {
@@ -393,10 +466,10 @@ impl Content for Values {
             Read::Bytes(unread) => *unread,
         };
         let limits = &route.shared().limits.decode;
-        let value = wire::read_large_value(unread.bytes, unread.targets.len(), limits);
+        let value = wire::read_large_value(unread.bytes, &unread.beside, limits);
         // Apart, since few calls need it.
         let value = Box::pin(value).await.map_err(unreadable)?;
-        Ok(reply_of(value, unread.targets, unread.disposer, route))
+        reply_of(value, unread.beside, unread.disposer, route)
     }
 }
 
@@ -422,6 +495,7 @@ pub(super) fn start(route: Route, call: Call, pipeline: bool) -> PendingCall {
     let deadline = Deadline::since(began, deadline.unwrap_or_else(|| route.deadline()));
     let mut content = Values {
         method,
+        streams: ArgumentStreams::default(),
         args: None,
         unwritten: None,
     };

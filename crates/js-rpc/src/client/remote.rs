@@ -18,6 +18,7 @@ use crate::object::{
 };
 use crate::serve::{Home, Keep, Served};
 use crate::shared::Shared;
+use crate::streaming::Streams;
 use crate::telemetry::{CallInfo, CallSpan, Parent, Place};
 use crate::wire::Wire;
 
@@ -78,6 +79,7 @@ pub(crate) struct Argument {
     binding: Rc<str>,
     policy: Arc<Policy>,
     session: Rc<Served>,
+    streams: Streams,
     wire: Wire,
 }
 
@@ -88,6 +90,7 @@ pub(crate) fn import(home: &Home, wire: Wire, target: js_rpc_target::Client) -> 
         Rc::clone(&home.binding),
         Arc::clone(&home.shared.policy),
         Rc::clone(&home.session),
+        home.streams.clone(),
         wire,
     );
     Remote::stub(Target::There(target), via, None)
@@ -152,6 +155,7 @@ impl Via {
         binding: Rc<str>,
         policy: Arc<Policy>,
         session: Rc<Served>,
+        streams: Streams,
         wire: Wire,
     ) -> Self {
         Self::Argument(Rc::new(Argument {
@@ -159,6 +163,7 @@ impl Via {
             binding,
             policy,
             session,
+            streams,
             wire,
         }))
     }
@@ -204,6 +209,14 @@ impl Via {
         }
     }
 
+    /// Those of the connection by which its calls go. `None`: it is not open.
+    pub(super) fn streams(&self) -> Option<&Streams> {
+        match self {
+            Self::Result(session) => session.streams(),
+            Self::Argument(argument) => Some(&argument.streams),
+        }
+    }
+
     pub(super) fn wire(&self) -> Wire {
         match self {
             Self::Result(session) => session.wire(),
@@ -212,19 +225,21 @@ impl Via {
     }
 
     /// A home for objects of ours that go out this way: they keep the session alive.
-    pub(super) fn home(&self, root: SpanRef) -> Home {
+    /// `None`: nothing is open by which they could go.
+    pub(super) fn home(&self, root: SpanRef) -> Option<Home> {
         let keep = match self {
             Self::Result(session) => Rc::clone(session) as _,
             Self::Argument(argument) => Rc::clone(&argument.session) as _,
         };
-        Home {
+        Some(Home {
             shared: Rc::clone(self.shared()),
             binding: Rc::clone(self.binding()),
             session: Served::new(Keep::Other(keep), Some(root)),
             observers: self.shared().observers.clone(),
+            streams: self.streams()?.clone(),
             import,
             // Each session for itself: a callee calls back what it was given, and little else.
             client: ClientId::next(),
-        }
+        })
     }
 }

@@ -13,7 +13,8 @@ use super::session::ClientSession;
 use super::traced::{Onward, Traced};
 use crate::CallError;
 use crate::serve::Home;
-use crate::shared::Shared;
+use crate::shared::{KeepAlive, Shared};
+use crate::streaming::{Streams, Transfer};
 use crate::telemetry::CallSpan;
 use crate::wire::Wire;
 
@@ -32,10 +33,13 @@ pub(crate) enum Route {
     },
 }
 
-/// A call of something that is there: its span closes when it is over.
-pub(crate) struct Later(Rc<Traced>);
+/// A call of something that is there: its span closes when it and its streams are over.
+#[derive(Clone)]
+pub(crate) struct Later(Rc<Closing>);
 
-impl Drop for Later {
+struct Closing(Rc<Traced>);
+
+impl Drop for Closing {
     fn drop(&mut self) {
         self.0.close();
     }
@@ -63,7 +67,7 @@ impl Route {
 
     /// The same for a call that is passed on.
     pub(crate) fn onward(target: Target, via: Via, span: CallSpan, onward: Onward) -> Self {
-        let call = Later(Traced::new(span, via.policy(), onward));
+        let call = Later(Rc::new(Closing(Traced::new(span, via.policy(), onward))));
         Self::Target { target, via, call }
     }
 
@@ -175,12 +179,48 @@ impl Route {
     pub(super) fn call(&self) -> &Rc<Traced> {
         match self {
             Self::Session { session, .. } => &session.call,
-            Self::Target { call, .. } => &call.0,
+            Self::Target { call, .. } => &call.0.0,
+        }
+    }
+
+    /// The streams of a message of this call: until they have ended its span and its session are open, and what is
+    /// given is kept.
+    pub(crate) fn transfer(&self, keep: Option<KeepAlive>) -> Rc<Transfer> {
+        let call = Rc::clone(self.call());
+        let (via, later) = (self.via(), self.later());
+        let in_flight = self.shared().enter();
+        Transfer::new(move |said| {
+            call.span().apply(&said);
+            drop((via, later, in_flight, keep));
+        })
+    }
+
+    /// What closes the span, unless a session does.
+    fn later(&self) -> Option<Later> {
+        match self {
+            Self::Session { .. } => None,
+            Self::Target { call, .. } => Some(call.clone()),
+        }
+    }
+
+    /// Those of the connection by which the call goes, once that is known.
+    pub(crate) fn streams(&self) -> Option<&Streams> {
+        match self {
+            Self::Session { session, .. } => session.streams(),
+            Self::Target { via, .. } => via.streams(),
+        }
+    }
+
+    /// How it travels, once that is known.
+    pub(crate) fn wire(&self) -> Wire {
+        match self {
+            Self::Session { session, .. } => session.wire(),
+            Self::Target { via, .. } => via.wire(),
         }
     }
 
     /// A home for objects of ours that go along.
-    pub(super) fn home(&self) -> Home {
+    pub(super) fn home(&self) -> Option<Home> {
         let root = self.call().span().reference();
         self.via().home(root)
     }

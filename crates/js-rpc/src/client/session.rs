@@ -24,6 +24,7 @@ use crate::CallError;
 use crate::deadlines::Deadlines;
 use crate::network::{Gate, OpenSession};
 use crate::shared::Shared;
+use crate::streaming::Streams;
 use crate::wire::Wire;
 
 /// A session that we opened. Held by everything that came through it.
@@ -126,6 +127,11 @@ impl ClientSession {
     /// Where calls of the session go, once it is open.
     pub(super) fn gate(&self) -> Option<&Rc<Gate>> {
         Some(self.opened.get()?.line.gate())
+    }
+
+    /// Those of its connection, once it is open.
+    pub(crate) fn streams(&self) -> Option<&Streams> {
+        Some(self.opened.get()?.line.streams())
     }
 
     /// How they travel.

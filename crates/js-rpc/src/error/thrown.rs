@@ -21,7 +21,7 @@ pub(super) fn encode(error: &JsError) -> Vec<u8> {
 
 fn bytes(error: JsError) -> Option<Vec<u8>> {
     let encoded = js_value::encode_with(&error.into_thrown(), ENCODING).ok()?;
-    let sendable = encoded.stubs.is_empty() && encoded.bytes.len() <= MOST_BYTES;
+    let sendable = encoded.externals.is_empty() && encoded.bytes.len() <= MOST_BYTES;
     sendable.then_some(encoded.bytes)
 }
 

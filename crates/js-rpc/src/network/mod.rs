@@ -505,6 +505,9 @@ impl capnp_rpc::OutgoingMessage for Outgoing {
 
     fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<Message>) {
         let mut message = self.message;
+        if let Some(instead) = self.gate.guard.borrow_mut().instead(&message) {
+            message = instead;
+        }
         let usual = match &*message.get_segments_for_output() {
             [first, ..] => guard::glance(first),
             [] => None,

@@ -154,6 +154,8 @@ reasons! {
     InFlight = "in_flight",
     /// Refused: calls that have not returned take as many bytes as they may.
     InFlightBytes = "in_flight_bytes",
+    /// Refused: parts of streams take as many bytes as they may, because they are not read.
+    StreamBytes = "stream_bytes",
     /// Refused or closed: the messages of this peer, on all its connections, take their share of the memory.
     IncomingBytes = "incoming_bytes",
     /// Refused: the peer does not read what is queued for it.

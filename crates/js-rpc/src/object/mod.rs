@@ -1,6 +1,7 @@
 //! What can be called, and what a call is: the layer that callers and callees share. It knows of values,
 //! services and calls, and of no connection.
 
+mod byte_stream;
 mod call;
 mod client_id;
 mod local;
@@ -11,12 +12,14 @@ mod reply;
 mod service;
 mod stub;
 
+pub use byte_stream::{ByteSink, ByteStream, StreamError};
+pub(crate) use byte_stream::{Over, Part, WINDOW, pipe};
 pub(crate) use call::Call;
 pub use call::CallBuilder;
 pub use client_id::ClientId;
 pub(crate) use method::Method;
 pub use method::{Operation, method_names, method_path};
-pub use payload::{Args, Arguments, ConvertError, IntoArgs, Payload, scalar};
+pub use payload::{Args, Arguments, ConvertError, External, IntoArgs, Payload, scalar};
 pub use pending::PendingCall;
 pub(crate) use pending::Pipeline;
 pub use reply::Reply;

@@ -1,8 +1,8 @@
-//! Values that cross the wire together with the stubs in them, and their serde side.
+//! Values that cross the wire together with the stubs and streams in them, and their serde side.
 //!
-//! A [`Value`] refers to a stub by number; the stubs themselves travel beside it. Types that derive
-//! serde's traits may contain a [`Stub`] directly: while such a value is converted, its stubs are in a
-//! table of this thread.
+//! A [`Value`] refers to them by number; they themselves travel beside it. Types that derive serde's traits may
+//! contain a [`Stub`] directly: while such a value is converted, what travels beside it is in a table of this
+//! thread.
 
 use std::cell::RefCell;
 
@@ -11,15 +11,37 @@ use js_value::Value;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::byte_stream::{ByteSink, ByteStream};
 use super::stub::Stub;
 
-/// One JavaScript value and the stubs that it refers to: `Value::Stub(n)` is `stubs[n]`.
+/// What a value refers to by number and cannot contain.
+#[derive(Debug, Clone)]
+pub enum External {
+    /// An object that can be called.
+    Stub(Stub),
+    /// Bytes to read.
+    Readable(ByteStream),
+    /// Where to write bytes to.
+    Writable(ByteSink),
+}
+
+impl External {
+    /// The object, if it is one.
+    pub const fn as_stub(&self) -> Option<&Stub> {
+        match self {
+            Self::Stub(stub) => Some(stub),
+            _ => None,
+        }
+    }
+}
+
+/// One JavaScript value and what it refers to: the stub of `Value::Stub(n)` is `externals[n]`.
 #[derive(Debug, Clone, Default)]
 pub struct Payload {
     /// The value.
     pub value: Value,
-    /// Its stubs, in order of appearance.
-    pub stubs: Vec<Stub>,
+    /// What it refers to, in order of appearance.
+    pub externals: Vec<External>,
 }
 
 /// The arguments of a call.
@@ -27,8 +49,8 @@ pub struct Payload {
 pub struct Args {
     /// One value an argument.
     pub values: Vec<Value>,
-    /// The stubs that the values refer to, in order of appearance.
-    pub stubs: Vec<Stub>,
+    /// What the values refer to, in order of appearance.
+    pub externals: Vec<External>,
 }
 
 /// A value that cannot be converted.
@@ -37,36 +59,41 @@ pub struct Args {
 pub struct ConvertError(String);
 
 thread_local! {
-    static TABLE: RefCell<Option<Vec<Stub>>> = const { RefCell::new(None) };
+    static TABLE: RefCell<Option<Vec<External>>> = const { RefCell::new(None) };
 }
 
-/// Runs `convert` with `stubs` as this thread's table; returns the table after it.
-fn with_table<R>(stubs: Vec<Stub>, convert: impl FnOnce() -> R) -> (R, Vec<Stub>) {
-    struct Restore(Option<Vec<Stub>>);
+/// Runs `convert` with `externals` as this thread's table; returns the table after it.
+fn with_table<R>(externals: Vec<External>, convert: impl FnOnce() -> R) -> (R, Vec<External>) {
+    struct Restore(Option<Vec<External>>);
     impl Drop for Restore {
         fn drop(&mut self) {
             TABLE.replace(self.0.take());
         }
     }
-    let restore = Restore(TABLE.replace(Some(stubs)));
+    let restore = Restore(TABLE.replace(Some(externals)));
     let result = convert();
-    let stubs = TABLE.take().unwrap_or_default();
+    let externals = TABLE.take().unwrap_or_default();
     drop(restore);
-    (result, stubs)
+    (result, externals)
 }
 
 impl Payload {
     /// The payload of a serializable value, with the stubs in it.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, ConvertError> {
-        let (value, stubs) = with_table(Vec::new(), || js_value::to_value(value));
+        let (value, externals) = with_table(Vec::new(), || js_value::to_value(value));
         let value = value.map_err(|error| ConvertError(error.to_string()))?;
-        Ok(Self { value, stubs })
+        Ok(Self { value, externals })
+    }
+
+    /// The stub of `Value::Stub(n)`.
+    pub fn stub(&self, n: u32) -> Option<&Stub> {
+        self.externals.get(n as usize)?.as_stub()
     }
 
     /// The value as a type of yours.
     pub fn parse<T: DeserializeOwned>(self) -> Result<T, ConvertError> {
-        let Self { value, stubs } = self;
-        let (parsed, _) = with_table(stubs, || js_value::from_value(value));
+        let Self { value, externals } = self;
+        let (parsed, _) = with_table(externals, || js_value::from_value(value));
         parsed.map_err(|error| ConvertError(error.to_string()))
     }
 
@@ -82,7 +109,7 @@ impl From<Value> for Payload {
     fn from(value: Value) -> Self {
         Self {
             value,
-            stubs: Vec::new(),
+            externals: Vec::new(),
         }
     }
 }
@@ -92,7 +119,7 @@ impl From<Stub> for Payload {
     fn from(stub: Stub) -> Self {
         Self {
             value: Value::Stub(0),
-            stubs: vec![stub],
+            externals: vec![External::Stub(stub)],
         }
     }
 }
@@ -109,7 +136,7 @@ impl Args {
         let values: Result<_, _> = values.collect();
         Ok(Self {
             values: values.map_err(|error| ConvertError(error.to_string()))?,
-            stubs: Vec::new(),
+            externals: Vec::new(),
         })
     }
 
@@ -119,14 +146,17 @@ impl Args {
     ///
     /// ```
     /// use js_rpc::Args;
-    /// let args = Args { values: vec![2.into(), "two".into()], stubs: vec![] };
+    /// let args = Args { values: vec![2.into(), "two".into()], externals: vec![] };
     /// let (number, word, more): (i64, String, Option<bool>) = args.parse().unwrap();
     /// assert_eq!((number, word.as_str(), more), (2, "two", None));
     /// ```
     pub fn parse<T: Arguments>(self) -> Result<T, ConvertError> {
-        let Self { mut values, stubs } = self;
+        let Self {
+            mut values,
+            externals,
+        } = self;
         values.resize(T::COUNT, Value::Undefined);
-        with_table(stubs, || T::from_values(values)).0
+        with_table(externals, || T::from_values(values)).0
     }
 
     /// The first argument as a type of yours: for methods that take one.
@@ -135,12 +165,12 @@ impl Args {
     }
 }
 
-/// Values without stubs.
+/// Values that refer to nothing.
 impl From<Vec<Value>> for Args {
     fn from(values: Vec<Value>) -> Self {
         Self {
             values,
-            stubs: Vec::new(),
+            externals: Vec::new(),
         }
     }
 }
@@ -199,13 +229,13 @@ impl IntoArgs for Args {
 
 impl<T: Serialize> IntoArgs for T {
     fn into_args(self) -> Result<Args, ConvertError> {
-        let Payload { value, stubs } = Payload::of(&self)?;
+        let Payload { value, externals } = Payload::of(&self)?;
         let values = match value {
             Value::Array(values) => values,
             Value::Null | Value::Undefined => Vec::new(),
             single => vec![single],
         };
-        Ok(Args { values, stubs })
+        Ok(Args { values, externals })
     }
 }
 
@@ -233,9 +263,9 @@ impl Serialize for Stub {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::Error;
         let number = TABLE.with_borrow_mut(|table| {
-            let stubs = table.as_mut()?;
-            stubs.push(self.clone());
-            u32::try_from(stubs.len() - 1).ok()
+            let externals = table.as_mut()?;
+            externals.push(External::Stub(self.clone()));
+            u32::try_from(externals.len() - 1).ok()
         });
         let number =
             number.ok_or_else(|| S::Error::custom("a stub can only be part of a call's values"))?;
@@ -259,7 +289,10 @@ impl<'de> Deserialize<'de> for Stub {
         }
         let number = deserializer.deserialize_newtype_struct(js_value::STUB_TOKEN, Number)?;
         TABLE
-            .with_borrow(|table| table.as_ref()?.get(number as usize).cloned())
+            .with_borrow(|table| {
+                let external = table.as_ref()?.get(number as usize)?;
+                external.as_stub().cloned()
+            })
             .ok_or_else(|| D::Error::custom("a stub can only be part of a call's values"))
     }
 }

@@ -4,7 +4,7 @@ use binding_span::StatedError;
 use js_value::Value;
 use serde::de::DeserializeOwned;
 
-use super::payload::{ConvertError, Payload};
+use super::payload::{ConvertError, External, Payload};
 use super::stub::Stub;
 use crate::CallError;
 
@@ -20,14 +20,19 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The value; `Value::Stub(n)` in it is `stubs()[n]`.
+    /// The value; `Value::Stub(n)` in it is `stub(n)`.
     pub fn value(&self) -> &Value {
         &self.payload.value
     }
 
-    /// The stubs in the value, in order of appearance.
-    pub fn stubs(&self) -> &[Stub] {
-        &self.payload.stubs
+    /// The stub of `Value::Stub(n)`.
+    pub fn stub(&self, n: u32) -> Option<&Stub> {
+        self.payload.stub(n)
+    }
+
+    /// What the value refers to, in order of appearance.
+    pub fn externals(&self) -> &[External] {
+        &self.payload.externals
     }
 
     /// The result as a type of yours, which may contain [`Stub`]s.
@@ -46,7 +51,7 @@ impl Reply {
         self.payload.to_json()
     }
 
-    /// The value and its stubs.
+    /// The value and what it refers to.
     pub fn into_payload(self) -> Payload {
         self.payload
     }

@@ -7,6 +7,7 @@ use binding_span::{CallScope, ChildSpan, Enrichment, SpanContext};
 use js_value::{JsError, Value};
 use serde::Serialize;
 
+use super::byte_stream::ByteStream;
 use super::client_id::ClientId;
 use super::payload::{Args, ConvertError, Payload};
 
@@ -52,6 +53,27 @@ pub trait Service: 'static {
         Err(JsError::type_error(format!(
             "The RPC receiver does not implement the property {property:?}."
         )))
+    }
+
+    /// Answers an HTTP request, with bodies as streams: what a Worker's `env.SVC.fetch()` reaches. By default
+    /// nothing is there: 501.
+    ///
+    /// # Errors
+    /// What the method throws: 500 for who asked by HTTP.
+    async fn fetch(
+        &self,
+        request: http::Request<ByteStream>,
+        cx: &Context,
+    ) -> Result<http::Response<ByteStream>, JsError> {
+        let _ = request;
+        let text = format!("The service {:?} has no fetch handler.\n", cx.binding());
+        let mut response = http::Response::new(ByteStream::from(text));
+        *response.status_mut() = http::StatusCode::NOT_IMPLEMENTED;
+        let plain = http::HeaderValue::from_static("text/plain; charset=utf-8");
+        response
+            .headers_mut()
+            .insert(http::header::CONTENT_TYPE, plain);
+        Ok(response)
     }
 
     /// The service as one that takes and gives bytes, if it is one. Calls that came over the network then go

@@ -3,9 +3,8 @@
 //! Values pass undecoded. Every target that crosses, in either direction, is wrapped so that its calls have
 //! spans too. What the callee says is applied to the span, and said on as far as the policy accepted it.
 //!
-//! Streams and other externals that are not targets are refused: they are pushed to the receiver ahead of
-//! the call, and whoever received them here could not read them. So the caller's pusher is not passed on
-//! either.
+//! A stream is received on one side and sent on the other, no faster than it is read there. Its bytes count for the
+//! span of the call that brought it.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,19 +12,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use binding_span::CallScope;
+use binding_span_schema::js_rpc_capnp::external_pusher;
 use binding_span_schema::js_rpc_capnp::js_rpc_target::{self, call_params, call_results};
 use binding_span_schema::js_rpc_capnp::js_value as wire_value;
 use capnp::Error;
 
 use super::{Forward, Proxy};
-use crate::client::{Ahead, ClientSession, Content, Made, Onward, Outgoing, Route, Target, Via};
+use crate::beside::{Beside, Inward, Outward};
+use crate::client::{
+    Ahead, ArgumentStreams, ClientSession, Content, Made, Onward, Outgoing, Route, Target, Via,
+};
 use crate::deadlines::Deadline;
 use crate::object::Operation;
 use crate::observers::Observers;
 use crate::serve::{Answer, Answers, Arrival, Held, Incoming, Params, Served, exported};
 use crate::shared::Shared;
+use crate::streaming::{Flow, Streams, Transfer};
 use crate::telemetry::{CallSpan, Parent, Place};
-use crate::wire;
+use crate::wire::{self, Wire};
 use crate::{CallError, ClientId};
 
 /// A session that is passed on: ours to the callee, and what keeps the one that we serve open.
@@ -40,6 +44,7 @@ struct Session {
     from: ClientId,
     /// Those of whoever called.
     observers: Observers,
+    caller_streams: Streams,
     forward: Forward,
     deadline: Duration,
 }
@@ -65,17 +70,23 @@ impl Direction {
 /// The top level of a session that workerd's calls opened, before its one call.
 struct TopLevel {
     proxy: Rc<Proxy>,
+    streams: Streams,
     arrival: Cell<Option<Arrival>>,
 }
 
 pub(super) fn top_level(proxy: &Rc<Proxy>, arrival: Arrival) -> js_rpc_target::Client {
     exported(TopLevel {
         proxy: Rc::clone(proxy),
+        streams: arrival.streams.clone(),
         arrival: Cell::new(Some(arrival)),
     })
 }
 
 impl Answers for TopLevel {
+    fn streams(&self) -> Option<&Streams> {
+        Some(&self.streams)
+    }
+
     async fn answer(&self, params: Params, answer: Answer) -> Result<(), Error> {
         let arrival = self.arrival.take().ok_or_else(|| {
             wire::refused("the top level of a session takes one call; open another session")
@@ -100,6 +111,7 @@ pub(super) async fn open(
         binding,
         keep,
         observers,
+        streams,
         client: from,
     } = arrival;
     let to = proxy.destination(&shared, &binding);
@@ -120,12 +132,14 @@ pub(super) async fn open(
             Rc::clone(&binding),
             policy,
             served,
+            streams.clone(),
             params.wire(),
         ),
         shared,
         binding,
         from,
         observers,
+        caller_streams: streams,
         forward: proxy.forward,
         deadline,
     });
@@ -135,6 +149,16 @@ pub(super) async fn open(
         opens: true,
     };
     passing.pass(route, scope, incoming, params, answer).await
+}
+
+impl Session {
+    /// Those of the connection to which calls go in that direction. `None`: it is not open.
+    fn streams(&self, direction: Direction) -> Option<&Streams> {
+        match direction {
+            Direction::ToCallee => self.client.streams(),
+            Direction::ToCaller => Some(&self.caller_streams),
+        }
+    }
 }
 
 /// What a call that is passed on says to its caller.
@@ -156,6 +180,11 @@ struct Wrapped {
 }
 
 impl Answers for Wrapped {
+    /// Whoever calls it is on the other side.
+    fn streams(&self) -> Option<&Streams> {
+        self.session.streams(self.direction.back())
+    }
+
     async fn answer(&self, params: Params, answer: Answer) -> Result<(), Error> {
         let incoming = match Incoming::read(&params) {
             Ok(incoming) => incoming,
@@ -195,6 +224,13 @@ impl Answers for Wrapped {
     }
 }
 
+/// How one side of a call takes streams.
+struct Streaming {
+    wire: Wire,
+    /// What takes them, if it takes any.
+    pusher: Option<external_pusher::Client>,
+}
+
 /// One call on its way through.
 #[derive(Clone)]
 struct Passing {
@@ -225,11 +261,21 @@ impl Passing {
             limit = given;
         }
         answer.set_wants_pipeline(incoming.wants_pipeline);
+        let direction = self.direction;
+        let caller = Streaming {
+            pusher: incoming
+                .pusher
+                .take()
+                .or_else(|| self.session.streams(direction.back())?.peer()),
+            wire: params.wire(),
+        };
         let bytes = Bytes {
             size: size(&params).unwrap_or_default(),
             operation: incoming.operation,
             params: Some(params),
             passing: self,
+            caller,
+            streams: ArgumentStreams::default(),
             answer,
             holds: false,
         };
@@ -252,27 +298,50 @@ impl Passing {
         })
     }
 
-    /// Copies a value's bytes as they are; targets in it are wrapped, their calls going `direction`. How many
-    /// there are.
+    /// Copies a value's bytes as they are. Targets in it are wrapped, their calls going `direction`, which is where
+    /// they come from; streams are received there and sent to the other side. Whether there are any.
     fn copy_value(
         &self,
         from: wire_value::Reader<'_>,
         mut to: wire_value::Builder<'_>,
         direction: Direction,
-    ) -> Result<u32, Error> {
+        (there, here): (Wire, &Streaming),
+        (flow, transfer): (Flow, &dyn Fn() -> Rc<Transfer>),
+    ) -> Result<bool, Error> {
         to.set_v8_serialized(from.get_v8_serialized()?);
-        if !from.has_externals() {
-            return Ok(0);
+        let beside = Beside::of(from)?;
+        if beside.is_empty() {
+            return Ok(false);
         }
-        let externals = from.get_externals()?;
-        wire::check_externals(externals.len())?;
-        let mut copies = to.init_externals(externals.len());
-        for (i, external) in externals.iter().enumerate() {
-            let wrapped = self.wrap(Target::There(wire::read_stub(external)?), direction);
+        let gone = || Error::disconnected("the connection is over".into());
+        let inward = Inward {
+            streams: self.session.streams(direction).ok_or_else(gone)?,
+            wire: there,
+            // That of the other side counts.
+            transfer: &Rc::default,
+        };
+        let outward = Outward {
+            streams: self.session.streams(direction.back()).ok_or_else(gone)?,
+            wire: here.wire,
+            pusher: here.pusher.as_ref(),
+            transfer,
+            flow,
+        };
+        let mut copies = to.init_externals(beside.len() as u32);
+        for (i, beside) in beside.into_iter().enumerate() {
             let copy = copies.reborrow().get(i as u32);
-            copy.init_rpc_target().set_cap(wrapped);
+            match beside {
+                Beside::Stub(target) => {
+                    let wrapped = self.wrap(Target::There(target), direction);
+                    copy.init_rpc_target().set_cap(wrapped);
+                }
+                Beside::Readable(source, encoding) => {
+                    outward.readable(&inward.readable(source, encoding), copy)?;
+                }
+                Beside::Writable(to) => outward.writable(&inward.writable(to), copy)?,
+            }
         }
-        Ok(externals.len())
+        Ok(true)
     }
 }
 
@@ -325,8 +394,12 @@ struct Bytes {
     /// Until they were sent.
     params: Option<Params>,
     passing: Passing,
+    /// Whoever called.
+    caller: Streaming,
+    /// Those of the arguments.
+    streams: ArgumentStreams,
     answer: Answer,
-    /// Whether objects came with the result.
+    /// Whether objects or streams came with the result.
     holds: bool,
 }
 
@@ -338,14 +411,20 @@ impl Content for Bytes {
         self.size
     }
 
-    fn write(&self, mut to: call_params::Builder<'_>, _route: &Route) -> Result<(), CallError> {
+    fn write(
+        &self,
+        mut to: call_params::Builder<'_>,
+        route: &Route,
+        pusher: &external_pusher::Client,
+    ) -> Result<(), CallError> {
         let params = self.params.as_ref().ok_or(CallError::Canceled)?;
-        self.copy_params(params, to.reborrow())
+        self.copy_params(params, to.reborrow(), route, pusher)
             .map_err(|error| self.impassable(error, CallError::Refused))
     }
 
-    fn read(&mut self, from: call_results::Reader<'_>, _route: &Route) -> Result<(), CallError> {
-        self.copy_results(from)
+    fn read(&mut self, from: call_results::Reader<'_>, route: &Route) -> Result<(), CallError> {
+        self.streams.keep();
+        self.copy_results(from, route)
             .map_err(|error| self.impassable(error, CallError::Result))
     }
 
@@ -370,7 +449,13 @@ impl Bytes {
         self.answer.pipeline(wrapped)
     }
 
-    fn copy_params(&self, from: &Params, mut to: call_params::Builder<'_>) -> Result<(), Error> {
+    fn copy_params(
+        &self,
+        from: &Params,
+        mut to: call_params::Builder<'_>,
+        route: &Route,
+        pusher: &external_pusher::Client,
+    ) -> Result<(), Error> {
         let from = from.call()?;
         wire::copy_method(from, to.reborrow())?;
         let mut operation = to.init_operation();
@@ -381,22 +466,37 @@ impl Bytes {
         {
             let back = self.passing.direction.back();
             let to = operation.init_call_with_args();
-            self.passing.copy_value(value?, to, back)?;
+            let callee = Streaming {
+                wire: route.wire(),
+                pusher: Some(pusher.clone()),
+            };
+            let keep = || Rc::clone(&self.passing.session) as _;
+            let transfer = || self.streams.transfer(route, Some(keep()));
+            let ends = (self.caller.wire, &callee);
+            self.passing
+                .copy_value(value?, to, back, ends, (Flow::Sent, &transfer))?;
         }
         Ok(())
     }
 
-    fn copy_results(&mut self, from: call_results::Reader<'_>) -> Result<(), Error> {
+    fn copy_results(&mut self, from: call_results::Reader<'_>, route: &Route) -> Result<(), Error> {
         let direction = self.passing.direction;
         let wants_pipeline = self.answer.wants_pipeline();
         let mut to = self.answer.results()?;
         to.set_has_disposer(from.get_has_disposer());
         if from.has_result() {
             let value = to.reborrow().init_result();
-            let targets = self
-                .passing
-                .copy_value(from.get_result()?, value, direction)?;
-            self.holds = targets > 0;
+            let keep = || Rc::clone(&self.passing.session) as _;
+            let transfer = || route.transfer(Some(keep()));
+            let ends = (route.wire(), &self.caller);
+            let from = from.get_result()?;
+            self.holds = self.passing.copy_value(
+                from,
+                value,
+                direction,
+                ends,
+                (Flow::Received, &transfer),
+            )?;
         }
         // What is called before the result is there has its target; what is disposed of has none otherwise.
         if from.get_has_disposer() && !wants_pipeline {

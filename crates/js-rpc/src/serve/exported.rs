@@ -9,11 +9,17 @@ use capnp::capability::FromClientHook;
 
 use super::answer::Answer;
 use super::incoming::Params;
+use crate::streaming::Streams;
 
 /// What answers the calls of a capability.
 pub(crate) trait Answers: 'static {
     /// Answers one call, however it travels.
     fn answer(&self, params: Params, answer: Answer) -> impl Future<Output = Result<(), Error>>;
+
+    /// Those of the connection by which its calls come. `None`: its arguments have none.
+    fn streams(&self) -> Option<&Streams> {
+        None
+    }
 }
 
 struct Exported<T>(T);
@@ -24,7 +30,18 @@ pub(crate) fn exported(callee: impl Answers) -> js_rpc_target::Client {
     target.cast_to()
 }
 
-impl<T: Answers> external_pusher::Server for Exported<T> {}
+impl<T: Answers> external_pusher::Server for Exported<T> {
+    async fn push_byte_stream(
+        self: Rc<Self>,
+        params: external_pusher::PushByteStreamParams,
+        results: external_pusher::PushByteStreamResults,
+    ) -> Result<(), Error> {
+        match self.0.streams() {
+            Some(streams) => streams.answer_push(&params, results),
+            None => Err(Error::unimplemented("it takes no streams".into())),
+        }
+    }
+}
 
 impl<T: Answers> js_rpc_target::Server for Exported<T> {
     async fn call(

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use binding_span::SpanContext;
 use binding_span_schema::call_capnp::{call_target, enrichment_observer};
+use binding_span_schema::js_rpc_capnp::external_pusher;
 use binding_span_schema::js_rpc_capnp::js_rpc_target::{self, call_params};
 use capnp::Error;
 
@@ -48,6 +49,8 @@ pub(crate) struct Incoming {
     pub(crate) wants_pipeline: bool,
     /// Who hears enrichment as it is said.
     pub(crate) observer: Option<enrichment_observer::Client>,
+    /// What takes streams in the result, if the call says so itself.
+    pub(crate) pusher: Option<external_pusher::Client>,
 }
 
 impl Incoming {
@@ -60,19 +63,26 @@ impl Incoming {
             time_left: None,
             wants_pipeline: true,
             observer: None,
+            pusher: None,
         };
-        if let Params::OneMessage(params) = params {
-            let request = params.get()?;
-            incoming.wants_pipeline = request.get_wants_pipeline();
-            incoming.time_left = match request.get_time_left() {
-                0 => None,
-                millis => Some(Duration::from_millis(millis)),
-            };
-            if request.has_observer() {
-                incoming.observer = Some(request.get_observer()?);
-            }
+        match params {
+            Params::ThreeCalls(_) => incoming.pusher = wire::read_pusher(call)?,
+            Params::OneMessage(params) => incoming.read_request(params.get()?)?,
         }
         Ok(incoming)
+    }
+
+    /// What our own peers say besides.
+    fn read_request(&mut self, request: call_target::request::Reader<'_>) -> Result<(), Error> {
+        self.wants_pipeline = request.get_wants_pipeline();
+        self.time_left = match request.get_time_left() {
+            0 => None,
+            millis => Some(Duration::from_millis(millis)),
+        };
+        if request.has_observer() {
+            self.observer = Some(request.get_observer()?);
+        }
+        Ok(())
     }
 
     pub(crate) fn info<'a>(&'a self, binding: &'a str) -> CallInfo<'a> {

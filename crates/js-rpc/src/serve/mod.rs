@@ -19,6 +19,7 @@ use binding_span_schema::js_rpc_capnp::js_rpc_target;
 use crate::object::{ClientId, Stub};
 use crate::observers::Observers;
 use crate::shared::Shared;
+use crate::streaming::Streams;
 use crate::wire::Wire;
 
 pub(crate) use answer::Answer;
@@ -39,6 +40,7 @@ pub(crate) struct Arrival {
     /// What lives as long as the session.
     pub(crate) keep: Keep,
     pub(crate) observers: Observers,
+    pub(crate) streams: Streams,
     /// By which connection.
     pub(crate) client: ClientId,
 }
@@ -50,6 +52,8 @@ pub(crate) struct Home {
     pub(crate) binding: Rc<str>,
     pub(crate) session: Rc<Served>,
     pub(crate) observers: Observers,
+    /// Those of the connection by which calls come here.
+    pub(crate) streams: Streams,
     pub(crate) import: Import,
     /// Whose calls come here.
     pub(crate) client: ClientId,
@@ -63,6 +67,7 @@ impl Home {
             binding: arrival.binding,
             session: Served::new(arrival.keep, None),
             observers: arrival.observers,
+            streams: arrival.streams,
             import,
             client: arrival.client,
         }

@@ -24,7 +24,7 @@ impl ResultTarget {
     /// a call of a null capability would reach JavaScript as an internal error.
     pub(crate) fn of(payload: &Rc<Payload>, home: &Home) -> js_rpc_target::Client {
         let stub = match &payload.value {
-            Value::Stub(n) => payload.stubs.get(*n as usize),
+            Value::Stub(n) => payload.stub(*n),
             _ => None,
         };
         match stub {
@@ -59,7 +59,7 @@ impl ResultTarget {
         let mut rest = path;
         loop {
             if let Value::Stub(n) = value {
-                let stub = payload.stubs.get(*n as usize);
+                let stub = payload.stub(*n);
                 let stub = stub.ok_or_else(|| JsError::type_error("a stub that is not there"))?;
                 return Ok(Found::Stub(stub, rest));
             }
@@ -101,7 +101,7 @@ impl Service for ResultTarget {
             Found::Stub(stub, rest) => stub.serve(rest, Operation::Get, Args::none(), cx).await,
             Found::Value(value) => Ok(Payload {
                 value: value.clone(),
-                stubs: payload.stubs.clone(),
+                externals: payload.externals.clone(),
             }),
         }
     }

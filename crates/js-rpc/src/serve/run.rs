@@ -1,13 +1,15 @@
 //! One call of a service of ours, from its parameters to its answer. Its end is told however it ends: returned,
 //! thrown, past its deadline, abandoned.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use binding_span::{CallScope, Enrichment};
 use capnp::Error;
 use futures::FutureExt;
-use js_value::JsError;
+use js_value::{JsError, Value};
+use tokio::sync::Mutex;
 use tracing::Instrument;
 
 use super::answer::Answer;
@@ -15,13 +17,16 @@ use super::incoming::{Incoming, Params};
 use super::result::ResultTarget;
 use super::{Home, export};
 use crate::CallError;
+use crate::beside::{Beside, Inward, Outward};
 use crate::deadlines::Deadline;
+use crate::error::reason;
 use crate::object::Operation;
-use crate::object::{Args, ByteService, Context, Payload, Service, Stub};
+use crate::object::{Args, ByteService, Context, External, Payload, Service, Stub};
 use crate::offload::LARGE;
 use crate::shared::Shared;
+use crate::streaming::{Flow, Transfer};
 use crate::telemetry::{CallSpan, Place};
-use crate::wire::{self, EncodedValue};
+use crate::wire::{self, EncodedValue, Wire};
 
 /// Serves a call. `opens` a session: what its result holds may go on saying what it was.
 pub(crate) async fn serve(
@@ -33,13 +38,16 @@ pub(crate) async fn serve(
 ) -> Result<(), Error> {
     let _in_flight = home.shared.enter();
     let bytes = service.as_bytes();
+    let transfer = LazyTransfer::default();
     let (mut incoming, given) = match read(&params, home, bytes) {
         Ok(read) => read,
         Err(error) => return answer.refused(error),
     };
     // The message is not needed any more, and the call may take long.
+    let wire = params.wire();
     drop(params);
-    let given = match given.ready(home, opens).await {
+    let import = |beside| import(beside, home, wire, &transfer);
+    let given = match given.ready(home, opens, import).await {
         Ok(given) => given,
         Err(error) => return answer.refused(error),
     };
@@ -49,18 +57,31 @@ pub(crate) async fn serve(
     }
     answer.set_wants_pipeline(incoming.wants_pipeline);
     let limit = time(&incoming, &home.shared, &mut answer);
+    let pusher = incoming.pusher.take();
     let outcome = running.run(service, incoming, given, home, limit).await;
     let outcome = match outcome {
         Ok(returned) => {
             let (returned, encoded) = returned.encode().await;
-            let written = write(&returned, encoded, home, &mut answer);
+            let pusher = match returned.has_externals() {
+                true => pusher.or_else(|| home.streams.peer()),
+                false => None,
+            };
+            let streams = Outward {
+                streams: &home.streams,
+                wire,
+                pusher: pusher.as_ref(),
+                transfer: &|| transfer.get(),
+                flow: Flow::Sent,
+            };
+            let written = write(&returned, encoded, home, &streams, &mut answer);
             written.map(|()| returned)
         }
         Err(error) => Err(error),
     };
+    transfer.outlasts(&running, home);
     match outcome {
         Ok(returned) => {
-            let holds = returned.has_stubs();
+            let holds = returned.has_externals();
             running.returned(holds, home, answer, opens);
             Ok(())
         }
@@ -68,11 +89,45 @@ pub(crate) async fn serve(
     }
 }
 
+/// The streams of a call, if it has any.
+#[derive(Default)]
+struct LazyTransfer(OnceCell<Rc<Transfer>>);
+
+impl LazyTransfer {
+    fn get(&self) -> Rc<Transfer> {
+        Rc::clone(self.0.get_or_init(Rc::default))
+    }
+
+    /// Keeps the call's span and its session open until they have ended.
+    fn outlasts(&self, running: &Running, home: &Home) {
+        let Some(transfer) = self.0.get() else {
+            return;
+        };
+        let (span, session) = (Rc::clone(&running.span), Rc::clone(&home.session));
+        let in_flight = home.shared.enter();
+        transfer.then(move |said| {
+            span.apply(&said);
+            drop((span, session, in_flight));
+        });
+    }
+}
+
+/// What came beside an argument.
+fn import(beside: Beside, home: &Home, wire: Wire, transfer: &LazyTransfer) -> External {
+    let streams = Inward {
+        streams: &home.streams,
+        wire,
+        transfer: &|| transfer.get(),
+    };
+    streams.import(beside, |target| (home.import)(home, wire, target))
+}
+
 /// The arguments of a call, as they were taken from its message.
 enum Taken<'s> {
-    Ready(Given<'s>),
+    Values(Vec<Value>, Vec<Beside>),
     /// Values that are large and are still to be read.
-    Unread(Vec<u8>, Vec<Stub>),
+    Unread(Vec<u8>, Vec<Beside>),
+    Bytes(&'s dyn ByteService, Vec<u8>),
 }
 
 /// The arguments of a call, as its service takes them.
@@ -84,22 +139,40 @@ enum Given<'s> {
 impl<'s> Taken<'s> {
     /// Reads what is large elsewhere. Calls of one object begin in the order in which they came; one that `opens` a
     /// session is before or after no other.
-    async fn ready(self, home: &Home, opens: bool) -> Result<Given<'s>, Error> {
+    async fn ready(
+        self,
+        home: &Home,
+        opens: bool,
+        import: impl Fn(Beside) -> External,
+    ) -> Result<Given<'s>, Error> {
         let order = &home.session.order;
-        let (bytes, stubs) = match self {
-            Self::Unread(bytes, stubs) => (bytes, stubs),
-            Self::Ready(given) => {
-                if !opens && order.try_lock().is_err() {
-                    drop(order.lock().await);
-                }
-                return Ok(given);
+        Ok(match self {
+            Self::Unread(bytes, beside) => {
+                let _order = order.lock().await;
+                // Apart, since few calls need it.
+                let limits = &home.shared.limits.decode;
+                let read = Box::pin(wire::read_large_args(bytes, &beside, limits));
+                let values = read.await?;
+                let externals = beside.into_iter().map(import).collect();
+                Given::Values(Args { values, externals })
             }
-        };
-        let _order = order.lock().await;
-        // Apart, since few calls need it.
-        let read = Box::pin(wire::read_large_args(bytes, &home.shared.limits.decode));
-        let values = read.await?;
-        Ok(Given::Values(Args { values, stubs }))
+            Self::Values(values, beside) => {
+                in_order(order, opens).await;
+                let externals = beside.into_iter().map(import).collect();
+                Given::Values(Args { values, externals })
+            }
+            Self::Bytes(service, bytes) => {
+                in_order(order, opens).await;
+                Given::Bytes(service, bytes)
+            }
+        })
+    }
+}
+
+/// Waits for the calls of the same object that are being read.
+async fn in_order(order: &Mutex<()>, opens: bool) {
+    if !opens && order.try_lock().is_err() {
+        drop(order.lock().await);
     }
 }
 
@@ -122,8 +195,8 @@ impl Returned {
         }
     }
 
-    fn has_stubs(&self) -> bool {
-        matches!(self, Self::Value(payload) if !payload.stubs.is_empty())
+    fn has_externals(&self) -> bool {
+        matches!(self, Self::Value(payload) if !payload.externals.is_empty())
     }
 }
 
@@ -135,18 +208,14 @@ fn read<'s>(
 ) -> Result<(Incoming, Taken<'s>), Error> {
     let incoming = Incoming::read(params)?;
     if let (Some(service), Operation::Call) = (bytes, &incoming.operation) {
-        let given = Given::Bytes(service, wire::copy_args(params.call()?)?);
-        return Ok((incoming, Taken::Ready(given)));
+        let args = wire::copy_args(params.call()?)?;
+        return Ok((incoming, Taken::Bytes(service, args)));
     }
-    let import = |target| (home.import)(home, params.wire(), target);
-    if let Some((bytes, stubs)) = wire::large_args(params.call()?)? {
-        let stubs = stubs.into_iter().map(import).collect();
-        return Ok((incoming, Taken::Unread(bytes, stubs)));
+    if let Some((bytes, beside)) = wire::large_args(params.call()?)? {
+        return Ok((incoming, Taken::Unread(bytes, beside)));
     }
-    let (values, stubs) = wire::read_args(params.call()?, &home.shared.limits.decode)?;
-    let stubs = stubs.into_iter().map(import).collect();
-    let given = Given::Values(Args { values, stubs });
-    Ok((incoming, Taken::Ready(given)))
+    let (values, beside) = wire::read_args(params.call()?, &home.shared.limits.decode)?;
+    Ok((incoming, Taken::Values(values, beside)))
 }
 
 /// How long the call may take: its caller's time, less what the answer needs, or a service's own.
@@ -163,7 +232,7 @@ fn time(incoming: &Incoming, shared: &Shared, answer: &mut Answer) -> Duration {
 
 /// A call that is being served. Dropped before it ended, it was abandoned.
 struct Running {
-    span: CallSpan,
+    span: Rc<CallSpan>,
     scope: CallScope,
     ended: bool,
 }
@@ -183,7 +252,7 @@ impl Running {
         }
         let scope = span.scope();
         Self {
-            span,
+            span: Rc::new(span),
             scope,
             ended: false,
         }
@@ -275,6 +344,7 @@ fn write(
     returned: &Returned,
     encoded: Option<Result<EncodedValue, String>>,
     home: &Home,
+    streams: &Outward<'_>,
     answer: &mut Answer,
 ) -> Result<(), CallError> {
     let unsent = |why: String| {
@@ -290,7 +360,10 @@ fn write(
         Returned::Value(payload) => {
             let encoded = encoded.unwrap_or_else(|| wire::encode_result(payload));
             let encoded = encoded.map_err(unsent)?;
-            encoded.write(results.reborrow().init_result(), export);
+            let written = encoded.write(results.reborrow().init_result(), |external, to| {
+                streams.export(external, to, export)
+            });
+            written.map_err(|error| unsent(reason(&error)))?;
             wants_pipeline.then(|| ResultTarget::of(payload, home))
         }
         Returned::Bytes(bytes) => {

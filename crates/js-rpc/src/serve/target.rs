@@ -11,6 +11,7 @@ use super::exported::{Answers, exported};
 use super::incoming::Params;
 use super::{Home, run};
 use crate::object::Service;
+use crate::streaming::Streams;
 use crate::wire;
 
 /// A service as a target.
@@ -53,6 +54,10 @@ impl ServiceTarget {
 }
 
 impl Answers for ServiceTarget {
+    fn streams(&self) -> Option<&Streams> {
+        Some(&self.home.streams)
+    }
+
     async fn answer(&self, params: Params, answer: Answer) -> Result<(), Error> {
         self.take_call()?;
         run::serve(&*self.service, &self.home, params, answer, false).await

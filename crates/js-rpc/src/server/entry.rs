@@ -6,7 +6,8 @@ use std::rc::Rc;
 use binding_span::Enrichment;
 use binding_span_schema::call_capnp::{call_target, named_bindings, one_binding};
 use binding_span_schema::js_rpc_capnp::{
-    event_dispatcher, js_rpc_session, js_rpc_target, workerd_bootstrap, workerd_debug_port,
+    event_dispatcher, external_pusher, js_rpc_session, js_rpc_target, workerd_bootstrap,
+    workerd_debug_port,
 };
 use binding_span_schema::tail_stream_capnp::outcome;
 use capnp::Error;
@@ -17,6 +18,7 @@ use crate::network::OpenSessions;
 use crate::observers::Observers;
 use crate::serve::{self, Answer, Arrival, Home, Keep, Params, ServiceTarget};
 use crate::server::{Entry, Running, tail};
+use crate::streaming::Streams;
 use crate::wire;
 use crate::{CallError, ClientId};
 
@@ -28,6 +30,7 @@ pub(super) struct Port {
     pub(super) only: Option<Rc<str>>,
     pub(super) sessions: OpenSessions,
     pub(super) observers: Observers,
+    pub(super) streams: Streams,
     pub(super) client: ClientId,
 }
 
@@ -61,6 +64,7 @@ impl Port {
             binding,
             keep: Keep::Open(self.sessions.open(&shared.limits.network.stats)),
             observers: self.observers.clone(),
+            streams: self.streams.clone(),
             client: self.client,
         };
         let params = Params::OneMessage(params);
@@ -72,6 +76,16 @@ impl Port {
             Entry::Proxy(proxy) => proxy.pass(arrival, params, answer).await,
             Entry::Tail(_) => refuse(answer, CallError::Refused(TAKES_TAIL.into())),
         }
+    }
+
+    /// Answers one of our own peers, who says what takes streams in results.
+    fn pinged(&self, params: &call_target::PingParams) -> Result<(), Error> {
+        self.check_offered()?;
+        let params = params.get()?;
+        if params.has_pusher() {
+            self.streams.set_peer(params.get_pusher()?);
+        }
+        Ok(())
     }
 
     fn check_offered(&self) -> Result<(), Error> {
@@ -121,10 +135,20 @@ impl call_target::Server for NamedBindings {
 
     async fn ping(
         self: Rc<Self>,
-        _params: call_target::PingParams,
+        params: call_target::PingParams,
         _results: call_target::PingResults,
     ) -> Result<(), Error> {
-        self.0.check_offered()
+        self.0.pinged(&params)
+    }
+}
+
+impl external_pusher::Server for NamedBindings {
+    async fn push_byte_stream(
+        self: Rc<Self>,
+        params: external_pusher::PushByteStreamParams,
+        results: external_pusher::PushByteStreamResults,
+    ) -> Result<(), Error> {
+        self.0.streams.answer_push(&params, results)
     }
 }
 
@@ -200,10 +224,20 @@ impl call_target::Server for Entrypoint {
 
     async fn ping(
         self: Rc<Self>,
-        _params: call_target::PingParams,
+        params: call_target::PingParams,
         _results: call_target::PingResults,
     ) -> Result<(), Error> {
-        self.port.check_offered()
+        self.port.pinged(&params)
+    }
+}
+
+impl external_pusher::Server for Entrypoint {
+    async fn push_byte_stream(
+        self: Rc<Self>,
+        params: external_pusher::PushByteStreamParams,
+        results: external_pusher::PushByteStreamResults,
+    ) -> Result<(), Error> {
+        self.port.streams.answer_push(&params, results)
     }
 }
 
@@ -263,6 +297,7 @@ impl Dispatcher {
             binding: Rc::clone(&self.name),
             keep,
             observers: self.port.observers.clone(),
+            streams: self.port.streams.clone(),
             client: self.port.client,
         };
         let top_level = match &self.entry {

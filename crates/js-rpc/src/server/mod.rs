@@ -21,6 +21,7 @@ use crate::opening::{self, Opening};
 use crate::proxy::Proxy;
 use crate::shared::Shared;
 use crate::stream::Listener;
+use crate::streaming::Streams;
 use crate::{RpcLimits, network};
 use entry::{Entrypoint, NamedBindings, Port};
 
@@ -202,6 +203,15 @@ async fn accept_all(
     }
 }
 
+/// A connection's streams end with it.
+struct Ends(Streams);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 async fn connection(
     admitted: Admitted,
     fixed: Option<String>,
@@ -226,11 +236,15 @@ async fn connection(
     let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let (read, write, opening) = opened.inspect_err(|_| slot.stats().refuse(RefusedBy::Opening))?;
     let sessions = network::OpenSessions::default();
+    let streams = Streams::new(running.shared.limits.network.stream_bytes);
+    // However the connection ends.
+    let _ends = Ends(streams.clone());
     let port = Port {
         running: Rc::clone(&running),
         only: fixed.as_deref().map(Rc::from),
         sessions: sessions.clone(),
         observers: Observers::default(),
+        streams,
         client,
     };
     let bootstrap = match opening {

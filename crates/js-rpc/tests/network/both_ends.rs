@@ -31,7 +31,7 @@ struct CallsBack;
 #[async_trait(?Send)]
 impl Service for CallsBack {
     async fn call(&self, _method: &str, args: Args, _cx: &Context) -> ServiceResult {
-        let stub = args.stubs.into_iter().next().expect("a callback");
+        let stub: Stub = args.first()?;
         let text = "x".repeat(4 << 10);
         stub.call("back", (text.as_str(),)).await?;
         reply(&text)

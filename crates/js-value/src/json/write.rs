@@ -68,6 +68,8 @@ fn leaf(value: &Value) -> Written {
         Value::ArrayBuffer(bytes) => json!({"$buffer": STANDARD.encode(bytes)}),
         Value::View(view) => self::view(view),
         Value::Stub(n) => json!({"$stub": n}),
+        Value::ReadableStream(n) => json!({"$readable": n}),
+        Value::WritableStream(n) => json!({"$writable": n}),
         Value::Boxed(boxed) => json!({"$boxed": self::boxed(boxed)}),
         Value::RegExp(regexp) => json!({"$regexp": {
             "source": string(&regexp.source),

@@ -78,7 +78,9 @@ impl Deserializer {
             Value::ArrayBuffer(bytes) => visitor.visit_byte_buf(bytes),
             Value::View(view) => visitor.visit_byte_buf(view.into_bytes().unwrap_or_default()),
             Value::Boxed(boxed) => Deserializer(unboxed(*boxed)).any(visitor),
-            Value::Stub(_) => Err(de::Error::custom("unexpected stub")),
+            Value::Stub(_) | Value::ReadableStream(_) | Value::WritableStream(_) => {
+                Err(de::Error::custom("unexpected stub"))
+            }
             Value::BackRef(n) => Err(crate::ExpandError::Dangling(n).into()),
             _ => visitor.visit_unit(),
         }

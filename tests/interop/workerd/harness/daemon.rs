@@ -16,7 +16,12 @@ pub struct Daemon {
 impl Daemon {
     /// Starts `callee` with a new database DB.
     pub async fn callee() -> Self {
-        let args = ["--d1", "DB=./db.sqlite", "--d1-create"];
+        Self::callee_with(&[]).await
+    }
+
+    /// The same, with more options.
+    pub async fn callee_with(more: &[&str]) -> Self {
+        let args = [&["--d1", "DB=./db.sqlite", "--d1-create"], more].concat();
         Self::start(env!("CARGO_BIN_EXE_callee"), &args).await
     }
 

@@ -59,6 +59,13 @@ impl Builder {
         self
     }
 
+    /// Where the configuration's disk service `name` is.
+    pub fn directory(mut self, name: &str, path: &std::path::Path) -> Self {
+        let path = path.display();
+        self.command.arg(format!("--directory-path={name}={path}"));
+        self
+    }
+
     /// With `--experimental`, which the D1 binding needs.
     pub fn experimental(mut self) -> Self {
         self.command.arg("--experimental");

@@ -6,21 +6,26 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ::http::{Request, Response};
 use binding_span::Enrichment;
+use bytes::Bytes;
 use js_rpc::{
-    Args, ByteService, Context, Payload, Service, ServiceResult, async_trait, unknown_method,
+    Args, ByteService, ByteStream, Context, Payload, Service, ServiceResult, async_trait,
+    unknown_method,
 };
 use js_value::{DecodeLimits, JsError, Value};
 
 use super::fair::Bounds;
 use super::lane::Lane;
 use super::process::{NoWorker, WorkerProgram};
-use super::protocol::{Answered, Opening};
+use super::protocol::{Answered, Kind, Opening};
 use super::slot::{Ended, Job, Known};
 use super::state::Phase;
 use super::status::{DatabaseStatus, Status};
-use super::{encode, read_request};
+use super::{encode, read};
 use crate::d1::error::{QueryError, Written};
+use crate::d1::http::{self, HttpCall};
+use crate::d1::options::ReplyForm;
 use crate::d1::reply::reply;
 use crate::d1::spans::{self, Description};
 use crate::d1::{DatabaseOptions, database};
@@ -80,6 +85,20 @@ const DESCRIBED_HERE: usize = 64 << 10;
 struct Seen {
     description: Option<Description>,
     reads: bool,
+}
+
+/// What came of a call.
+enum Performed {
+    Answered {
+        body: Vec<u8>,
+        /// Whether the answer is a failure.
+        failed: bool,
+        /// The bookmark.
+        session: Option<String>,
+    },
+    /// Its arguments are not what D1 takes.
+    Refused(JsError),
+    Failed(QueryError),
 }
 
 impl IsolatedDatabase {
@@ -143,6 +162,24 @@ impl IsolatedDatabase {
         DatabaseStatus(Arc::clone(&self.0.status))
     }
 
+    /// Opens the file that is at the path now, if calls fail at present. This is tried each second anyway; whoever has put
+    /// a file back hears so what came of it.
+    ///
+    /// # Errors
+    /// Why calls still fail.
+    pub async fn reopen(&self) -> Result<(), String> {
+        let status = self.status();
+        let patience = Instant::now() + 2 * LOOK;
+        while let Some(why) = status.failing() {
+            if Instant::now() > patience {
+                return Err(why);
+            }
+            self.0.reopen();
+            tokio::time::sleep(LOOK / 20).await;
+        }
+        Ok(())
+    }
+
     /// Takes no more calls, finishes those that run, and closes the file.
     pub async fn close(&self) {
         let Inner { write, read, .. } = &*self.0;
@@ -156,36 +193,87 @@ impl IsolatedDatabase {
     }
 
     async fn query(&self, arguments: Vec<u8>, cx: &Context) -> Result<Vec<u8>, JsError> {
-        let seen = self.look_into(&arguments)?;
+        let DatabaseOptions {
+            reply: form,
+            integers,
+            ..
+        } = self.0.options;
+        match self.perform(Kind::Method, arguments, cx).await {
+            Performed::Answered { body, failed, .. } if failed && form == ReplyForm::New => {
+                Err(thrown(&body))
+            }
+            Performed::Answered { body, .. } => Ok(body),
+            Performed::Refused(error) => Err(error),
+            Performed::Failed(error) => Ok(encode(&reply(Err(error), form, integers)?)),
+        }
+    }
+
+    /// Answers a plain HTTP request of D1's, and says so as for a call of `query`. It never fails: what is wrong is in the
+    /// answer. For those who serve requests by other means than [`Service::fetch`].
+    pub async fn answer_http(&self, request: Request<Bytes>, cx: &Context) -> Response<Bytes> {
+        match HttpCall::of_whole(request, &self.0.options) {
+            Ok((call, body)) => self.answer_http_call(call, body, cx).await,
+            Err(refusal) => refusal.into(),
+        }
+    }
+
+    async fn answer_http_call(&self, call: HttpCall, body: Bytes, cx: &Context) -> Response<Bytes> {
+        match self.perform(Kind::Http(call), Vec::from(body), cx).await {
+            Performed::Answered { body, session, .. } => http::answered(body, session.as_deref()),
+            Performed::Refused(error) => http::not_understood(&error.message),
+            Performed::Failed(error) => http::failed(&error),
+        }
+    }
+
+    /// Runs a call, however it was made, and says what it is about before and what came of it after.
+    async fn perform(&self, kind: Kind, arguments: Vec<u8>, cx: &Context) -> Performed {
+        let seen = match self.look_into(&kind, &arguments) {
+            Ok(seen) => seen,
+            Err(error) => return Performed::Refused(error),
+        };
         if let Some(description) = &seen.description {
             cx.enrich(description.before());
         }
         let mut span = cx.child_span("sqlite.transaction");
         span.attribute("db.system.name", "sqlite");
-        match self.run(arguments, &seen, cx).await {
+        let error = match self.run(kind, arguments, &seen, cx).await {
             Ok(Ended::Answered(answered, body)) => {
-                let Answered { failure, tags, .. } = answered;
+                let Answered {
+                    failure,
+                    tags,
+                    session,
+                    ..
+                } = answered;
+                let failed = failure.is_some();
                 if let Some((kind, message)) = failure {
                     span.fail(&kind, &message);
                 }
                 drop(span);
                 cx.enrich(tags.into());
-                Ok(body)
+                return Performed::Answered {
+                    body,
+                    failed,
+                    session,
+                };
             }
-            Ok(Ended::Refused(error)) => Err(refusal(&error)),
-            Ok(other) => Ok(failed(span, &self.error(other), cx)),
-            Err(error) => Ok(failed(span, &error, cx)),
-        }
+            Ok(Ended::Refused(error)) => return Performed::Refused(thrown(&error)),
+            Ok(other) => self.error(other),
+            Err(error) => error,
+        };
+        span.fail(error.error_type(), &error.to_string());
+        drop(span);
+        cx.enrich(spans::failure(&error));
+        Performed::Failed(error)
     }
 
-    fn look_into(&self, arguments: &[u8]) -> Result<Seen, JsError> {
+    fn look_into(&self, kind: &Kind, arguments: &[u8]) -> Result<Seen, JsError> {
         if arguments.len() > DESCRIBED_HERE {
             return Ok(Seen {
                 description: None,
                 reads: !mentions_a_write(arguments),
             });
         }
-        let request = read_request(arguments, &DecodeLimits::default())?;
+        let (request, _) = read(kind, arguments)?;
         Ok(Seen {
             description: Some(Description::of(&self.0.name, &request)),
             reads: request.looks_readonly(),
@@ -195,6 +283,7 @@ impl IsolatedDatabase {
     /// Runs a call on the workers, as often as it gives way to others.
     async fn run(
         &self,
+        kind: Kind,
         arguments: Vec<u8>,
         seen: &Seen,
         cx: &Context,
@@ -206,6 +295,7 @@ impl IsolatedDatabase {
         };
         let mut job = Job {
             client: cx.client(),
+            kind,
             arguments: Rc::new(arguments),
             deadline,
             describe: seen.description.is_none(),
@@ -278,6 +368,16 @@ impl IsolatedDatabase {
     }
 }
 
+impl Inner {
+    /// Replaces the workers by those that open what is at the path now.
+    fn reopen(&self) {
+        self.write.reopen();
+        if let Some(read) = &self.read {
+            read.reopen();
+        }
+    }
+}
+
 /// Notices that the file was removed or replaced also while nobody calls.
 async fn look_after(database: Weak<Inner>) {
     loop {
@@ -286,10 +386,7 @@ async fn look_after(database: Weak<Inner>) {
             return;
         };
         if database.status.is_moved() {
-            database.write.reopen();
-            if let Some(read) = &database.read {
-                read.reopen();
-            }
+            database.reopen();
         }
     }
 }
@@ -297,14 +394,8 @@ async fn look_after(database: Weak<Inner>) {
 /// Between two looks at whether the file is where it was.
 const LOOK: Duration = Duration::from_secs(1);
 
-fn failed(mut span: binding_span::ChildSpan, error: &QueryError, cx: &Context) -> Vec<u8> {
-    span.fail(error.error_type(), &error.to_string());
-    drop(span);
-    cx.enrich(spans::failure(error));
-    encode(&reply(Err(error.clone())))
-}
-
-fn refusal(error: &[u8]) -> JsError {
+/// An error that a worker threw.
+fn thrown(error: &[u8]) -> JsError {
     match js_value::decode(error, &DecodeLimits::default()) {
         Ok(Value::Error(error)) => *error,
         _ => JsError::type_error("query: the argument cannot be read"),
@@ -338,7 +429,7 @@ impl ByteService for IsolatedDatabase {
     }
 }
 
-/// The binding as a Worker calls it: `query` is its only method.
+/// The binding as a Worker calls it: `query` is its only method; or as a Worker sends it plain HTTP.
 #[async_trait(?Send)]
 impl Service for IsolatedDatabase {
     async fn call(&self, method: &str, args: Args, cx: &Context) -> ServiceResult {
@@ -348,6 +439,18 @@ impl Service for IsolatedDatabase {
         let value = js_value::decode(&result, &DecodeLimits::default());
         let value = value.map_err(|error| JsError::error(error.to_string()))?;
         Ok(Payload::from(value))
+    }
+
+    async fn fetch(
+        &self,
+        request: Request<ByteStream>,
+        cx: &Context,
+    ) -> Result<Response<ByteStream>, JsError> {
+        let answer = match HttpCall::receive(request, &self.0.options).await {
+            Ok((call, body)) => self.answer_http_call(call, body, cx).await,
+            Err(refusal) => refusal.into(),
+        };
+        Ok(answer.map(ByteStream::from))
     }
 
     fn as_bytes(&self) -> Option<&dyn ByteService> {

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::d1::DatabaseOptions;
+use crate::d1::http::HttpCall;
 
 /// Bytes before a frame's head.
 pub(super) const PREFIX: usize = 8;
@@ -33,15 +34,25 @@ pub(super) enum Order {
 }
 
 /// A call for a worker.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Call {
     pub(super) number: u32,
+    pub(super) kind: Kind,
     pub(super) time_left: Duration,
     /// Whether the worker is to describe the call before it runs it.
     pub(super) describe: bool,
     /// What the database knows of earlier calls: the last bookmark, and the row id of the last insert.
     pub(super) bookmark: u64,
     pub(super) last_row_id: i64,
+}
+
+/// How a call was made, which says what its arguments and its reply are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Kind {
+    /// As a method: values, as they travel.
+    Method,
+    /// As a plain HTTP request: JSON.
+    Http(HttpCall),
 }
 
 /// Why a call is to end.
@@ -80,6 +91,8 @@ pub(super) struct Answered {
     pub(super) failure: Option<(String, String)>,
     /// What the caller's span gets.
     pub(super) tags: Tags,
+    /// The bookmark of the reply.
+    pub(super) session: Option<String>,
     pub(super) bookmark: u64,
     pub(super) last_row_id: i64,
     /// Whether the worker is the one that writes.

@@ -8,7 +8,7 @@ use js_rpc::ClientId;
 
 use super::lane::Lane;
 use super::process::{Lost, Process, Sending};
-use super::protocol::{Answered, Call, Frame, Order, Report, Tags, Why, head};
+use super::protocol::{Answered, Call, Frame, Kind, Order, Report, Tags, Why, head};
 use super::state::Phase;
 
 /// A call that runs, as those see it who watch over it.
@@ -45,6 +45,7 @@ impl Running {
 #[derive(Clone)]
 pub(super) struct Job {
     pub(super) client: ClientId,
+    pub(super) kind: Kind,
     pub(super) arguments: Rc<Vec<u8>>,
     /// When the call's time is up.
     pub(super) deadline: Instant,
@@ -91,6 +92,7 @@ impl Slot {
     pub(super) fn begin(lane: Weak<Lane>, running: Rc<Running>, job: &Job) -> Self {
         let call = Call {
             number: running.number,
+            kind: job.kind.clone(),
             time_left: job.deadline.saturating_duration_since(running.since),
             describe: job.describe,
             bookmark: job.known.bookmark.get(),

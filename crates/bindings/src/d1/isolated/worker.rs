@@ -9,18 +9,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use js_value::{DecodeLimits, Value};
+use js_value::Value;
 use rustix::process::{Resource, Rlimit, Signal};
 
 use super::protocol::{Answered, Call, Frame, Frames, Opening, Order, Report, Tags, Why, head};
 use super::state::{Phase, State};
-use super::{encode, read_request};
+use super::{Form, encode, read};
 use crate::d1::bookmark::Bookmark;
 use crate::d1::error::QueryError;
 use crate::d1::open::{self, OpenError, Session};
 use crate::d1::outcome::QueryOutcome;
 use crate::d1::raw;
-use crate::d1::reply::reply;
 use crate::d1::request::QueryRequest;
 use crate::d1::spans::{self, Description};
 use crate::d1::statement::Stop;
@@ -310,8 +309,8 @@ impl Worker {
     fn serve(&self, call: Call, arguments: Vec<u8>) -> Result<bool, Ended> {
         let deadline = Instant::now().checked_add(call.time_left);
         let number = call.number;
-        let request = match read_request(&arguments, &DecodeLimits::default()) {
-            Ok(request) => request,
+        let (request, form) = match read(&call.kind, &arguments) {
+            Ok(read) => read,
             Err(error) => {
                 let body = encode(&Value::from(error));
                 self.channel
@@ -344,6 +343,7 @@ impl Worker {
                 state: Arc::clone(&self.state),
                 call: number,
             }),
+            names_in_rows: form.names_in_rows(),
         };
         let result = self.check(&request).map_err(Stop::Failed);
         let result =
@@ -362,7 +362,7 @@ impl Worker {
             }
             Err(Stop::Failed(error)) => Err(error),
         };
-        self.answer(number, result, row_id)
+        self.answer(number, result, &form, row_id)
     }
 
     fn check(&self, request: &QueryRequest) -> Result<(), QueryError> {
@@ -373,22 +373,26 @@ impl Worker {
         &self,
         call: u32,
         result: Result<QueryOutcome, QueryError>,
+        form: &Form,
         row_id: &AtomicI64,
     ) -> Result<bool, Ended> {
         // What is open is of no use any more: another file is at the path, or a transaction cannot be ended.
         let last = matches!(result, Err(QueryError::Moved(_) | QueryError::Internal));
+        let session = result.as_ref().ok();
+        let session = session.map(|outcome| outcome.bookmark.to_string());
         let failure = result.as_ref().err();
         let failure = failure.map(|error| (error.error_type().to_owned(), error.to_string()));
         let answered = Answered {
             call,
             failure,
             tags: spans::outcome(&result).into(),
+            session,
             bookmark: self.shared.clock.tick().number(),
             last_row_id: row_id.load(Ordering::Relaxed),
             wrote: self.session.writes,
             last,
         };
-        let body = encode(&reply(result));
+        let body = form.write(result, &self.shared.options);
         self.channel.send(&Report::Answered(answered), &body)?;
         Ok(last)
     }

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use js_rpc::Address;
+use tail::wire::Headers;
 
 use super::policy::PolicyArgs;
 use super::settings::{self, Target};
@@ -98,6 +99,21 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", env = "BINDING_SPAN_TAIL_FROM")]
     pub(super) tail_from: Option<String>,
 
+    /// Which headers of requests are kept in those events: all, none, or all but the values of secrets
+    ///
+    /// Secrets are cookies and what has auth, key, token, secret or jwt in its name, also as a parameter of
+    /// the URL, and a password there.
+    #[arg(
+        long,
+        value_name = "redacted|all|none",
+        value_enum,
+        default_value_t = HeadersArg::Redacted,
+        env = "BINDING_SPAN_TAIL_FROM_HEADERS",
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
+    pub(super) tail_from_headers: HeadersArg,
+
     /// How far callees are trusted.
     #[command(flatten)]
     pub(super) policy: PolicyArgs,
@@ -137,6 +153,24 @@ pub struct ServeArgs {
     /// What is logged, and how.
     #[command(flatten)]
     pub(in crate::caller) log: LogArgs,
+}
+
+/// Which headers of requests are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum HeadersArg {
+    Redacted,
+    All,
+    None,
+}
+
+impl HeadersArg {
+    pub(super) fn headers(self) -> Headers {
+        match self {
+            Self::Redacted => Headers::Redacted,
+            Self::All => Headers::All,
+            Self::None => Headers::None,
+        }
+    }
 }
 
 fn bind(text: &str) -> Result<Target, String> {

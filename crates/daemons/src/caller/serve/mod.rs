@@ -18,6 +18,7 @@ use js_rpc::{
     Address, ConnectOptions, Forward, Listener, NetworkStats, Proxy, Quota, RpcLimits, Server,
     Trust,
 };
+use tail::wire::Headers;
 use tokio::sync::watch;
 
 use super::CallerArgs;
@@ -32,7 +33,7 @@ use crate::otel;
 use crate::reload::{Origin, Reloads};
 use crate::signals::{Hangup, Shutdown};
 use crate::systemd::sockets::Sockets;
-use crate::tail_args::LiveLimits;
+use crate::tail_args::{LiveLimits, RenameArg};
 use crate::telemetry::{TailPeer, TailTo, Telemetry};
 use crate::{runtime, systemd};
 
@@ -81,6 +82,10 @@ pub struct Config {
     pub tail_to: Option<TailPeer>,
     /// As which service the tail events of others are taken.
     pub tail_from: Option<String>,
+    /// Which headers of requests they keep.
+    pub tail_from_headers: Headers,
+    /// How a rename is written to tails.
+    pub rename: RenameArg,
     /// What is exported of spans.
     pub otel: otel::Plan,
     /// Where calls are taken as HTTP.
@@ -190,7 +195,9 @@ pub(super) fn start(said: &LogArgs, sockets: Sockets) -> Result<(), Failure> {
 async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failure> {
     let Configured { config, origin, .. } = configured;
     let shutdown = Shutdown::install("caller", config.limits.drain, Hangup::of(origin.has_file))?;
-    let telemetry = Telemetry::new().tail(config.tail.as_ref())?;
+    let telemetry = Telemetry::new()
+        .renames(config.rename)
+        .tail(config.tail.as_ref())?;
     let telemetry = telemetry.tail_to(config.tail_to.as_ref(), &config.trust)?;
     let telemetry = telemetry.export(&config.otel)?;
     let mut admin = Admin::new(
@@ -268,7 +275,7 @@ async fn run(
     });
     let server = match &config.tail_from {
         Some(name) => {
-            let taker = telemetry.taker();
+            let taker = telemetry.taker(config.tail_from_headers);
             if let Some(metrics) = admin.metrics() {
                 taker.count_into(metrics);
             }

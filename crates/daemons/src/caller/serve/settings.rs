@@ -74,9 +74,11 @@ impl Config {
             trust,
             log: args.log,
             live: args.tail.live(),
+            rename: args.tail.rename(),
             tail,
             tail_to: args.tail_to,
             tail_from: args.tail_from,
+            tail_from_headers: args.tail_from_headers.headers(),
             otel: otel::Plan::from_env(&args.otlp, "caller"),
             http: args.http.map(|address| HttpConfig {
                 address,

@@ -5,7 +5,7 @@
 //! It reads the words themselves (<https://capnproto.org/encoding.html>): pointers within the first
 //! segment only, and structs at least as large as we know them.
 
-use super::shape::{Outcome, Shape, Target};
+use super::shape::{Class, Outcome, Shape, Target};
 
 const CALL: u16 = 2;
 const RETURN: u16 = 3;
@@ -45,9 +45,12 @@ fn call(words: &Words<'_>, it: Struct) -> Option<Shape<'static>> {
     let target = target(words, words.structure(it.pointers, 1, 1)?)?;
     let payload = words.structure(it.pointers + 1, 0, 2)?;
     let usual = results_go_to_the_caller && words.no_list(payload.pointers + 1)?;
-    usual.then_some(Shape::Call {
+    let interface = words.at(it.data + 1)?;
+    usual.then(|| Shape::Call {
         question: data as u32,
         target,
+        class: Class::of(interface, (data >> 32) as u16),
+        elsewhere: false,
     })
 }
 
@@ -175,6 +178,8 @@ mod tests {
         let Some(Shape::Call {
             question: 7,
             target: Target::Export(9),
+            class: Class::Other,
+            elsewhere: false,
         }) = glance(&call)
         else {
             panic!("a call");
@@ -191,9 +196,30 @@ mod tests {
             glance(&pipelined),
             Some(Shape::Call {
                 question: 7,
-                target: Target::Answer(9)
+                target: Target::Answer(9),
+                class: Class::Other,
+                elsewhere: false,
             })
         ));
+        for (interface, method, class) in [
+            (0xee2e_b0d2_e1aa_d430, 0, Class::Place),
+            (0xee2e_b0d2_e1aa_d430, 1, Class::Other),
+            (0xd2e7_d8a0_dc0a_9766, 0, Class::Stream),
+            (0xd2e7_d8a0_dc0a_9766, 2, Class::Place),
+        ] {
+            let call = written(|m| {
+                let mut it = m.init_call();
+                it.set_question_id(7);
+                it.set_interface_id(interface);
+                it.set_method_id(method);
+                it.reborrow().init_target().set_imported_cap(9);
+                it.init_params();
+            });
+            let Some(Shape::Call { class: seen, .. }) = glance(&call) else {
+                panic!("a call");
+            };
+            assert_eq!(seen, class);
+        }
         let returned = written(|m| {
             let mut it = m.init_return();
             it.set_answer_id(7);

@@ -28,7 +28,7 @@ use crate::error::attach;
 use crate::{ClientId, NetworkLimits};
 pub(super) use glance::glance;
 pub(super) use shape::Shape as Glance;
-use shape::{Cap, Outcome, Resolution, Shape, Target};
+use shape::{Cap, Class, Outcome, Resolution, Shape, Target};
 use tables::{Asked, Kind, State, Tables};
 pub(super) use tables::{Held, Usage};
 pub(super) use unwind::Unwind;
@@ -148,7 +148,7 @@ impl Guard {
 
     /// Questions of ours that count for the peer's mark.
     pub(super) const fn questions(&self) -> usize {
-        self.tables.asked.len() - self.tables.abandoned
+        self.tables.asked.len() - self.tables.abandoned - self.tables.streaming
     }
 
     /// Judges a message that came in, of so many bytes, of which a [`glance`] may have been had.
@@ -176,18 +176,45 @@ impl Guard {
         };
         match shape {
             Shape::Bootstrap { question } => {
-                let refused = self.busy(0, queued);
-                self.question(question, 0, bytes, refused, reply)
+                let refused = self.busy(Class::Other, 0, queued);
+                let asked = Asking {
+                    question,
+                    depth: 0,
+                    bytes,
+                    class: Class::Other,
+                };
+                self.question(asked, refused, reply)
             }
-            Shape::Call { question, target } => {
+            Shape::Call {
+                question,
+                target,
+                class,
+                elsewhere,
+            } => {
                 let depth = self.depth(&target)?;
                 // What the RPC system makes of each capability.
                 let bytes = bytes + 64 * self.caps.len();
                 let refused = match depth {
                     Err(refused) => Some(refused),
-                    Ok(_) => self.busy(bytes, queued),
+                    Ok(_) => self.busy(class, bytes, queued),
                 };
-                self.question(question, depth.unwrap_or(0), bytes, refused, &mut reply)
+                let asked = Asking {
+                    question,
+                    depth: depth.unwrap_or(0),
+                    bytes,
+                    class,
+                };
+                let verdict = self.question(asked, refused, &mut reply)?;
+                match (verdict, elsewhere) {
+                    (Verdict::Pass, true) => {
+                        self.tables.elsewhere.insert(question);
+                        // capnp-rpc never runs a call whose results stay here.
+                        Ok(Verdict::Replace(reply::for_its_caller(
+                            message.get_root()?,
+                        )?))
+                    }
+                    (verdict, _) => Ok(verdict),
+                }
             }
             Shape::Return {
                 answer,
@@ -257,7 +284,7 @@ impl Guard {
     }
 
     /// Why a call must not be let through now, if it must not.
-    fn busy(&self, bytes: usize, queued: usize) -> Option<Reason> {
+    fn busy(&self, class: Class, bytes: usize, queued: usize) -> Option<Reason> {
         let Self { limits, tables, .. } = self;
         let imports = tables.imports.len() + self.caps.len();
         let promised = |cap: &&Cap| matches!(cap, Cap::Promise(_));
@@ -265,6 +292,12 @@ impl Guard {
             true => 0,
             false => self.caps.iter().filter(promised).count(),
         };
+        if class == Class::Stream {
+            // Who reads a stream may be waiting for a call, and the other way round: neither counts for the other.
+            let more = tables.stream_bytes + tables::of_stream(bytes);
+            let full = more > limits.stream_bytes || !self.caps.is_empty();
+            return full.then_some(Reason::StreamBytes);
+        }
         if tables.in_flight >= limits.in_flight {
             Some(Reason::InFlight)
         } else if !tables.bytes.has_room(bytes, limits.in_flight_bytes) {
@@ -284,12 +317,16 @@ impl Guard {
 
     fn question(
         &mut self,
-        question: u32,
-        depth: u16,
-        bytes: usize,
+        asked: Asking,
         refused: Option<Reason>,
         mut reply: impl FnMut(&Message),
     ) -> Result<Verdict, Violation> {
+        let Asking {
+            question,
+            depth,
+            bytes,
+            class,
+        } = asked;
         if self.tables.answers.get(question).is_some() {
             return Err(Violation::new(
                 Reason::Id,
@@ -303,7 +340,7 @@ impl Guard {
         let refused = refused.or_else(|| self.take_memory(bytes));
         let Some(reason) = refused else {
             self.check_promises()?;
-            self.tables.admit(question, depth, bytes);
+            self.tables.admit(question, depth, bytes, class);
             for i in 0..self.caps.len() {
                 self.tables.import(self.caps[i], 0);
             }
@@ -322,7 +359,7 @@ impl Guard {
 
     /// Takes memory for one more small call, if it is there.
     fn take_memory(&mut self, bytes: usize) -> Option<Reason> {
-        let small = self.tables.bytes.small();
+        let small = self.tables.small();
         let small = if bytes <= SMALL { small + bytes } else { small };
         let hold = self.hold.as_mut()?;
         (!hold.try_resize(small)).then_some(Reason::IncomingBytes)
@@ -332,7 +369,7 @@ impl Guard {
     fn give_memory(&mut self) {
         if let Some(hold) = &mut self.hold {
             // Less can always be had.
-            let _ = hold.try_resize(self.tables.bytes.small());
+            let _ = hold.try_resize(self.tables.small());
         }
     }
 
@@ -351,6 +388,19 @@ impl Guard {
             }
         }
         Ok(())
+    }
+
+    /// Whether a capability may be what a result or a promise turns out to be. One of our answers may only if it
+    /// waits for nothing: else it might wait for just that. To be told where a stream is to be written to is such
+    /// an answer.
+    fn is_settled(&self, cap: Cap) -> bool {
+        match cap {
+            Cap::Answer(question) => {
+                let answer = self.tables.answers.get(question);
+                answer.is_some_and(|answer| answer.class == Class::Place)
+            }
+            _ => true,
+        }
     }
 
     /// Capabilities outside of calls cannot be refused without losing something.
@@ -385,6 +435,10 @@ impl Guard {
         match outcome {
             Outcome::Results => {
                 if !self.caps.is_empty() {
+                    if !self.caps.iter().all(|cap| self.is_settled(*cap)) {
+                        let detail = "a result that is a capability of one of our answers";
+                        return Err(Violation::new(Reason::Form, detail));
+                    }
                     self.check_promises()?;
                     self.check_room(self.caps.len())?;
                     for i in 0..self.caps.len() {
@@ -392,6 +446,18 @@ impl Guard {
                     }
                 }
                 Ok(Verdict::Pass)
+            }
+            // A part of a stream that we wrote and that came back to us. It counts as read: what is written from now
+            // on does not pass by the peer.
+            Outcome::OfAnswer(taken) => {
+                let taken = self.tables.answers.get(*taken);
+                match taken.is_some_and(|taken| taken.class == Class::Stream) {
+                    true => Ok(Verdict::Replace(reply::done(answer, no_finish))),
+                    false => Err(Violation::new(
+                        Reason::Form,
+                        "a return whose results are elsewhere",
+                    )),
+                }
             }
             Outcome::Exception(exception) => {
                 let most = crate::error::MOST_BYTES;
@@ -490,6 +556,9 @@ impl Guard {
                     return Err(looped("a promise that resolves to a promise of ours"));
                 }
             }
+            Cap::Answer(_) if !self.is_settled(cap) => {
+                return Err(looped("a promise that resolves to one of our answers"));
+            }
             Cap::Promise(_) if depth >= self.limits.promise_depth => {
                 return Err(looped("too many promises that resolve to promises"));
             }
@@ -503,6 +572,21 @@ impl Guard {
         Ok(())
     }
 
+    /// What is sent in place of a return whose results stay here.
+    pub(super) fn instead(&mut self, message: &Message) -> Option<Message> {
+        if self.tables.elsewhere.is_empty() {
+            return None;
+        }
+        let root: message::Reader<'_> = message.get_root_as_reader().ok()?;
+        let Ok(message::Return(it)) = root.which() else {
+            return None;
+        };
+        let it = it.ok()?;
+        let (answer, no_finish) = (it.get_answer_id(), it.get_no_finish_needed());
+        let elsewhere = self.tables.elsewhere.remove(&answer);
+        elsewhere.then(|| reply::elsewhere(answer, no_finish))
+    }
+
     /// Takes note of a message that goes out, of which a [`glance`] was had. Ours are as they should be: what
     /// cannot be read is passed over.
     pub(super) fn send(&mut self, usual: Option<Glance<'static>>, message: &Message) -> Sent {
@@ -512,8 +596,10 @@ impl Guard {
             return Sent::Return;
         }
         match usual {
-            Some(Shape::Call { question, .. }) => {
-                self.tables.ask(question, bytes);
+            Some(Shape::Call {
+                question, class, ..
+            }) => {
+                self.tables.ask(question, bytes, class);
                 Sent::Call
             }
             Some(Shape::Return {
@@ -548,12 +634,13 @@ impl Guard {
     fn note(&mut self, which: message::WhichReader<'_>, bytes: usize) -> capnp::Result<Sent> {
         match which {
             message::Bootstrap(it) => {
-                self.tables.ask(it?.get_question_id(), bytes);
+                self.tables.ask(it?.get_question_id(), bytes, Class::Other);
                 return Ok(Sent::Call);
             }
             message::Call(it) => {
                 let it = it?;
-                self.tables.ask(it.get_question_id(), bytes);
+                let class = Class::of(it.get_interface_id(), it.get_method_id());
+                self.tables.ask(it.get_question_id(), bytes, class);
                 for descriptor in it.get_params()?.get_cap_table()? {
                     self.export(descriptor);
                 }
@@ -604,6 +691,15 @@ impl Guard {
     }
 }
 
+/// A question of the peer.
+struct Asking {
+    question: u32,
+    /// How many questions that have not returned it depends on, one after the other.
+    depth: u16,
+    bytes: usize,
+    class: Class,
+}
+
 /// What was sent, as far as it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
@@ -632,6 +728,7 @@ fn unknown(detail: &str) -> Violation {
 const fn explain(reason: Reason) -> &'static str {
     match reason {
         Reason::InFlight => "too many calls in flight on this connection",
+        Reason::StreamBytes => "too much of the streams on this connection is not read",
         Reason::InFlightBytes => "the calls in flight on this connection are too large together",
         Reason::IncomingBytes => "the calls of this client are too large together",
         Reason::Queued => "replies on this connection are not read",

@@ -50,6 +50,37 @@ pub(super) fn finished(question: u32) -> Frame {
     }))
 }
 
+/// The same call, as if it wanted its results sent back. It has no capabilities.
+pub(super) fn for_its_caller(root: message::Reader<'_>) -> capnp::Result<Frame> {
+    let mut whole = Builder::new(HeapAllocator::new());
+    whole.set_root(root)?;
+    let message: message::Builder<'_> = whole.get_root()?;
+    if let message::Call(call) = message.which()? {
+        call?.get_send_results_to().set_caller(());
+    }
+    Ok(Frame::of(&whole))
+}
+
+/// A return whose results stay where they are.
+pub(super) fn elsewhere(answer: u32, no_finish: bool) -> Message {
+    build(|message| {
+        let mut it = message.init_return();
+        it.set_answer_id(answer);
+        it.set_no_finish_needed(no_finish);
+        it.set_results_sent_elsewhere(());
+    })
+}
+
+/// A return, as if the peer had sent it, with results that say nothing.
+pub(super) fn done(answer: u32, no_finish: bool) -> Frame {
+    Frame::of(&build(|message| {
+        let mut it = message.init_return();
+        it.set_answer_id(answer);
+        it.set_no_finish_needed(no_finish);
+        it.init_results();
+    }))
+}
+
 /// A return, as if the peer had sent it, with an exception of this text.
 pub(super) fn failed(answer: u32, no_finish: bool, kind: exception::Type, reason: &str) -> Frame {
     Frame::of(&build(|message| {

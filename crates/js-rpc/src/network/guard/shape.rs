@@ -22,6 +22,9 @@ pub(in crate::network) enum Shape<'a> {
     Call {
         question: u32,
         target: Target,
+        class: Class,
+        /// Its results are to stay here, for a question of ours to take: it passes on what we wrote, back to us.
+        elsewhere: bool,
     },
     Return {
         answer: u32,
@@ -50,6 +53,33 @@ pub(in crate::network) enum Shape<'a> {
     Abort(exception::Reader<'a>),
 }
 
+/// What a call is for, as far as it is counted by that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::network) enum Class {
+    #[default]
+    Other,
+    /// It asks where a stream is to be written to, which is told at once and depends on nothing.
+    Place,
+    /// It is part of a stream, and returns when that was read.
+    Stream,
+}
+
+impl Class {
+    pub(super) const fn of(interface: u64, method: u16) -> Self {
+        use binding_span_schema::call_capnp::watched_stream;
+        use binding_span_schema::js_rpc_capnp::{byte_stream, external_pusher};
+        use capnp::traits::HasTypeId;
+        const PUSHER: u64 = external_pusher::Client::TYPE_ID;
+        const STREAM: u64 = byte_stream::Client::TYPE_ID;
+        const WATCHED: u64 = watched_stream::Client::TYPE_ID;
+        match (interface, method) {
+            (PUSHER, 0) | (STREAM, 2) => Self::Place,
+            (STREAM, 0 | 1) | (WATCHED, 0) => Self::Stream,
+            _ => Self::Other,
+        }
+    }
+}
+
 pub(in crate::network) enum Target {
     Export(u32),
     Answer(u32),
@@ -60,6 +90,8 @@ pub(in crate::network) enum Outcome<'a> {
     Results,
     Exception(exception::Reader<'a>),
     Canceled,
+    /// Those of our answer to this question, which the peer asked for that.
+    OfAnswer(u32),
 }
 
 pub(in crate::network) enum Resolution<'a> {
@@ -148,15 +180,19 @@ fn call<'a>(
     limits: &NetworkLimits,
     caps: &mut Vec<Cap>,
 ) -> Result<Shape<'a>, Violation> {
-    match it.get_send_results_to().which()? {
-        call::send_results_to::Caller(()) => {}
+    let class = Class::of(it.get_interface_id(), it.get_method_id());
+    let elsewhere = match it.get_send_results_to().which()? {
+        call::send_results_to::Caller(()) => false,
+        call::send_results_to::Yourself(()) if class == Class::Stream => true,
         _ => return Err(form("a call whose results go elsewhere than to its caller")),
-    }
+    };
     let target = target(it.get_target()?, limits)?;
     capabilities(it.get_params()?, limits, caps)?;
     Ok(Shape::Call {
         question: it.get_question_id(),
         target,
+        class,
+        elsewhere,
     })
 }
 
@@ -168,13 +204,11 @@ fn return_<'a>(
     let outcome = match it.which()? {
         return_::Results(results) => {
             capabilities(results?, limits, caps)?;
-            if caps.iter().any(|cap| matches!(cap, Cap::Answer(_))) {
-                return Err(form("a result that is a capability of one of our answers"));
-            }
             Outcome::Results
         }
         return_::Exception(exception) => Outcome::Exception(exception?),
         return_::Canceled(()) => Outcome::Canceled,
+        return_::TakeFromOtherQuestion(answer) => Outcome::OfAnswer(answer),
         _ => return Err(form("a return whose results are elsewhere")),
     };
     Ok(Shape::Return {
@@ -188,11 +222,6 @@ fn resolve<'a>(it: resolve::Reader<'a>, limits: &NetworkLimits) -> Result<Shape<
     let to = match it.which()? {
         resolve::Cap(descriptor) => match capability(descriptor?, limits)? {
             Cap::None => return Err(form("a promise that resolves to no capability")),
-            // Our answer may be what waits for this promise.
-            Cap::Answer(_) => {
-                let detail = "a promise that resolves to one of our answers";
-                return Err(Violation::new(Reason::PromiseLoop, detail));
-            }
             cap => Resolution::Capability(cap),
         },
         resolve::Exception(exception) => Resolution::Exception(exception?),

@@ -3,12 +3,13 @@
 //! capnp-rpc keeps the same ones, but does not bound them, and trusts the peer in some places. Here each
 //! entry is small, and is made and removed as capnp-rpc does it, so that their numbers agree.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::shape::Cap;
+use super::shape::{Cap, Class};
 use super::slots::Slots;
 use crate::ClientId;
 use crate::budget::SMALL;
+use crate::streaming::LEAST;
 
 /// A question of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,12 @@ pub(super) struct Answer {
     pub(super) bytes: u32,
     /// Capabilities of ours in its results.
     pub(super) exports: Vec<u32>,
+    pub(super) class: Class,
+}
+
+/// What a part of a stream counts.
+pub(super) fn of_stream(bytes: usize) -> usize {
+    bytes.max(LEAST)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +138,8 @@ pub(super) struct Question {
     state: Asked,
     bytes: u32,
     client: ClientId,
+    /// Part of a stream, which is counted by whoever sends it.
+    stream: bool,
 }
 
 /// All of them, with the sums that are bounded.
@@ -139,12 +148,16 @@ pub(super) struct Tables {
     pub(super) answers: Slots<Answer>,
     pub(super) exports: Slots<Export>,
     pub(super) imports: Slots<Import>,
+    /// Those of the peer's questions whose results stay here.
+    pub(super) elsewhere: HashSet<u32>,
     /// Disembargoes of ours that have not come back.
     pub(super) embargoes: Slots<()>,
     /// Questions of the peer that it has not finished and that we did not refuse.
     pub(super) in_flight: usize,
-    /// What is held for questions of the peer.
+    /// What is held for questions of the peer, but for parts of streams.
     pub(super) bytes: Held,
+    /// Bytes of parts of streams that are not read.
+    pub(super) stream_bytes: usize,
     /// Questions of the peer that have not returned.
     pub(super) running: usize,
     /// Questions of the peer that it cancelled.
@@ -155,6 +168,8 @@ pub(super) struct Tables {
     pub(super) sending: ClientId,
     /// What those hold that are asked on behalf of others than this process.
     clients: HashMap<ClientId, Usage>,
+    /// Questions of ours that are parts of streams and that we did not give up on.
+    pub(super) streaming: usize,
     /// Questions of ours that have not returned, and those that we gave up on.
     pub(super) waiting: usize,
     pub(super) abandoned: usize,
@@ -170,14 +185,17 @@ impl Tables {
             answers: Slots::new(),
             exports: Slots::new(),
             imports: Slots::new(),
+            elsewhere: HashSet::new(),
             embargoes: Slots::new(),
             in_flight: 0,
             bytes: Held::default(),
+            stream_bytes: 0,
             running: 0,
             cancelled: 0,
             asked_bytes: Held::default(),
             sending: ClientId::LOCAL,
             clients: HashMap::new(),
+            streaming: 0,
             waiting: 0,
             abandoned: 0,
             open_exports: 0,
@@ -187,16 +205,25 @@ impl Tables {
 
     // Questions of ours.
 
-    pub(super) fn ask(&mut self, question: u32, bytes: usize) {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let (state, client) = (Asked::Waiting, self.sending);
+    pub(super) fn ask(&mut self, question: u32, bytes: usize, class: Class) {
+        let stream = class == Class::Stream;
+        let bytes = match stream {
+            true => 0,
+            false => u32::try_from(bytes).unwrap_or(u32::MAX),
+        };
+        let client = match stream {
+            true => ClientId::LOCAL,
+            false => self.sending,
+        };
         let asked = Question {
-            state,
+            state: Asked::Waiting,
             bytes,
             client,
+            stream,
         };
         self.asked.insert(question, asked);
         self.waiting += 1;
+        self.streaming += usize::from(stream);
         self.asked_bytes.add(bytes as usize);
         if client != ClientId::LOCAL {
             let usage = self.clients.entry(client).or_default();
@@ -236,12 +263,14 @@ impl Tables {
         match asked.state {
             Asked::Waiting => {
                 asked.state = Asked::Abandoned;
+                self.streaming -= usize::from(asked.stream);
                 self.waiting -= 1;
                 self.abandoned += 1;
                 self.held_by(client, bytes, None);
                 true
             }
             Asked::Returned => {
+                self.streaming -= usize::from(asked.stream);
                 self.asked.remove(question);
                 self.held_by(client, bytes, None);
                 false
@@ -264,8 +293,11 @@ impl Tables {
                 self.waiting -= 1;
                 asked.state = Asked::Returned;
                 if no_finish {
+                    self.streaming -= usize::from(asked.stream);
                     self.asked.remove(question);
                     self.held_by(client, held, None);
+                } else if asked.stream {
+                    // It returns nothing.
                 } else {
                     // It keeps them for pipelined calls.
                     asked.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -284,19 +316,48 @@ impl Tables {
 
     // Questions of the peer.
 
-    pub(super) fn admit(&mut self, question: u32, depth: u16, bytes: usize) {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let exports = Vec::new();
+    pub(super) fn admit(&mut self, question: u32, depth: u16, bytes: usize, class: Class) {
+        let bytes = match class {
+            Class::Stream => of_stream(bytes),
+            _ => bytes,
+        };
         let answer = Answer {
             state: State::Running,
             depth,
-            bytes,
-            exports,
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            exports: Vec::new(),
+            class,
         };
-        self.answers.insert(question, answer);
-        self.in_flight += 1;
+        self.hold(&answer);
         self.running += 1;
-        self.bytes.add(bytes as usize);
+        self.answers.insert(question, answer);
+    }
+
+    /// Counts what a question of the peer holds.
+    fn hold(&mut self, answer: &Answer) {
+        match answer.class {
+            Class::Stream => self.stream_bytes += answer.bytes as usize,
+            _ => {
+                self.in_flight += 1;
+                self.bytes.add(answer.bytes as usize);
+            }
+        }
+    }
+
+    /// It holds nothing any more.
+    fn let_go(&mut self, class: Class, bytes: u32) {
+        match class {
+            Class::Stream => self.stream_bytes -= bytes as usize,
+            _ => {
+                self.in_flight -= 1;
+                self.bytes.take(bytes as usize);
+            }
+        }
+    }
+
+    /// Bytes of small questions of the peer, and of parts of streams.
+    pub(super) const fn small(&self) -> usize {
+        self.bytes.small() + self.stream_bytes
     }
 
     pub(super) fn refuse(&mut self, question: u32) {
@@ -305,6 +366,7 @@ impl Tables {
             depth: 0,
             bytes: 0,
             exports: Vec::new(),
+            class: Class::Other,
         };
         self.answers.insert(question, answer);
     }
@@ -317,15 +379,25 @@ impl Tables {
         match answer.state {
             State::Running => {
                 self.running -= 1;
-                self.bytes.take(answer.bytes as usize);
+                let (class, held) = (answer.class, answer.bytes);
                 if no_finish {
-                    self.in_flight -= 1;
                     self.answers.remove(question);
-                } else {
-                    answer.state = State::Returned;
-                    // Results with capabilities are kept for pipelined calls.
-                    answer.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-                    self.bytes.add(answer.bytes as usize);
+                    self.let_go(class, held);
+                    return;
+                }
+                answer.state = State::Returned;
+                // Results with capabilities are kept for pipelined calls.
+                answer.bytes = match class {
+                    Class::Stream => 0,
+                    _ => u32::try_from(bytes).unwrap_or(u32::MAX),
+                };
+                let bytes = answer.bytes;
+                match class {
+                    Class::Stream => self.stream_bytes -= held as usize,
+                    _ => {
+                        self.bytes.take(held as usize);
+                        self.bytes.add(bytes as usize);
+                    }
                 }
             }
             State::Cancelled => {
@@ -338,21 +410,24 @@ impl Tables {
 
     /// The peer finished a question; the state in which it was.
     pub(super) fn finish(&mut self, question: u32, release: bool) -> Option<State> {
+        if !self.elsewhere.is_empty() {
+            self.elsewhere.remove(&question);
+        }
         let answer = self.answers.get_mut(question)?;
         let state = answer.state;
         match state {
             State::Running => {
                 answer.state = State::Cancelled;
+                let (class, held) = (answer.class, std::mem::take(&mut answer.bytes));
                 self.running -= 1;
-                self.in_flight -= 1;
                 self.cancelled += 1;
-                self.bytes.take(std::mem::take(&mut answer.bytes) as usize);
+                self.let_go(class, held);
             }
             State::Returned => {
-                self.in_flight -= 1;
-                self.bytes.take(answer.bytes as usize);
+                let (class, held) = (answer.class, answer.bytes);
                 let exports = std::mem::take(&mut answer.exports);
                 self.answers.remove(question);
+                self.let_go(class, held);
                 if release {
                     for id in exports {
                         self.release_export(id, 1);

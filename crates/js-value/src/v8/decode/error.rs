@@ -33,6 +33,14 @@ impl Decoder<'_> {
                 self.stubs += 1;
                 Ok(Value::Stub(self.stubs - 1))
             }
+            3 => {
+                self.stubs += 1;
+                Ok(Value::ReadableStream(self.stubs - 1))
+            }
+            2 => {
+                self.stubs += 1;
+                Ok(Value::WritableStream(self.stubs - 1))
+            }
             tag::host::ERROR => self.native_error(),
             tag::host::DOM_EXCEPTION => self.dom_exception(),
             tag => {

@@ -57,7 +57,7 @@ pub struct Encoded {
     /// The V8 serialization, header included.
     pub bytes: Vec<u8>,
     /// The number of each [`Value::Stub`], in the order in which the bytes take externals.
-    pub stubs: Vec<u32>,
+    pub externals: Vec<u32>,
 }
 
 /// Encodes a value, errors in the plain form. [`stubs`] tells which externals go with it.
@@ -171,7 +171,7 @@ impl Encoder {
     fn finish(self) -> Encoded {
         Encoded {
             bytes: self.out,
-            stubs: self.stubs,
+            externals: self.stubs,
         }
     }
 
@@ -214,6 +214,18 @@ impl Encoder {
             Value::Stub(n) => {
                 self.byte(tag::HOST_OBJECT);
                 self.varint(tag::host::STUB);
+                self.stubs.push(*n);
+                Ok(())
+            }
+            Value::ReadableStream(n) => {
+                self.byte(tag::HOST_OBJECT);
+                self.varint(3);
+                self.stubs.push(*n);
+                Ok(())
+            }
+            Value::WritableStream(n) => {
+                self.byte(tag::HOST_OBJECT);
+                self.varint(2);
                 self.stubs.push(*n);
                 Ok(())
             }

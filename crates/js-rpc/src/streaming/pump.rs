@@ -1,0 +1,186 @@
+//! Writes a stream to a peer, as fast as it reads.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use binding_span_schema::call_capnp::watched_stream;
+use binding_span_schema::js_rpc_capnp::byte_stream;
+use bytes::Bytes;
+use capnp::Error;
+use capnp::capability::FromClientHook;
+use futures::StreamExt;
+use futures::future::LocalBoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{Flow, LEAST, Transfer};
+use crate::object::{ByteStream, WINDOW};
+use crate::wire::Wire;
+
+/// Bytes of one write. With what is around them it is still a [small](crate::budget::SMALL) message.
+const CHUNK: usize = 60 << 10;
+
+pub(super) struct Pump {
+    stream: ByteStream,
+    sink: byte_stream::Client,
+    /// Shared by all that is written on the connection.
+    room: Arc<Semaphore>,
+    /// How the peer is called: ours tell when nobody reads any more.
+    wire: Wire,
+    /// As which the bytes count.
+    flow: Flow,
+}
+
+/// A write on its way, and the room that it takes.
+type Write = LocalBoxFuture<'static, (usize, Result<(), Error>)>;
+
+impl Pump {
+    pub(super) fn new(
+        stream: ByteStream,
+        sink: byte_stream::Client,
+        room: &Arc<Semaphore>,
+        wire: Wire,
+        flow: Flow,
+    ) -> Self {
+        Self {
+            stream,
+            sink,
+            room: Arc::clone(room),
+            wire,
+            flow,
+        }
+    }
+
+    /// Writes until the stream's end, or until one of both sides breaks off. The other finds out: the stream is
+    /// dropped, or the sink without an end.
+    pub(super) async fn run(self, transfer: &Rc<Transfer>) {
+        let Self {
+            mut stream,
+            sink,
+            room,
+            wire,
+            flow,
+        } = self;
+        transfer.add(flow, 0);
+        let mut writes: FuturesUnordered<Write> = FuturesUnordered::new();
+        let mut unread = 0;
+        // What was taken from the stream and not written yet, and the room for the next part of it.
+        let mut rest = Bytes::new();
+        let mut permit: Option<LocalBoxFuture<'static, Permit>> = None;
+        let mut ended = false;
+        let mut canceled = std::pin::pin!(canceled(&sink, &room, wire));
+        let mut asked = true;
+        loop {
+            while !rest.is_empty() && unread < WINDOW && permit.is_none() {
+                let blocks = blocks(rest.len());
+                match Arc::clone(&room).try_acquire_many_owned(blocks) {
+                    Ok(permit) => {
+                        let bytes = rest.split_to(rest.len().min(CHUNK));
+                        unread += bytes.len();
+                        transfer.add(flow, bytes.len() as u64);
+                        writes.push(write(&sink, &bytes, permit));
+                    }
+                    Err(_) => permit = Some(acquire(&room, blocks)),
+                }
+            }
+            if ended && writes.is_empty() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                over = &mut canceled, if asked => {
+                    asked = false;
+                    if over {
+                        // Nothing more is wanted, and what is on its way returns.
+                        drop(stream);
+                        while writes.next().await.is_some() {}
+                        return;
+                    }
+                }
+                Some((bytes, outcome)) = writes.next(), if !writes.is_empty() => {
+                    if outcome.is_err() {
+                        return;
+                    }
+                    unread -= bytes;
+                }
+                permitted = wait(&mut permit), if permit.is_some() => {
+                    permit = None;
+                    let bytes = rest.split_to(rest.len().min(CHUNK));
+                    unread += bytes.len();
+                    transfer.add(flow, bytes.len() as u64);
+                    writes.push(write(&sink, &bytes, permitted));
+                }
+                next = stream.next(), if rest.is_empty() && !ended => match next {
+                    Some(Ok(bytes)) => rest = bytes,
+                    // Without an end, it is broken there as well.
+                    Some(Err(_)) => return,
+                    None => {
+                        ended = true;
+                        writes.push(end(&sink));
+                    }
+                },
+            }
+        }
+        // A question that returns costs nothing; one that is given up leaves something behind.
+        if asked {
+            canceled.await;
+        }
+    }
+}
+
+type Permit = OwnedSemaphorePermit;
+
+/// What a write of that, as far as it fits one, takes of the room.
+fn blocks(bytes: usize) -> u32 {
+    bytes.min(CHUNK).div_ceil(LEAST).max(1) as u32
+}
+
+fn acquire(room: &Arc<Semaphore>, blocks: u32) -> LocalBoxFuture<'static, Permit> {
+    let permit = Arc::clone(room).acquire_many_owned(blocks);
+    Box::pin(async move {
+        match permit.await {
+            Ok(permit) => permit,
+            // It is never closed.
+            Err(_) => std::future::pending().await,
+        }
+    })
+}
+
+async fn wait(permit: &mut Option<LocalBoxFuture<'static, Permit>>) -> Permit {
+    match permit {
+        Some(permit) => permit.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether nobody reads any more, or all was read, when the peer tells. workerd only tells when something is
+/// written, and so does a peer that has too much to do.
+async fn canceled(sink: &byte_stream::Client, room: &Arc<Semaphore>, wire: Wire) -> bool {
+    if wire == Wire::ThreeCalls {
+        return false;
+    }
+    let Ok(_permit) = Arc::clone(room).try_acquire_owned() else {
+        return false;
+    };
+    let watched: watched_stream::Client = sink.clone().cast_to();
+    let canceled = watched.cancelled_request().send().promise;
+    drop(watched);
+    canceled.await.is_ok()
+}
+
+fn write(sink: &byte_stream::Client, bytes: &Bytes, permit: Permit) -> Write {
+    let mut request = sink.write_request();
+    request.get().set_bytes(bytes);
+    let written = request.send().promise;
+    let length = bytes.len();
+    Box::pin(async move {
+        let outcome = written.await.map(drop);
+        drop(permit);
+        (length, outcome)
+    })
+}
+
+fn end(sink: &byte_stream::Client) -> Write {
+    let ended = sink.end_request().send().promise;
+    Box::pin(async move { (0, ended.await.map(drop)) })
+}

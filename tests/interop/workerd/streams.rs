@@ -1,0 +1,209 @@
+//! Streams in values, between a real Worker and us: a matrix of shapes, directions and routes. What two Workers do
+//! with each other without us is part of it, as the measure.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use js_rpc::{
+    Args, ByteStream, ConnectOptions, Context, External, JsError, Payload, Proxy, Server, Service,
+    ServiceResult, StreamError, Value as JsValue, async_trait, reply, unknown_method,
+};
+use serde_json::json;
+use tokio::sync::Notify;
+
+use crate::harness::{Builder, Ours, Workerd, within};
+
+/// Bytes that differ wherever one looks, as in `workers/streams.js`.
+fn pattern(from: usize, length: usize) -> Bytes {
+    let byte = |i: usize| (i ^ (i >> 8) ^ (i >> 16)) as u8;
+    (from..from + length).map(byte).collect::<Vec<u8>>().into()
+}
+
+fn patterned(length: usize, chunk: usize) -> ByteStream {
+    let starts = (0..length).step_by(chunk);
+    let chunks = starts.map(move |at| Ok::<_, StreamError>(pattern(at, chunk.min(length - at))));
+    ByteStream::new(futures::stream::iter(chunks))
+}
+
+/// Reads all of it and looks at the first byte of each chunk.
+async fn check(mut stream: ByteStream) -> Result<usize, StreamError> {
+    let mut length = 0;
+    while let Some(bytes) = stream.next().await {
+        let bytes = bytes?;
+        assert_eq!(bytes.first(), pattern(length, 1).first(), "at {length}");
+        length += bytes.len();
+    }
+    Ok(length)
+}
+
+fn readable(stream: ByteStream) -> Payload {
+    Payload {
+        value: JsValue::ReadableStream(0),
+        externals: vec![External::Readable(stream)],
+    }
+}
+
+fn thrown(error: StreamError) -> JsError {
+    JsError::error(error.to_string())
+}
+
+/// What the class `Streams` of `workers/streams.js` is in JavaScript.
+#[derive(Default)]
+pub struct Streams {
+    canceled: Rc<Notify>,
+    opened: RefCell<Option<tokio::task::JoinHandle<Result<usize, StreamError>>>>,
+    /// How far a reader was behind the writer of `endless` when it went.
+    produced: Rc<Cell<usize>>,
+}
+
+impl Streams {
+    fn readable(args: &Args) -> ByteStream {
+        match &args.externals[0] {
+            External::Readable(stream) => stream.clone(),
+            other => panic!("a stream, and not {other:?}"),
+        }
+    }
+}
+
+#[async_trait(?Send)]
+impl Service for Streams {
+    async fn call(&self, method: &str, args: Args, _cx: &Context) -> ServiceResult {
+        match method {
+            "make" => {
+                let (length, chunk): (usize, usize) = args.parse()?;
+                Ok(readable(patterned(length, chunk)))
+            }
+            "read" => reply(&check(Self::readable(&args)).await.map_err(thrown)?),
+            "first" => {
+                let mut stream = Self::readable(&args);
+                let first = stream.next().await.ok_or(StreamError::Canceled);
+                let first = first.and_then(|first| first).map_err(thrown)?;
+                reply(&!first.is_empty())
+            }
+            "echo" => Ok(Payload {
+                value: args.values.into_iter().next().unwrap_or_default(),
+                externals: args.externals,
+            }),
+            "endless" => {
+                let (sink, stream) = ByteStream::pipe();
+                let (canceled, produced) = (Rc::clone(&self.canceled), Rc::clone(&self.produced));
+                tokio::task::spawn_local(async move {
+                    let mut at = 0;
+                    while sink.write(pattern(at, 10_000)).await.is_ok() {
+                        at += 10_000;
+                        produced.set(at);
+                    }
+                    canceled.notify_one();
+                });
+                Ok(readable(stream))
+            }
+            "canceled" => {
+                self.canceled.notified().await;
+                reply(&true)
+            }
+            "breaks" => {
+                let items = [Ok(pattern(0, 1000)), Err("on purpose")];
+                Ok(readable(ByteStream::new(futures::stream::iter(items))))
+            }
+            "fill" => {
+                let External::Writable(sink) = &args.externals[0] else {
+                    return Err(JsError::type_error("nothing to write to"));
+                };
+                let mut at = 0;
+                for length in [1, 10, 100_000, 300_000] {
+                    sink.write(pattern(at, length)).await.map_err(thrown)?;
+                    at += length;
+                }
+                sink.end().await.map_err(thrown)?;
+                reply(&at)
+            }
+            "open" => {
+                let (sink, stream) = ByteStream::pipe();
+                let reading = tokio::task::spawn_local(check(stream));
+                self.opened.replace(Some(reading));
+                Ok(Payload {
+                    value: JsValue::WritableStream(0),
+                    externals: vec![External::Writable(sink)],
+                })
+            }
+            "opened" => {
+                let opened = self
+                    .opened
+                    .take()
+                    .ok_or_else(|| JsError::error("nothing"))?;
+                let length = opened.await.map_err(|e| JsError::error(e.to_string()))?;
+                reply(&length.map_err(thrown)?)
+            }
+            _ => unknown_method(method),
+        }
+    }
+}
+
+/// A workerd whose Worker reaches everything, and what stands behind it.
+struct World {
+    workerd: Workerd,
+    _behind: Workerd,
+    _ours: [Ours; 3],
+}
+
+async fn start() -> World {
+    // The Worker behind our caller calls nobody.
+    let nobody = Ours::serve(Server::new()).await;
+    let behind = Builder::new("streams")
+        .external("rust", nobody.address())
+        .external("rust-through-caller", nobody.address())
+        .external("worker-through-caller", nobody.address())
+        .start()
+        .await;
+    let callee = Ours::serve(Server::new().service("SVC", Streams::default())).await;
+    let options = ConnectOptions::default;
+    let to_rust = Proxy::new(callee.address().clone(), "SVC", options());
+    let to_worker = Proxy::new(behind.debug_port(), "main#Streams", options());
+    let caller = Server::new()
+        .proxy("SVC", to_rust)
+        .proxy("WORKER", to_worker);
+    let caller = Ours::serve(caller).await;
+    let workerd = Builder::new("streams")
+        .external("rust", callee.address())
+        .external("rust-through-caller", caller.address())
+        .external("worker-through-caller", caller.address())
+        .start()
+        .await;
+    World {
+        workerd,
+        _behind: behind,
+        _ours: [nobody, callee, caller],
+    }
+}
+
+const ROUTES: [&str; 4] = ["WORKER", "RUST", "RUST_PASSED_ON", "WORKER_PASSED_ON"];
+
+#[tokio::test(flavor = "local")]
+async fn streams_of_every_shape_pass_by_every_route() {
+    within(async {
+        let world = start().await;
+        for case in [
+            "results",
+            "arguments",
+            "there_and_back",
+            "canceled_by_the_reader",
+            "canceled_by_the_callee",
+            "broken_by_the_callee",
+            "broken_by_the_writer",
+            "written_by_the_callee",
+            "written_to_the_callee",
+        ] {
+            for route in ROUTES {
+                println!("{case} {route}");
+                let outcome = world.workerd.run(&format!("{case}/{route}")).await;
+                assert!(
+                    outcome.is_null() || outcome == json!(true),
+                    "{case} {route}"
+                );
+            }
+        }
+    })
+    .await;
+}
