@@ -13,9 +13,6 @@ use crate::object::Service;
 use crate::proxy::Proxy;
 use crate::shared::{InFlight, Shared};
 
-/// What miniflare puts in front of a Worker's name to name its service.
-const WORKER: &str = "core:user:";
-
 /// The bindings of a [`Server`](crate::Server): a handle, whose clones are the same bindings. It belongs
 /// to the thread that serves.
 #[derive(Clone, Default)]
@@ -122,10 +119,7 @@ impl Bindings {
     pub(super) fn find(&self, name: &str, only: Option<&str>) -> Result<(Rc<str>, Entry), String> {
         let may = |name: &str| only.is_none_or(|only| only == name);
         let found = self.0.entries.borrow();
-        let known = |name: &str| found.get_key_value(name).filter(|(name, _)| may(name));
-        // Where none has that very name.
-        let of_worker = || known(name.strip_prefix(WORKER)?);
-        if let Some((name, entry)) = known(name).or_else(of_worker) {
+        if let Some((name, entry)) = found.get_key_value(name).filter(|(name, _)| may(name)) {
             return Ok((Rc::clone(name), entry.clone()));
         }
         drop(found);
