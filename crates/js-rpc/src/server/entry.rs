@@ -260,6 +260,17 @@ struct Dispatcher {
 }
 
 impl event_dispatcher::Server for Dispatcher {
+    /// HTTP over Cap'n Proto, as a Worker's `fetch` comes through a debug port.
+    async fn unused0(
+        self: Rc<Self>,
+        _params: event_dispatcher::Unused0Params,
+        _results: event_dispatcher::Unused0Results,
+    ) -> Result<(), Error> {
+        Err(wire::refused(
+            "fetch() is not served over Cap'n Proto; call a method of the binding instead",
+        ))
+    }
+
     async fn js_rpc_session(
         self: Rc<Self>,
         _params: event_dispatcher::JsRpcSessionParams,
