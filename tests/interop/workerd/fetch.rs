@@ -52,6 +52,7 @@ impl Service for Web {
                     "url": head.uri.to_string(),
                     "mine": mine.map(|value| value.to_str().unwrap()),
                     "binding": head.headers.contains_key("binding-span-binding"),
+                    "served": cx.binding(),
                     "body": String::from_utf8_lossy(&body),
                 });
                 *response.body_mut() = seen.to_string().into();
@@ -108,6 +109,7 @@ async fn worker(address: &Address) -> Workerd {
     Builder::new("fetch")
         .external("rust", address)
         .external("named", address)
+        .external("proxy", address)
         .start()
         .await
 }
@@ -133,7 +135,7 @@ async fn a_worker_fetches_directly_and_through_the_caller() {
                 "status": 200, "own": "theirs", "method": "POST", "mine": "1",
                 // workerd sends no scheme.
                 "url": "http://any.example/seen?a=1",
-                "binding": false, "body": "hello",
+                "binding": false, "served": "WEB", "body": "hello",
             });
             assert_eq!(seen, expected, "{way}");
             let statuses = workerd.run("statuses").await;
@@ -243,6 +245,19 @@ async fn a_header_that_the_configuration_adds_names_the_binding_and_vouches_for_
         assert_eq!(seen["binding"], false);
         let statuses = workerd.run("statuses").await;
         assert_eq!(statuses[0][0], 421, "{statuses}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_configuration_has_the_last_word_on_the_binding_and_keeps_urls_whole() {
+    within(async {
+        let ours = Ours::serve(Server::new().service("WEB", Web::default())).await;
+        let workerd = worker(ours.address()).await;
+        let configured = workerd.run("configured").await;
+        assert_eq!(configured[0], 200, "{configured}");
+        assert_eq!(configured[1]["served"], "WEB", "{configured}");
+        assert_eq!(configured[2], "https://any.example/seen?a=b");
     })
     .await;
 }

@@ -13,6 +13,7 @@ const config :Workerd.Config = (
       bindings = [
         (name = "SVC", service = "rust"),
         (name = "NAMED", service = "named"),
+        (name = "PROXY", service = "proxy"),
       ],
     )),
     # A Worker behind a caller, which has no way to ask it.
@@ -27,6 +28,7 @@ const config :Workerd.Config = (
       address = "127.0.0.1:1",
       http = (injectRequestHeaders = [(name = "binding-span-binding", value = "WEB")]),
     )),
+    ( name = "proxy", external = (address = "127.0.0.1:1", http = (style = proxy)) ),
   ],
   sockets = [(name = "http", http = (), service = "main")],
 );

@@ -76,6 +76,13 @@ const cases = {
     }
     return statuses;
   },
+  // What a Worker says of itself, and what the configuration says of it.
+  async configured({ NAMED, PROXY }) {
+    const headers = { "binding-span-binding": "OTHER" };
+    const named = await NAMED.fetch("http://svc/seen", { headers });
+    const proxied = await PROXY.fetch("https://any.example/seen?a=b");
+    return [named.status, await named.json(), (await proxied.json()).url];
+  },
 };
 
 export default { fetch: serve(cases) };

@@ -135,18 +135,23 @@ fn bad(text: impl Into<String>) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, text)
 }
 
-/// The host that a request names: once, and nothing besides it.
+/// The host that a request names: once, and nothing besides it. A whole URL names it as well, and in workerd's requests
+/// to a proxy nothing else does.
 fn host(head: &Parts) -> Result<Authority, Refusal> {
     let mut hosts = head.headers.get_all(header::HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else {
-        return Err(bad("A request has one Host."));
+    let target = head.uri.authority();
+    let host = match (hosts.next(), hosts.next(), target) {
+        (Some(host), None, _) => {
+            let host = host.to_str().ok().and_then(|host| host.parse().ok());
+            host.ok_or_else(|| bad("This Host is none."))?
+        }
+        (None, _, Some(target)) => target.clone(),
+        _ => return Err(bad("A request has one Host.")),
     };
-    let host = host.to_str().ok().and_then(|host| host.parse().ok());
-    let host: Authority = host.ok_or_else(|| bad("This Host is none."))?;
     if host.as_str().contains('@') {
         return Err(bad("This Host has a user in it."));
     }
-    match head.uri.authority() {
+    match target {
         Some(target) if !target.as_str().eq_ignore_ascii_case(host.as_str()) => {
             Err(bad("The URL and Host name different hosts."))
         }
@@ -265,6 +270,9 @@ mod tests {
             assert_eq!(outcome.err(), refused, "{host} {more:?}");
             assert!(admitted(Pages::None, "/", &headers).is_ok(), "{host}");
         }
+        // A whole URL is no way around it.
+        let whole = admitted(Pages::WithPort, "http://evil.example:7480/", &[]);
+        assert_eq!(whole, Err(421));
         for (host, refused) in [("svc", Some(421)), ("localhost", None), ("127.0.0.1", None)] {
             let outcome = admitted(Pages::WithoutPort, "/", &[("host", host)]);
             assert_eq!(outcome.err(), refused, "{host}");
@@ -277,7 +285,10 @@ mod tests {
             ("/a?b=c", &["svc"][..], Ok("http://svc/a?b=c")),
             ("http://svc/a", &["svc"], Ok("http://svc/a")),
             ("https://svc/a", &["SVC"], Ok("https://SVC/a")),
+            ("http://svc/a", &[], Ok("http://svc/a")),
             ("http://other/a", &["svc"], Err(400)),
+            ("http://svc/a", &["svc", "svc"], Err(400)),
+            ("http://a@svc/a", &[], Err(400)),
             ("ftp://svc/a", &["svc"], Err(400)),
             ("*", &["svc"], Err(400)),
             ("/", &[], Err(400)),
