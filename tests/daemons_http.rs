@@ -117,7 +117,7 @@ fn how_a_call_ends_is_the_status() {
             "body",
             "argument 2 is not a value",
         ),
-        ("DB/query", "[{\"$stub\": 0}]", 400, "arguments", "stub"),
+        ("DB/query", "[{\"$stub\": 0}]", 400, "arguments", "external"),
         ("DB/a..b", "[]", 400, "path", "/v1/call/BINDING/METHOD"),
         ("DB/query?get", "[]", 400, "path", "behind a ?"),
     ];
