@@ -10,6 +10,7 @@ mod d1;
 mod d1_rows;
 mod errors;
 mod example;
+mod fetch;
 mod harness;
 mod sidecar;
 mod streams;

@@ -74,6 +74,12 @@ pub struct Args {
 #[error("{0}")]
 pub struct ConvertError(String);
 
+impl ConvertError {
+    pub(super) fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
+
 thread_local! {
     static TABLE: RefCell<Option<Vec<External>>> = const { RefCell::new(None) };
 }
