@@ -90,7 +90,7 @@ async fn errors_are_d1s() {
                     "D1_ERROR: BEGIN, COMMIT or ROLLBACK is not allowed",
                 ),
                 // Deprecated, and a plain HTTP request of the binding.
-                ("dump", "D1_DUMP_ERROR: Status + 421"),
+                ("dump", "D1_DUMP_ERROR: Status + 501"),
             ] {
                 let message = errors[case].as_str().unwrap_or_default();
                 assert!(message.starts_with(begins), "{form}: {case}: {errors:#}");
