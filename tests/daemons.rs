@@ -65,6 +65,7 @@ fn the_callers_span_is_renamed_and_tagged_in_the_tail_in_shape_and_order() {
             "onset",
             "spanOpen",
             "attributes",
+            "spanUpdate",
             "attributes",
             "attributes",
             "spanClose",
@@ -94,9 +95,13 @@ fn the_callers_span_is_renamed_and_tagged_in_the_tail_in_shape_and_order() {
     assert_eq!(events[1]["event"]["name"], json!("jsRpcSession"));
     assert_eq!(
         events[3]["event"]["info"],
+        json!({"type": "name", "name": "d1.query"})
+    );
+    assert_eq!(
+        events[4]["event"]["info"],
         json!([{"name": "span.name", "value": "d1.query"}])
     );
-    let told = attributes(&events[4..5]);
+    let told = attributes(&events[5..6]);
     let names: Vec<&str> = told.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names[..12], TOLD);
     assert_eq!(attribute(&events, "db.namespace"), Some(json!("shop")));
@@ -108,7 +113,7 @@ fn the_callers_span_is_renamed_and_tagged_in_the_tail_in_shape_and_order() {
         attribute(&events, "cloudflare.d1.response.changed_db"),
         Some(json!(false))
     );
-    assert_eq!(events[5]["event"]["outcome"], json!("ok"));
+    assert_eq!(events[6]["event"]["outcome"], json!("ok"));
 }
 
 #[test]

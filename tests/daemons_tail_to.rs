@@ -133,7 +133,8 @@ fn events_that_callers_send_in_a_circle_reach_each_of_them_once() {
         assert_eq!(onsets.count(), 3, "{own}");
         let outcomes = events.iter().filter(|e| e["event"]["type"] == "outcome");
         assert_eq!(outcomes.count(), 3, "{own}");
-        assert_eq!(events.len(), 24, "{own}");
+        // Nine of each, one of them the new name as `spanUpdate`.
+        assert_eq!(events.len(), 27, "{own}");
     }
 }
 
@@ -179,6 +180,81 @@ fn a_caller_that_would_send_its_events_to_itself_does_not_start() {
     );
     assert!(
         done.stderr.contains("caller.toml:3:11: tail-to: "),
+        "{done:?}"
+    );
+}
+
+/// What the events of a file say of renames and failures: names and statuses of `spanUpdate`, `span.name`
+/// attributes, and the names under which spans opened.
+fn said_of_names(world: &World, file: &str) -> (usize, usize, usize, Vec<String>) {
+    let events = world.tail(file);
+    let count = |is: &dyn Fn(&serde_json::Value) -> bool| {
+        events.iter().map(|e| &e["event"]).filter(|e| is(e)).count()
+    };
+    let names = count(&|e| e["type"] == "spanUpdate" && e["info"]["type"] == "name");
+    let statuses = count(&|e| e["type"] == "spanUpdate" && e["info"]["status"]["code"] == "error");
+    let attributes = count(&|e| e["type"] == "attributes" && e["info"][0]["name"] == "span.name");
+    let opened = events.iter().filter_map(|e| match &e["event"] {
+        event if event["type"] == "spanOpen" => event["name"].as_str().map(str::to_owned),
+        _ => None,
+    });
+    (names, statuses, attributes, opened.collect())
+}
+
+#[test]
+fn how_renames_are_written_is_chosen_by_option_variable_or_key() {
+    for (how, names, statuses, attributes, opened) in [
+        ("both", 2, 1, 2, "jsRpcSession"),
+        ("span-update", 2, 1, 0, "jsRpcSession"),
+        ("attribute", 0, 0, 2, "jsRpcSession"),
+        ("late", 0, 1, 0, "d1.query"),
+    ] {
+        let world = World::new();
+        world.database();
+        // By the key in a file, and by the variable.
+        let text = format!(
+            "listen = ['{}']\ntail = 'callee.jsonl'\ntail-rename = '{how}'\n[d1.DB]\npath = '{}'\n",
+            world.unix("callee.sock"),
+            world.db().trim_start_matches("DB=")
+        );
+        std::fs::write(world.path("callee.toml"), text).unwrap();
+        let callee = world
+            .start(util::callee(), &["--config", "callee.toml"])
+            .ready();
+        let mut program = caller();
+        program.env("BINDING_SPAN_TAIL_RENAME", how);
+        let (listen, bind) = (world.unix("caller.sock"), world.unix("callee.sock"));
+        let bind = format!("DB={bind}");
+        let args = [
+            "serve",
+            "--listen",
+            &listen,
+            "--bind",
+            &bind,
+            "--tail",
+            "caller.jsonl",
+        ];
+        let serve = world.start(program, &args).ready();
+        for sql in ["select 1", "select nothing"] {
+            world.query(&listen, sql, &[]);
+        }
+        assert!(serve.stop().success() && callee.stop().success());
+        let expected = vec![opened.to_owned(); 2];
+        assert_eq!(
+            said_of_names(&world, "caller.jsonl"),
+            (names, statuses, attributes, expected),
+            "{how}"
+        );
+        // The callee's own span has its name from the beginning on.
+        let (names, failed, attributes, _) = said_of_names(&world, "callee.jsonl");
+        // It failed, and so did the statement below it.
+        assert_eq!((names, failed, attributes), (0, 2 * statuses, 0), "{how}");
+    }
+    let world = World::new();
+    let done = world.run(caller(), &["serve", "--tail-rename", "never"]);
+    assert_eq!(done.code, Some(2));
+    assert!(
+        done.stderr.contains("both, span-update, attribute, late"),
         "{done:?}"
     );
 }

@@ -44,6 +44,9 @@ fn command() -> Command {
     let command =
         command.about("Serve bindings, call them, and own the spans that callees name and tag");
     let command = command
+        .mut_subcommand("call", |call| {
+            call.override_usage(ours(caller::call::USAGE))
+        })
         .mut_subcommand("serve", |serve| {
             serve.override_usage(ours(caller::serve::USAGE))
         })

@@ -1,6 +1,7 @@
 //! What the command lines of both programs have in common.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
@@ -192,6 +193,27 @@ impl FromStr for Switch {
             "on" | "true" => Ok(Self(true)),
             "off" | "false" => Ok(Self(false)),
             _ => Err("write on or off"),
+        }
+    }
+}
+
+/// A switch that can also say where: `on`, `off`, or a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SwitchOrPath {
+    Off,
+    On,
+    At(PathBuf),
+}
+
+impl FromStr for SwitchOrPath {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "on" | "true" | "yes" | "1" => Ok(Self::On),
+            "off" | "false" | "no" | "0" => Ok(Self::Off),
+            "" => Err("behind = there is no directory; leave out the = or write one"),
+            path => Ok(Self::At(path.into())),
         }
     }
 }

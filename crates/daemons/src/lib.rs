@@ -12,6 +12,7 @@ pub mod admin;
 pub mod bspan;
 pub mod callee;
 pub mod caller;
+pub mod dev_registry;
 pub mod door;
 pub mod exit;
 #[doc(hidden)]

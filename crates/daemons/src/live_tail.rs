@@ -32,8 +32,9 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long is waited for more, so that a busy daemon does not wake the reader for each event.
 const LINGER: Duration = Duration::from_millis(10);
-/// Events that are written in one piece.
+/// Events that are written in one piece, and bytes of them.
 const BATCH: usize = 256;
+const BATCH_BYTES: usize = 1024 * 1024;
 
 /// A daemon's live tail. Clones are the same.
 #[derive(Clone)]
@@ -184,11 +185,15 @@ impl Feeding {
         if let Some(hello) = self.hello.take() {
             push(&mut text, &hello.to_line());
         }
-        let begun = self.begun.len().min(BATCH);
-        let begun = Batch {
-            lost: 0,
-            events: self.begun.drain(..begun).collect(),
-        };
+        let mut begun = Batch::default();
+        let mut bytes = 0;
+        while begun.events.len() < BATCH
+            && bytes < BATCH_BYTES
+            && let Some(event) = self.begun.pop_front()
+        {
+            bytes += event.size();
+            begun.events.push(event);
+        }
         write(&mut text, &begun);
         if text.is_empty() {
             self.live(&mut text).await;

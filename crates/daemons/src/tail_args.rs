@@ -1,7 +1,7 @@
 //! The settings of a daemon's tail: its file, and what is kept for live readers.
 
-use clap::Args;
-use tail::Rotation;
+use clap::{Args, ValueEnum};
+use tail::{Renames, Rotation};
 
 use crate::cli::{self, Size};
 use crate::config::Places;
@@ -26,6 +26,21 @@ pub struct TailArgs {
     #[arg(long, value_name = "N", default_value_t = 5, env = "BINDING_SPAN_TAIL_KEEP", value_parser = cli::positive::<u32>)]
     tail_keep: u32,
 
+    /// How a span's new name is written: as spanUpdate, as the attribute span.name, as both, or late
+    ///
+    /// Late: a span opens when its name is final, but for live readers, who get both. A workerd that does not
+    /// know spanUpdate, as of August 2026, reads the attribute alone.
+    #[arg(
+        long,
+        value_name = "both|span-update|attribute|late",
+        value_enum,
+        default_value_t = RenameArg::Both,
+        env = "BINDING_SPAN_TAIL_RENAME",
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
+    tail_rename: RenameArg,
+
     /// Bytes of recent events that are kept for `caller tail`, where there is an admin port; 0 for none
     ///
     /// At most 65,536 events. They are what --since can show, and what a reader may be behind before it
@@ -44,6 +59,31 @@ pub struct TailArgs {
     /// Each costs what it takes to write its events.
     #[arg(long, value_name = "N", default_value_t = 16, env = "BINDING_SPAN_TAIL_READERS", value_parser = cli::positive::<usize>, hide_short_help = true)]
     tail_readers: usize,
+}
+
+/// How a rename is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum RenameArg {
+    /// As `spanUpdate` and as attribute: for any reader.
+    #[default]
+    Both,
+    /// As the event `spanUpdate`, as workerd does.
+    SpanUpdate,
+    /// As the attribute `span.name`, as the enrichment proposal has it.
+    Attribute,
+    /// Not at all: a span opens when its name is final. Live readers get both.
+    Late,
+}
+
+impl RenameArg {
+    /// What the feed is to write.
+    pub(crate) fn renames(self) -> Renames {
+        match self {
+            Self::Both | Self::Late => Renames::Both,
+            Self::SpanUpdate => Renames::SpanUpdate,
+            Self::Attribute => Renames::Attribute,
+        }
+    }
 }
 
 /// What is kept for live readers, and how many there may be.
@@ -74,6 +114,11 @@ impl TailArgs {
             history: self.tail_history.bytes(),
             readers: self.tail_readers,
         }
+    }
+
+    /// How a rename is written.
+    pub(crate) fn rename(&self) -> RenameArg {
+        self.tail_rename
     }
 
     /// Where events go.

@@ -15,8 +15,10 @@ use js_rpc::{Address, CallError, ConnectOptions, Connection, RpcLimits, TailStre
 use tail::{Event, EventKind, EventSink, QueueGauge, QueueLimits, Subscription};
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// Events that were taken from the queue and not reported yet.
+/// What may have been taken from the queue and not be reported yet, in units of [`UNIT`] bytes; an event is one at
+/// least.
 const BUFFERED: usize = 1024;
+const UNIT: usize = 4096;
 /// Invocations that are reported at a time; each is a session at the receiver.
 const STREAMS: usize = 1024;
 /// Events of one report.
@@ -233,7 +235,8 @@ impl Sending {
     /// does not fit there is counted for its invocation.
     async fn forward(&self, streams: &mut Streams, link: &Rc<Link>) {
         while let Some(event) = self.events.try_recv() {
-            let Ok(room) = Arc::clone(&self.room).acquire_owned().await else {
+            let units = (1 + event.size() / UNIT).min(BUFFERED) as u32;
+            let Ok(room) = Arc::clone(&self.room).acquire_many_owned(units).await else {
                 return;
             };
             let id = event.invocation_id;
@@ -317,6 +320,7 @@ struct Link {
     connecting: Mutex<()>,
     failed: Cell<Option<Instant>>,
     complained: Cell<bool>,
+    suspected: Cell<bool>,
 }
 
 impl Link {
@@ -329,6 +333,7 @@ impl Link {
             connecting: Mutex::default(),
             failed: Cell::default(),
             complained: Cell::default(),
+            suspected: Cell::default(),
         }
     }
 
@@ -354,12 +359,13 @@ impl Link {
             if sent.is_err() {
                 lost.fetch_add(batch.len() as u64, Ordering::Relaxed);
             }
-            batch.clear();
             let more = sent?;
             self.complained.set(false);
             if !more {
+                self.suspect(&batch);
                 return Ok(false);
             }
+            batch.clear();
         }
         Ok(true)
     }
@@ -390,6 +396,22 @@ impl Link {
         let stream = connection.tail_stream(&self.name);
         self.connection.replace(Some(connection));
         Ok(stream)
+    }
+
+    /// Warns, once, of a receiver that ended a stream which had not ended, where it got a `spanUpdate`: it may not
+    /// know that.
+    fn suspect(&self, batch: &[Held]) {
+        let has = |is: fn(&EventKind) -> bool| batch.iter().any(|(event, _)| is(&event.event));
+        let ended = has(|event| matches!(event, EventKind::Outcome { .. }));
+        let update = has(|event| matches!(event, EventKind::SpanUpdate { .. }));
+        if update && !ended && !self.suspected.replace(true) {
+            tracing::warn!(
+                address = %self.address,
+                "{} ended a stream of tail events at a spanUpdate; if it runs in a workerd that does not know it, \
+                 choose --tail-rename attribute",
+                self.name
+            );
+        }
     }
 
     /// Warns, once until it works again.

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use binding_span::{Sinks, SpanSink};
 use js_rpc::{Address, Trust};
-use tail::{EventSink, Feed, JsonLines, QueueLimits, Recorder, Rotation};
+use tail::wire::Headers;
+use tail::{EventSink, Feed, JsonLines, LateLimits, LateNames, QueueLimits, Recorder, Rotation};
 use tokio::task::spawn_blocking;
 
 use crate::admin::{Admin, Page};
@@ -18,8 +19,8 @@ use crate::exit::Failure;
 use crate::live_tail::LiveTail;
 use crate::metrics::{Metrics, catalog};
 use crate::otel::{Isolated, Otel, Plan};
-use crate::tail_args::LiveLimits;
-use crate::tail_from::{Passed, TailTaker};
+use crate::tail_args::{LiveLimits, RenameArg};
+use crate::tail_from::{ButTails, Passed, TailTaker, Tails};
 use crate::tail_to::TailSender;
 
 /// Where tail events go.
@@ -81,12 +82,22 @@ pub struct Telemetry {
     sender: Option<Arc<TailSender>>,
     otel: Option<Arc<Otel>>,
     live: Option<LiveTail>,
+    rename: RenameArg,
+    late: Vec<Arc<LateNames>>,
+    tails: Arc<Tails>,
 }
 
 impl Telemetry {
     /// No sinks: nobody looks at spans.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Writes renames in this way; to be said before where events go.
+    #[must_use]
+    pub fn renames(mut self, rename: RenameArg) -> Self {
+        self.rename = rename;
+        self
     }
 
     /// Writes tail events as JSON lines, if somebody said where to.
@@ -111,7 +122,7 @@ impl Telemetry {
     #[must_use]
     pub fn lines(mut self, lines: JsonLines) -> Self {
         let lines = Arc::new(lines);
-        self.read(lines.clone());
+        self.read_named(lines.clone());
         self.lines = Some(lines);
         self
     }
@@ -129,7 +140,11 @@ impl Telemetry {
         let sender = sender.map_err(|error| {
             Failure::Unavailable(format!("cannot start a thread for tail events: {error}"))
         })?;
-        self.read(sender.sink());
+        let reader = ButTails {
+            reader: sender.sink(),
+            tails: Arc::clone(&self.tails),
+        };
+        self.read_named(Arc::new(reader));
         self.sender = Some(Arc::new(sender));
         Ok(self)
     }
@@ -177,10 +192,21 @@ impl Telemetry {
         self.live.iter().map(LiveTail::page).collect()
     }
 
+    /// Adds a reader of tail events that may have to wait for names.
+    fn read_named(&mut self, reader: Arc<dyn EventSink>) {
+        if self.rename != RenameArg::Late {
+            return self.read(reader);
+        }
+        let late = Arc::new(LateNames::new(reader, LateLimits::default()));
+        self.late.push(Arc::clone(&late));
+        self.read(late);
+    }
+
     /// Adds a reader of tail events.
     fn read(&mut self, reader: Arc<dyn EventSink>) {
+        let renames = self.rename.renames();
         let feed = self.feed.get_or_insert_with(|| {
-            let feed = Arc::new(Feed::new());
+            let feed = Arc::new(Feed::new().renames(renames));
             self.sinks.push(feed.clone());
             feed
         });
@@ -188,15 +214,15 @@ impl Telemetry {
         self.events.push(reader);
     }
 
-    /// Takes the tail events of other processes, for everything that reads our own.
-    pub fn taker(&self) -> TailTaker {
-        let taker = TailTaker::new(self.events.clone());
+    /// Takes the tail events of other processes, for everything that reads our own, with these headers of requests.
+    pub fn taker(&self, headers: Headers) -> TailTaker {
+        let taker = TailTaker::new(self.events.clone()).headers(headers);
         match (&self.feed, &self.sender) {
             // Only what is sent on can come back.
             (Some(feed), Some(_)) => {
                 let passed = Arc::new(Passed::default());
                 feed.subscribe(passed.clone());
-                taker.once(passed)
+                taker.once(passed, Arc::clone(&self.tails))
             }
             _ => taker,
         }
@@ -247,6 +273,10 @@ impl Telemetry {
         if let Some(otel) = &self.otel {
             otel.stats().count_into(metrics);
         }
+        let late = self.late.clone();
+        metrics.add(&catalog::TAIL_EARLY, &[], move || {
+            late.iter().map(|late| late.opened_early()).sum()
+        });
         if let Some(feed) = self.feed.clone() {
             metrics.add(&catalog::TAIL_EVICTED, &[], move || feed.stats().evicted);
         }
@@ -275,6 +305,7 @@ impl Telemetry {
     /// The thread goes on meanwhile: a service manager still hears of it.
     pub async fn finish(&self) {
         let until = Instant::now() + FLUSH;
+        self.late.iter().for_each(|late| late.flush());
         if let Some(otel) = &self.otel {
             otel.close(until);
         }

@@ -358,6 +358,51 @@ async fn session(world: &World) -> (js_rpc_target::Client, js_rpc_session::Clien
     )
 }
 
+/// What an event of that service begins with on a connection.
+async fn begin(
+    port: &workerd_debug_port::Client,
+    service: &str,
+    entrypoint: &str,
+) -> Result<js_rpc_target::Client, capnp::Error> {
+    let mut request = port.get_entrypoint_request();
+    request.get().set_service(service);
+    request.get().set_entrypoint(entrypoint);
+    let entrypoint = request.send().pipeline.get_entrypoint();
+    let started = entrypoint.start_event_request().send().promise.await?;
+    let dispatcher = started.get()?.get_dispatcher()?;
+    let opened = dispatcher.js_rpc_session_request().send().promise.await?;
+    opened.get()?.get_top_level()
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_development_server_may_ask_for_services_that_there_are_not_and_name_a_worker_as_it_does()
+{
+    for way in [Way::Unix, Way::Proxied] {
+        let world = World::of(way, Shared(Counter::new(&Made::default()))).await;
+        let port: workerd_debug_port::Client = raw::connect(&world.address).await;
+        let user = format!("core:user:{BINDING}");
+        for entrypoint in ["", "default"] {
+            let top = begin(&port, &user, entrypoint).await.unwrap();
+            call(&top, "add").send().promise.await.unwrap();
+        }
+        for (service, entrypoint) in [
+            ("core:entry", ""),
+            ("core:user:nobody", ""),
+            ("core:user:", ""),
+            (&user, "Admin"),
+        ] {
+            let Err(error) = begin(&port, service, entrypoint).await else {
+                panic!("{service}#{entrypoint} was found")
+            };
+            let says = error.to_string();
+            assert!(says.contains(&format!("no binding \"{service}")), "{says}");
+            // The same connection serves on.
+            let top = begin(&port, BINDING, "").await.unwrap();
+            call(&top, "add").send().promise.await.unwrap();
+        }
+    }
+}
+
 fn call(target: &js_rpc_target::Client, method: &str) -> CallRequest {
     let mut request = target.call_request();
     request.get().set_method_name(method);

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use binding_span::{Attribute, InvocationId, SpanId, TraceId};
 use serde::{Deserialize, Serialize};
 
-use crate::json;
+use crate::{ChannelMessage, Log, Onset, ReturnInfo, SpanChange, SpanInfo, json};
 
 /// One thing that happened in an invocation.
 ///
@@ -47,6 +47,9 @@ pub struct StreamContext {
         skip_serializing_if = "Option::is_none"
     )]
     pub span_id: Option<SpanId>,
+    /// W3C trace flags, where the event's source says any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_flags: Option<u8>,
 }
 
 /// What happened.
@@ -59,7 +62,7 @@ pub struct StreamContext {
 #[non_exhaustive]
 pub enum EventKind {
     /// An invocation began.
-    Onset(Onset),
+    Onset(Box<Onset>),
     /// A span began.
     SpanOpen {
         /// Its name.
@@ -67,6 +70,14 @@ pub enum EventKind {
         /// Its id.
         #[serde(with = "json::span_id")]
         span_id: SpanId,
+        /// What it is for, if its source says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        info: Option<SpanInfo>,
+    },
+    /// The span has another name, or another status.
+    SpanUpdate {
+        /// Which.
+        info: SpanChange,
     },
     /// The span has these attributes besides the earlier ones; [`crate::SPAN_NAME`] renames it.
     Attributes {
@@ -80,14 +91,25 @@ pub enum EventKind {
         name: String,
         /// The message.
         message: String,
+        /// Where it was thrown, as the engine shows it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stack: Option<String>,
     },
+    /// A line of `console.log()` and its like.
+    Log(Log),
+    /// A message of a diagnostics channel.
+    DiagnosticChannel(ChannelMessage),
     /// The span ended.
     SpanClose {
         /// How: `ok`, `exception`, `canceled`, `exceededWallTime`, or another of workerd's words.
         outcome: Cow<'static, str>,
     },
     /// What the invocation was for is done; spans may still be open.
-    Return,
+    Return {
+        /// What it returned, if its source says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        info: Option<ReturnInfo>,
+    },
     /// Some events of this stream were lost; sent just before the outcome.
     StreamDiagnostic {
         /// Which and how many.
@@ -109,53 +131,6 @@ pub enum EventKind {
     Unknown,
 }
 
-/// The beginning of an invocation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Onset {
-    /// `stateless`.
-    #[serde(default)]
-    pub execution_model: Cow<'static, str>,
-    /// The span that the invocation's own spans are below.
-    #[serde(with = "json::span_id")]
-    pub span_id: SpanId,
-    /// The entrypoint or binding that was called.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub entrypoint: Option<String>,
-    /// The service that ran.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub script_name: Option<String>,
-    /// Labels of the service.
-    #[serde(default)]
-    pub script_tags: Vec<String>,
-    /// What kind of event began it.
-    #[serde(default)]
-    pub info: OnsetInfo,
-    /// Attributes of the onset's span: its name, if it is not [`crate::SESSION_NAME`].
-    #[serde(
-        with = "json::attributes",
-        default,
-        skip_serializing_if = "Vec::is_empty"
-    )]
-    pub attributes: Vec<Attribute>,
-}
-
-/// What kind of event began an invocation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OnsetInfo {
-    /// `jsrpc`; workerd also has `fetch`, `scheduled`, `alarm` and others.
-    #[serde(rename = "type")]
-    pub kind: Cow<'static, str>,
-}
-
-impl Default for OnsetInfo {
-    fn default() -> Self {
-        Self {
-            kind: Cow::Borrowed("jsrpc"),
-        }
-    }
-}
-
 /// What a reader is told about its own stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -172,10 +147,19 @@ impl Event {
     /// About how many bytes of memory it holds; what queues count.
     pub fn size(&self) -> usize {
         let held = match &self.event {
-            EventKind::Onset(onset) => attributes_size(&onset.attributes),
-            EventKind::SpanOpen { name, .. } => name.len(),
+            EventKind::Onset(onset) => onset.size(),
+            EventKind::SpanOpen { name, info, .. } => {
+                name.len() + info.as_ref().map_or(0, SpanInfo::size)
+            }
+            EventKind::SpanUpdate { info } => info.size(),
             EventKind::Attributes { info } => attributes_size(info),
-            EventKind::Exception { name, message } => name.len() + message.len(),
+            EventKind::Exception {
+                name,
+                message,
+                stack,
+            } => name.len() + message.len() + stack.as_ref().map_or(0, String::len),
+            EventKind::Log(log) => log.size(),
+            EventKind::DiagnosticChannel(message) => message.size(),
             _ => 0,
         };
         size_of::<Self>() + held
@@ -184,11 +168,15 @@ impl Event {
     /// Whether readers get it even when they lose others: there is at most one of each in a stream,
     /// and a reader cannot do without.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self.event, EventKind::Return | EventKind::Outcome { .. })
+        matches!(
+            self.event,
+            EventKind::Return { .. } | EventKind::Outcome { .. }
+        )
     }
 }
 
-fn attributes_size(attributes: &[Attribute]) -> usize {
+/// About how many bytes of memory attributes hold.
+pub(crate) fn attributes_size(attributes: &[Attribute]) -> usize {
     let held = |a: &Attribute| size_of::<Attribute>() + a.key.len() + a.value.size();
     attributes.iter().map(held).sum()
 }

@@ -3,14 +3,17 @@
 //! Events reach every reader in the order of their sequence numbers, so they are handed over under
 //! the feed's lock; readers must return at once, which a bounded queue does.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use binding_span::{Attribute, Dropped, SpanClose, SpanOpen, SpanRef, SpanSink};
+use binding_span::{
+    Attribute, Dropped, ErrorInfo, InvocationId, Outcome, SpanClose, SpanId, SpanOpen, SpanRef,
+    SpanSink,
+};
 
+use crate::Event;
 use crate::invocation::{FeedLimits, Streams};
 use crate::queue::{self, QueueLimits, Subscription};
-use crate::{Event, SPAN_NAME};
 
 /// Something that reads a feed.
 ///
@@ -24,6 +27,39 @@ pub trait EventSink: Send + Sync {
     fn is_live(&self) -> bool {
         false
     }
+
+    /// Whether it wants to know when a span's name is final.
+    fn waits_for_names(&self) -> bool {
+        false
+    }
+
+    /// A span keeps the name that it has: its call returned.
+    fn named(&self, _invocation: InvocationId, _span: SpanId) {}
+}
+
+/// How events say that a span has another name or failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Renames {
+    /// By the event `spanUpdate`, as workerd does.
+    SpanUpdate,
+    /// By the attribute [`SPAN_NAME`](crate::SPAN_NAME), as the enrichment proposal has it; that a span failed
+    /// is said by `error.type`, the exception and the outcome alone.
+    Attribute,
+    /// By both.
+    #[default]
+    Both,
+}
+
+impl Renames {
+    /// Whether there are `spanUpdate` events.
+    pub(crate) fn updates(self) -> bool {
+        self != Self::Attribute
+    }
+
+    /// Whether there are `span.name` attributes.
+    pub(crate) fn attributes(self) -> bool {
+        self != Self::SpanUpdate
+    }
 }
 
 /// Turns what happens to spans into tail events.
@@ -33,6 +69,8 @@ pub trait EventSink: Send + Sync {
 #[derive(Default)]
 pub struct Feed {
     readers: AtomicUsize,
+    /// Whether some of them wait for names.
+    names: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -60,6 +98,13 @@ impl Feed {
         Self::default()
     }
 
+    /// The same, which says in this way that spans are renamed and fail.
+    #[must_use]
+    pub fn renames(self, renames: Renames) -> Self {
+        self.lock().streams.renames = renames;
+        self
+    }
+
     /// A feed with limits of your own and, if given, a name of this service that onsets carry as
     /// `scriptName`.
     pub fn with(limits: FeedLimits, script_name: Option<String>) -> Self {
@@ -68,14 +113,17 @@ impl Feed {
             ..Inner::default()
         };
         Self {
-            readers: AtomicUsize::new(0),
             inner: Mutex::new(inner),
+            ..Self::default()
         }
     }
 
     /// Adds a reader: a [`JsonLines`](crate::JsonLines), or one of your own.
     pub fn subscribe(&self, sink: Arc<dyn EventSink>) {
         let mut inner = self.lock();
+        if sink.waits_for_names() {
+            self.names.store(true, Ordering::Release);
+        }
         inner.sinks.push(sink);
         self.readers.store(inner.sinks.len(), Ordering::Release);
     }
@@ -126,10 +174,7 @@ impl SpanSink for Feed {
     }
 
     fn rename(&self, span: SpanRef, name: &str) {
-        self.report(|streams, out| {
-            let renamed = vec![Attribute::new(SPAN_NAME, name.to_owned())];
-            streams.attributes(span, renamed, out);
-        });
+        self.report(|streams, out| streams.rename(span, name, out));
     }
 
     fn attributes(&self, span: SpanRef, attributes: &[Attribute]) {
@@ -138,6 +183,14 @@ impl SpanSink for Feed {
 
     fn dropped(&self, span: SpanRef, dropped: &Dropped) {
         self.report(|streams, out| streams.dropped(span, dropped, out));
+    }
+
+    fn returned(&self, span: SpanRef, _outcome: Outcome, _error: Option<ErrorInfo<'_>>) {
+        if self.names.load(Ordering::Acquire) {
+            let inner = self.lock();
+            let waiting = inner.sinks.iter().filter(|sink| sink.waits_for_names());
+            waiting.for_each(|sink| sink.named(span.invocation, span.context.span_id));
+        }
     }
 
     fn close(&self, close: &SpanClose<'_>) {

@@ -3,11 +3,14 @@
 //! [`Selection`] lets the events of spans through that a [`Filter`] wants, and [`SpanLines`] makes lines for
 //! people of them. Where events come from, a daemon or a file, is not known here.
 
-mod aged;
 mod filter;
 mod line;
 mod lines;
+mod place;
+mod said;
 mod selection;
+mod tags;
+mod words;
 
 pub use filter::{AttributeFilter, Filter};
 pub use lines::{LineStyle, SpanLines};

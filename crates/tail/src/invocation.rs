@@ -17,11 +17,15 @@ use binding_span::{
 };
 
 use crate::{
-    ERROR_TYPE, Event, EventKind, Onset, OnsetInfo, SESSION_NAME, SPAN_NAME, StreamContext,
+    ERROR_TYPE, Event, EventKind, Onset, Renames, SESSION_NAME, SPAN_NAME, SpanChange, SpanStatus,
+    StatusCode, StreamContext,
 };
 
 /// The attribute of a span that becomes its onset's entrypoint.
 const BINDING: &str = "jsrpc.binding";
+
+/// Bytes of a status's message; the exception has all of it.
+const STATUS_BYTES: usize = 1024;
 
 /// What a feed remembers at most about spans that are open. Beyond it the oldest invocation is given
 /// up: its stream ends with the outcome `unknown`.
@@ -75,6 +79,7 @@ impl Hasher for IdHasher {
 pub(crate) struct Streams {
     limits: FeedLimits,
     script_name: Option<String>,
+    pub(crate) renames: Renames,
     open: IdMap<InvocationId, Invocation>,
     /// By age, for giving up the oldest.
     ages: BTreeMap<u64, InvocationId>,
@@ -111,6 +116,7 @@ impl Invocation {
             span_context: StreamContext {
                 trace_id: self.trace,
                 span_id: span,
+                trace_flags: None,
             },
             invocation_id: self.id,
             timestamp,
@@ -121,6 +127,10 @@ impl Invocation {
 
     fn attributes(&mut self, span: SpanId, time: SystemTime, info: Vec<Attribute>) -> Event {
         self.event(Some(span), time, EventKind::Attributes { info })
+    }
+
+    fn update(&mut self, span: SpanId, time: SystemTime, info: SpanChange) -> Event {
+        self.event(Some(span), time, EventKind::SpanUpdate { info })
     }
 
     fn finish(&mut self, outcome: &'static str, time: SystemTime) -> Event {
@@ -167,6 +177,7 @@ impl Streams {
         if id != invocation.onset {
             let parent = open.parent.unwrap_or(invocation.onset);
             let event = EventKind::SpanOpen {
+                info: None,
                 name: open.name.to_owned(),
                 span_id: id,
             };
@@ -199,15 +210,13 @@ impl Streams {
         };
         let named = server && open.name != SESSION_NAME;
         let name = named.then(|| Attribute::new(SPAN_NAME, open.name.to_owned()));
-        let event = EventKind::Onset(Onset {
-            execution_model: "stateless".into(),
+        let event = EventKind::Onset(Box::new(Onset {
             span_id: onset,
             entrypoint: entrypoint(open.attributes),
             script_name: self.script_name.clone(),
-            script_tags: Vec::new(),
-            info: OnsetInfo::default(),
             attributes: name.into_iter().collect(),
-        });
+            ..Onset::default()
+        }));
         out.push(invocation.event(caller, open.time, event));
         self.ages.insert(self.begun, invocation.id);
         self.begun += 1;
@@ -224,6 +233,22 @@ impl Streams {
             self.unknown += 1;
         }
         known
+    }
+
+    pub(crate) fn rename(&mut self, span: SpanRef, name: &str, out: &mut Vec<Event>) {
+        let (id, renames) = (span.context.span_id, self.renames);
+        let Some(invocation) = self.known(span) else {
+            return;
+        };
+        let time = SystemTime::now();
+        if renames.updates() {
+            let name = name.to_owned();
+            out.push(invocation.update(id, time, SpanChange::Name { name }));
+        }
+        if renames.attributes() {
+            let name = Attribute::new(SPAN_NAME, name.to_owned());
+            out.push(invocation.attributes(id, time, vec![name]));
+        }
     }
 
     pub(crate) fn attributes(
@@ -252,7 +277,7 @@ impl Streams {
     }
 
     pub(crate) fn close(&mut self, close: &SpanClose<'_>, out: &mut Vec<Event>) {
-        let id = close.span.context.span_id;
+        let (id, renames) = (close.span.context.span_id, self.renames);
         let Some(invocation) = self.known(close.span) else {
             return;
         };
@@ -263,8 +288,13 @@ impl Streams {
             let exception = EventKind::Exception {
                 name: error.kind.to_owned(),
                 message: error.message.to_owned(),
+                stack: None,
             };
             out.push(invocation.event(Some(id), close.time, exception));
+        }
+        if renames.updates() && (close.error.is_some() || close.outcome != Outcome::Ok) {
+            let status = failed(close.error.map(|error| error.message));
+            out.push(invocation.update(id, close.time, SpanChange::Status { status }));
         }
         if id != invocation.onset {
             let outcome = close.outcome.label().into();
@@ -277,7 +307,8 @@ impl Streams {
         let last = invocation.spans.is_empty();
         if !invocation.returned && (last || id == invocation.onset) {
             invocation.returned = true;
-            out.push(invocation.event(Some(invocation.onset), close.time, EventKind::Return));
+            let returned = EventKind::Return { info: None };
+            out.push(invocation.event(Some(invocation.onset), close.time, returned));
         }
         if last {
             let outcome = invocation.root_outcome.map_or("unknown", Outcome::label);
@@ -298,6 +329,15 @@ impl Streams {
             self.evicted += 1;
             out.push(invocation.finish("unknown", time));
         }
+    }
+}
+
+/// The status of a span that did not end well, as an exporter of spans has it.
+fn failed(message: Option<&str>) -> SpanStatus {
+    let message = message.filter(|message| !message.is_empty());
+    SpanStatus {
+        code: StatusCode::Error,
+        message: message.map(|text| text[..text.floor_char_boundary(STATUS_BYTES)].to_owned()),
     }
 }
 

@@ -8,6 +8,9 @@
 //! A line may go to a terminal, so what [`text::is_hidden`] names is written as `\u` escapes: same
 //! JSON, nothing that a terminal acts on.
 
+pub(crate) mod stringify;
+mod value;
+
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,7 +22,11 @@ use serde_json::Value;
 
 use crate::{Event, text};
 
-/// The longest line that is read, 4 MiB: an event of the largest enrichment is below 2 MiB.
+pub use self::value::JsonText;
+pub(crate) use self::value::{AsJson, date, parse, present, uuid};
+
+/// The longest line that is read, 4 MiB: an event of the largest enrichment is below 2 MiB, and one that came from
+/// another process below 4.
 pub const MAX_LINE: usize = 4 * 1024 * 1024;
 
 /// A line that is not a tail event.

@@ -43,6 +43,8 @@
 //! ");
 //! ```
 
+mod aged;
+mod details;
 mod event;
 mod feed;
 mod follow;
@@ -50,7 +52,9 @@ mod history;
 mod invocation;
 mod json;
 mod json_lines;
+mod late;
 mod notice;
+mod onset;
 mod paint;
 mod queue;
 mod recorder;
@@ -58,22 +62,28 @@ mod text;
 mod tree;
 pub mod wire;
 
-pub use event::{Diagnostic, Event, EventKind, Onset, OnsetInfo, StreamContext};
-pub use feed::{EventSink, Feed, FeedStats};
+pub use details::{ChannelMessage, ErrorInfo, Log, Published, SpanChange, SpanStatus, StatusCode};
+pub use event::{Diagnostic, Event, EventKind, StreamContext};
+pub use feed::{EventSink, Feed, FeedStats, Renames};
 pub use follow::{AttributeFilter, Filter, LineStyle, Passed, Selection, SpanLines};
 pub use history::{
     Batch, Begun, History, HistoryLimits, HistoryReader, HistoryStats, Since, Start,
 };
 pub use invocation::FeedLimits;
-pub use json::{InvalidLine, MAX_LINE};
+pub use json::{InvalidLine, JsonText, MAX_LINE};
 pub use json_lines::{JsonLines, Rotation};
+pub use late::{LateLimits, LateNames};
 pub use notice::{FeedLine, Notice};
+pub use onset::{
+    FetchInfo, Header, Onset, OnsetInfo, Preview, ReturnInfo, ScriptVersion, SpanInfo,
+    WebSocketEvent,
+};
 pub use queue::{QueueGauge, QueueLimits, Subscription, queue};
 pub use recorder::{FinishedSpan, Recorder, SpanError};
 pub use text::{escape, human_duration};
 pub use tree::{LinesRead, Tree, TreeStyle};
 
-/// The attribute by which a tail event renames its span.
+/// The attribute by which a tail event renames its span, where it is no [`SpanChange`].
 pub const SPAN_NAME: &str = "span.name";
 
 /// The name of a session's span until somebody renames it. An onset has no name of its own; a span

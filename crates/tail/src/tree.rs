@@ -46,6 +46,8 @@ pub struct Tree {
     streams: HashMap<Stream, Key>,
     /// Spans that came when there were too many.
     overflow: u64,
+    /// Bytes of log lines that are kept.
+    said: usize,
     /// Events that a source said it lost.
     lost_events: u64,
 }
@@ -105,6 +107,16 @@ struct Node {
     original_name: Cow<'static, str>,
     attributes: Vec<Attribute>,
     outcome: Option<Cow<'static, str>>,
+    /// What it is for, beyond its name.
+    about: Option<String>,
+    /// The HTTP status that it returned.
+    http_status: Option<u16>,
+    /// What its status says if that is an error.
+    failed: Option<String>,
+    /// Lines of logs and the like: who says them, and what.
+    said: Vec<(String, String)>,
+    /// How many there are more.
+    unsaid: u64,
     error: Option<SpanError>,
     dropped: Dropped,
     start: SystemTime,
@@ -148,6 +160,11 @@ impl Tree {
             original_name: span.original_name.clone().into(),
             attributes: span.attributes.clone(),
             outcome: Some(span.outcome.label().into()),
+            about: None,
+            http_status: None,
+            failed: None,
+            said: Vec::new(),
+            unsaid: 0,
             error: span.error.clone(),
             dropped: span.dropped,
             start: span.start,

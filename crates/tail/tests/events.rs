@@ -8,7 +8,7 @@ use binding_span::{
     Attribute, AttributeValue, DropReason, Dropped, InvocationId, SpanKind, SpanSink,
 };
 use support::{INVOCATION, Opening, at, close, fail, in_invocation, open, span};
-use tail::{Event, EventKind, Feed, FeedLimits, QueueLimits, Subscription};
+use tail::{Event, EventKind, Feed, FeedLimits, QueueLimits, ReturnInfo, Subscription};
 
 const CALLER: u64 = 0x7ba5_0000_0000_0001;
 const SESSION: u64 = 0xd407_0000_0000_0002;
@@ -25,7 +25,10 @@ fn lines(events: &Subscription) -> String {
     let mut text = String::new();
     for event in events.drain() {
         let mut event = Event::clone(&event);
-        if matches!(event.event, EventKind::Attributes { .. }) {
+        if matches!(
+            event.event,
+            EventKind::Attributes { .. } | EventKind::SpanUpdate { .. }
+        ) {
             event.timestamp = at(0);
         }
         text += &event.to_line();
@@ -130,12 +133,15 @@ fn lines_of_a_real_tail_worker_are_read() {
         r#"{"type":"onset","executionModel":"stateless","spanId":"00f067aa0ba902b7","scriptName":"shop","scriptTags":[],"info":{"type":"fetch","method":"GET","url":"http://x/","headers":[]}}"#,
     );
     assert!(
-        matches!(onset, Ok(EventKind::Onset(o)) if o.info.kind == "fetch" && o.script_name.as_deref() == Some("shop"))
+        matches!(onset, Ok(EventKind::Onset(o)) if o.info.kind() == "fetch" && o.script_name.as_deref() == Some("shop"))
     );
-    let unknown = read(r#"{"type":"log","level":"info","message":["x"]}"#);
+    let log = read(r#"{"type":"log","level":"info","message":["x"]}"#);
+    assert!(matches!(log, Ok(EventKind::Log(log)) if log.message == r#"["x"]"#));
+    let unknown = read(r#"{"type":"later","what":["x"]}"#);
     assert!(matches!(unknown, Ok(EventKind::Unknown)));
     let returned = read(r#"{"type":"return","info":{"type":"fetch","statusCode":200}}"#);
-    assert!(matches!(returned, Ok(EventKind::Return)));
+    let status = Some(ReturnInfo::Fetch { status_code: 200 });
+    assert!(matches!(returned, Ok(EventKind::Return { info }) if info == status));
     let attributes = read(
         r#"{"type":"attributes","info":[{"name":"list","value":["a",1]},{"name":"none","value":null},{"name":"big","value":9223372036854775808}]}"#,
     );
@@ -256,7 +262,7 @@ fn concurrent_invocations_interleave_each_with_its_own_numbers() {
         .into_iter()
         .for_each(|thread| thread.join().unwrap());
     let events = events.drain();
-    assert_eq!(events.len(), 8 * (1 + 1 + 99 * 3 + 1 + 2));
+    assert_eq!(events.len(), 8 * (1 + 1 + 99 * 4 + 1 + 2));
     (1..=8).for_each(|n| assert_sequences(&events, InvocationId(n)));
     let last = |n| events.iter().rfind(|e| e.invocation_id == InvocationId(n));
     let ended = |n| matches!(last(n).map(|e| &e.event), Some(EventKind::Outcome { .. }));

@@ -13,4 +13,5 @@ mod example;
 mod harness;
 mod sidecar;
 mod streams;
+mod tail_details;
 mod tail_events;

@@ -123,6 +123,11 @@ async fn a_name_and_three_attributes_of_mixed_types_arrive() {
     within(async {
         let stream = Tailed::start().await.stream_of("name_and_attributes").await;
         assert_eq!(renamed(&stream, session(&stream)), Some("kv.get"));
+        // Natively as well, as workerd's own `span.updateName()` is seen.
+        let update = &stream[3];
+        let info = json!({"type": "spanUpdate", "info": {"type": "name", "name": "kv.get"}});
+        assert_eq!(update["event"], info);
+        assert_eq!(&update["spanContext"]["spanId"], session(&stream));
         let expected =
             json!([["kv.key", "user:7"], ["kv.bytes", {"int64": "1024"}], ["kv.hit", true]]);
         assert_eq!(said(&stream), expected);
@@ -132,6 +137,7 @@ async fn a_name_and_three_attributes_of_mixed_types_arrive() {
                 "onset",
                 "spanOpen",
                 "attributes",
+                "spanUpdate",
                 "attributes",
                 "attributes",
                 "spanClose",
@@ -194,6 +200,10 @@ async fn a_failed_call_ends_as_an_exception() {
         assert_eq!(thrown["event"]["name"], "RangeError");
         assert_eq!(thrown["event"]["message"], "too far");
         assert_eq!(said(&stream), json!([["error.type", "RangeError"]]));
+        let status = json!({"type": "status", "status": {"code": "error", "message": "too far"}});
+        let updates = stream.iter().filter(|e| e["event"]["type"] == "spanUpdate");
+        let updates: Vec<&Value> = updates.map(|e| &e["event"]["info"]).collect();
+        assert_eq!(updates, [&status]);
         assert_eq!(stream.last().unwrap()["event"]["outcome"], "exception");
     })
     .await;

@@ -9,6 +9,7 @@ use clap::builder::FalseyValueParser;
 use super::DatabaseLimitArgs;
 use crate::admin::AdminArgs;
 use crate::cli::{self, exit_codes};
+use crate::dev_registry::DevArgs;
 use crate::door::{AdmitArgs, IdentityArgs};
 use crate::limits::LimitArgs;
 use crate::listen::Endpoint;
@@ -46,7 +47,7 @@ pub struct CalleeArgs {
     #[arg(
         long,
         value_name = "ADDR[,binding=NAME]",
-        required_unless_present = "config",
+        required_unless_present_any = ["config", "dev_registry"],
         env = "BINDING_SPAN_LISTEN",
         value_delimiter = ';'
     )]
@@ -80,6 +81,10 @@ pub struct CalleeArgs {
     /// How long calls in flight may take to finish when stopping
     #[arg(long, value_name = "TIME", default_value = "10s", env = "BINDING_SPAN_DRAIN", value_parser = cli::duration)]
     pub drain: Duration,
+
+    /// Who finds it on this machine.
+    #[command(flatten)]
+    pub dev: DevArgs,
 
     /// Who may connect, and how many.
     #[command(flatten)]
@@ -125,6 +130,7 @@ fn database(text: &str) -> Result<NamedFile, String> {
 
 pub(crate) const USAGE: &str = "\
 callee [OPTIONS] --listen <ADDR[,binding=NAME]> --d1 <NAME=PATH>
+       callee [OPTIONS] --dev-registry --d1 <NAME=PATH>
        callee [OPTIONS] --config <FILE>";
 
 const EXAMPLES: &str = "\
@@ -154,6 +160,9 @@ Examples:
 
   For another user of this machine, who is in the group `apps`:
     callee --listen unix:/run/callee.sock --socket-group apps --allow-uid web --d1 DB=./shop.sqlite
+
+  For Workers under `wrangler dev`, which reach it as the service DB (docs/wrangler.md):
+    callee --d1 DB=./shop.sqlite --d1-create --dev-registry
 
   Everything in a file, see examples/callee.toml:
     callee --config callee.toml --check-config && callee --config callee.toml

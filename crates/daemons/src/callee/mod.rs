@@ -17,6 +17,7 @@ use js_rpc::{Listener, RpcLimits, Server};
 
 use crate::admin::{Admin, AdminConfig};
 use crate::config::{self, Places};
+use crate::dev_registry::{DevPlan, DevRegistry};
 use crate::door::Admission;
 use crate::exit::{self, Failure, Findings};
 use crate::listen::{self, Endpoint};
@@ -25,7 +26,7 @@ use crate::otel;
 use crate::reload::{Origin, Reloads};
 use crate::signals::{Hangup, Shutdown};
 use crate::systemd::sockets::Sockets;
-use crate::tail_args::LiveLimits;
+use crate::tail_args::{LiveLimits, RenameArg};
 use crate::telemetry::{TailTo, Telemetry};
 use crate::{cli, generate, runtime, systemd};
 
@@ -133,25 +134,30 @@ async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failu
     let Configured { config, origin, .. } = configured;
     let shutdown = Shutdown::install("callee", config.limits.drain, Hangup::of(origin.has_file))?;
     let (endpoints, admission) = (config.listen.clone(), config.admission.clone());
+    let plan = config.dev.clone();
     let mut admin = Admin::new(
         "callee",
         config.admin.as_ref(),
         &config.limits.network.stats,
     );
-    let telemetry = Telemetry::new().tail(config.tail.as_ref())?;
+    let telemetry = Telemetry::new()
+        .renames(config.rename)
+        .tail(config.tail.as_ref())?;
     let telemetry = telemetry
         .export(&config.otel)?
         .live("callee", config.live, &admin)
         .watched(&admin);
     admin.start(telemetry.pages())?;
-    let callee = Callee::open(config, telemetry, admin).await?;
+    let mut callee = Callee::open(config, telemetry, admin).await?;
     let known = callee.bindings();
-    let listeners = listen::bind(&endpoints, &known, &admission, &mut sockets).await?;
+    let mut listeners = listen::bind(&endpoints, &known, &admission, &mut sockets).await?;
+    let dev = DevRegistry::enter(plan.as_ref(), "callee", &mut listeners, &admission).await?;
     callee.admin.ready();
     callee.announce(&listeners);
     tokio::task::spawn_local(systemd::watchdog());
     let hangups = shutdown.hangups();
     let reloads = Reloads { hangups, origin };
+    callee.dev = dev;
     callee.run(listeners, reloads, shutdown.requested()).await
 }
 
@@ -162,12 +168,16 @@ pub struct Config {
     pub listen: Vec<Endpoint>,
     /// Who may connect there.
     pub admission: Admission,
+    /// How it is found in local development.
+    pub dev: Option<DevPlan>,
     /// The admin port.
     pub admin: Option<AdminConfig>,
     /// The databases; no binding twice.
     pub databases: Vec<DatabaseConfig>,
     /// Where tail events of its own spans go.
     pub tail: Option<TailTo>,
+    /// How a rename is written there.
+    pub rename: RenameArg,
     /// What is exported of them.
     pub otel: otel::Plan,
     /// What is kept of them for live readers.
@@ -204,6 +214,7 @@ pub struct Callee {
     limits: RpcLimits,
     log: LogArgs,
     admin: Admin,
+    dev: DevRegistry,
 }
 
 impl Callee {
@@ -222,6 +233,7 @@ impl Callee {
             limits: config.limits,
             log: config.log,
             admin,
+            dev: DevRegistry::default(),
         })
     }
 
@@ -265,12 +277,15 @@ impl Callee {
             bindings: server.bindings(),
             databases: Rc::clone(&databases),
             statuses: self.admin.databases(),
+            dev: self.dev.clone(),
             log: self.log,
         };
         serving.show();
         let watching = crate::reload::watch(reloads, Rc::clone(&telemetry), serving);
         let watching = tokio::task::spawn_local(watching);
-        let abandoned = server.serve(listeners, self.admin.until(shutdown)).await;
+        let abandoned = server
+            .serve(listeners, self.admin.until(self.dev.until(shutdown)))
+            .await;
         watching.abort();
         if abandoned > 0 {
             let drain = humantime::format_duration(self.limits.drain);

@@ -9,6 +9,7 @@ use js_rpc::Bindings;
 
 use super::{Configured, DatabaseConfig, configured, describe};
 use crate::config::Values;
+use crate::dev_registry::DevRegistry;
 use crate::exit::Failure;
 use crate::log::LogArgs;
 use crate::metrics;
@@ -23,12 +24,15 @@ pub(super) struct Serving {
     pub(super) databases: Databases,
     /// How they are doing, as the admin port shows it.
     pub(super) statuses: metrics::Databases,
+    /// How it is found in local development.
+    pub(super) dev: DevRegistry,
     pub(super) log: LogArgs,
 }
 
 impl Reload for Serving {
     fn can_change(&self) -> Vec<String> {
-        ["--d1", "--d1-create", "--log"].map(str::to_owned).into()
+        let names = ["--d1", "--d1-create", "--dev-name", "--log"];
+        names.map(str::to_owned).into()
     }
 
     async fn reload(&mut self, line: &[OsString]) -> Result<(Values, Vec<String>), Failure> {
@@ -40,6 +44,7 @@ impl Reload for Serving {
         self.log = config.log;
         let mut changed = self.apply(&config.databases, opened);
         self.show();
+        self.dev.change(config.dev.as_ref()).await;
         changed.extend(self.statuses.failing());
         changed.extend(log.then(|| "another log filter".to_owned()));
         Ok((origin.values, changed))

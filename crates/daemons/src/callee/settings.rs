@@ -56,15 +56,19 @@ impl Config {
         let (Some(admission), Some(admin), Some(databases), Some(tail)) = parts else {
             return Err(found.failure());
         };
+        let served: Vec<&str> = databases.iter().map(|db| db.binding.as_str()).collect();
+        let dev = found.take(args.dev.plan(&served, &places)).flatten();
         found.end()?;
         let config = Self {
             admin,
+            dev,
             admission,
             limits: args.admit.limits(args.limits.limits(limits)),
             databases,
             listen: args.listen,
             log: args.log,
             live: args.tail.live(),
+            rename: args.tail.rename(),
             tail,
             otel: otel::Plan::from_env(&args.otlp, "callee"),
         };
@@ -74,7 +78,7 @@ impl Config {
                 "there is nothing to serve; write [d1.NAME] with path = \"FILE\", or --d1 NAME=FILE",
             );
         }
-        if config.listen.is_empty() {
+        if config.listen.is_empty() && config.dev.is_none() {
             return lacks(
                 "there is nowhere to listen; write listen = [\"ADDR\"], or --listen ADDR",
             );

@@ -11,7 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Args, Command};
 
 use super::COMMAND_LINE;
-use crate::cli::{Size, Switch};
+use crate::cli::{Size, Switch, SwitchOrPath};
 
 /// What is wrong in a file, and where: a byte of its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,7 +180,9 @@ impl Section {
             match (kind, value) {
                 (Kind::Flag, Value::Switch(true)) => arguments.push((*at, format!("--{key}"))),
                 (Kind::Flag, Value::Switch(false)) => {}
-                (Kind::Switch, Value::Switch(on)) => arguments.push((*at, format!("--{key}={on}"))),
+                (Kind::Switch | Kind::SwitchOrText, Value::Switch(on)) => {
+                    arguments.push((*at, format!("--{key}={on}")))
+                }
                 (Kind::Flag, _) => return wrong(*at, &mismatch(value, &kind.expected(arg))),
                 (_, Value::Text(text)) if text.is_empty() => {
                     return wrong(*at, "this is empty; leave the key out");
@@ -227,6 +229,8 @@ enum Kind {
     Flag,
     /// `on` or `off`.
     Switch,
+    /// `on`, `off`, or a text.
+    SwitchOrText,
     /// A number, or a text that stands for one.
     Number,
     /// A time with its unit.
@@ -242,6 +246,8 @@ impl Kind {
             Self::Flag
         } else if is(&[TypeId::of::<Switch>()]) {
             Self::Switch
+        } else if is(&[TypeId::of::<SwitchOrPath>()]) {
+            Self::SwitchOrText
         } else if is(&[TypeId::of::<Duration>()]) {
             Self::Time
         } else if is(&[
@@ -261,6 +267,7 @@ impl Kind {
     fn expected(self, arg: &Arg) -> String {
         match self {
             Self::Flag | Self::Switch => "true or false".into(),
+            Self::SwitchOrText => "true, false or a path".into(),
             Self::Time => "a time such as \"30s\"".into(),
             Self::Number => "a number".into(),
             Self::Text => {

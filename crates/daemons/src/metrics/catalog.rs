@@ -96,7 +96,13 @@ catalog! {
     TAIL_EVICTED = Counter "binding_span_tail_evicted_invocations",
         "Invocations of the tail that were given up because too many were open";
     TAIL_LEFT_OUT = Counter "binding_span_tail_left_out_events",
-        "Tail events of other processes that no reader gets, by kind: our lines do not have it, or they came back";
+        "Tail events of other processes that a reader does not get: not known, come back, or what a tail did";
+    TAIL_UNKNOWN = Counter "binding_span_tail_unknown_members",
+        "Parts of tail events of other processes that this version does not know, by where they stand";
+    TAIL_CUT = Counter "binding_span_tail_cut_values",
+        "Texts and lists in tail events of other processes that were too long and were cut";
+    TAIL_EARLY = Counter "binding_span_tail_early_spans",
+        "Spans that opened in a tail before their names were final, because too much waited for names";
     OTLP_SAMPLED = Counter "binding_span_otlp_sampled_spans",
         "Spans that were recorded for an OTLP receiver: open, queued, exported and lost ones together";
     OTLP_OPEN = Gauge "binding_span_otlp_open_spans",

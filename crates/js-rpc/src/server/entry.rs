@@ -35,9 +35,14 @@ pub(super) struct Port {
 }
 
 impl Port {
-    /// The binding of that name, as far as this connection's listener serves it.
+    /// The binding of that name, as far as this connection's listener serves it; where none has that very name, the
+    /// one whose name stands behind [`WORKER`].
     fn find(&self, name: &str) -> Result<(Rc<str>, Entry), String> {
-        self.running.bindings.find(name, self.only.as_deref())
+        let find = |name| self.running.bindings.find(name, self.only.as_deref());
+        find(name).or_else(|why| match name.strip_prefix(WORKER) {
+            Some(worker) => find(worker).map_err(|_| why),
+            None => Err(why),
+        })
     }
 
     /// Serves a call that came as one message.
@@ -95,6 +100,9 @@ impl Port {
         }
     }
 }
+
+/// What miniflare puts in front of a Worker's name to name its service.
+const WORKER: &str = "core:user:";
 
 const DRAINING: &str = "it is shutting down";
 const TAKES_TAIL: &str = "there is nothing to call: this takes tail events";

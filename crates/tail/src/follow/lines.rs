@@ -12,41 +12,27 @@
 //! a line has first what went wrong, then the statement, and not what is the same in every call. Signs and words
 //! are those of the tree.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anstyle::Style;
-use binding_span::wire::DROPPED_KEY;
-use binding_span::{Attribute, AttributeValue, SpanId, TraceId};
+use binding_span::{Attribute, SpanId, TraceId};
 use time::OffsetDateTime;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::SPANS;
-use super::aged::Aged;
 use super::line::Line;
-use super::selection::BINDING;
-use crate::paint::{self, BAD, DIM, GOOD, KEY, NAME, NEW_NAME, Paint, WARN};
-use crate::text::{self, grouped, human_duration};
-use crate::{ERROR_TYPE, Event, EventKind, Onset, SESSION_NAME, SPAN_NAME};
+use super::place::{LEVELS, Place};
+use super::words::{called, duration};
+use crate::aged::Aged;
+use crate::paint::{BAD, DIM, GOOD, NAME, NEW_NAME, Paint, WARN};
+use crate::text::{self, grouped};
+use crate::{Event, EventKind, Onset, ReturnInfo, SESSION_NAME, SPAN_NAME, SpanInfo};
 
 /// Characters of names, keys, values and messages that are shown, and with every detail.
 const NAMES: (usize, usize) = (64, 256);
-const VALUES: (usize, usize) = (100, 4096);
-const MESSAGES: (usize, usize) = (300, 4096);
-/// Characters of a statement that are shown.
-const STATEMENT: usize = 60;
-/// Columns that the beginning of a value must have, to be worth showing.
-const LEAST: usize = 6;
-/// Attributes that one line shows at most.
-const FOLD: usize = 16;
-/// Levels that are indented.
-const LEVELS: usize = 16;
-/// Spans above a span that are looked at.
-const CHAIN: usize = 1024;
-/// The attribute with a call's method.
-const METHOD: &str = "jsrpc.method";
-const PLAIN: Style = Style::new();
+pub(super) const VALUES: (usize, usize) = (100, 4096);
+pub(super) const MESSAGES: (usize, usize) = (300, 4096);
+pub(super) const PLAIN: Style = Style::new();
 
 /// How the lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,111 +60,64 @@ pub struct LineStyle {
 /// ```
 #[derive(Debug)]
 pub struct SpanLines {
-    style: LineStyle,
+    pub(super) style: LineStyle,
     spans: Aged<Key, Span>,
     /// Those that are the parents of others and did not open here yet.
     awaited: Aged<Key, Rc<Place>>,
     /// A span whose opening is not told yet: its first attributes, if they follow at once, say what is
     /// called.
-    opening: Option<Key>,
+    pub(super) opening: Option<Key>,
     /// A span that returned, of an invocation whose outcome, if it follows at once, says how.
     returned: Option<(Key, SystemTime)>,
     /// A lone `error.type`, which the exception, if it follows at once, says again.
-    failing: Option<(Key, Attribute, SystemTime)>,
+    pub(super) failing: Option<(Key, Attribute, SystemTime)>,
+    /// The latest span that was told to have failed, whose status says it again.
+    pub(super) failed: Option<Key>,
     day: Option<i32>,
-    out: Vec<Told>,
+    pub(super) out: Vec<Told>,
 }
 
-type Key = (TraceId, SpanId);
+pub(super) type Key = (TraceId, SpanId);
 
 #[derive(Debug)]
 struct Span {
     name: String,
+    /// What it is for, beyond its name.
+    about: Option<String>,
+    /// The HTTP status that it returned.
+    status: Option<u16>,
     opened: SystemTime,
     place: Rc<Place>,
 }
 
-/// Where a span stands among the others. What is below it holds it.
-#[derive(Debug, Default)]
-struct Place {
-    /// Whether it opened here.
-    shown: Cell<bool>,
-    above: RefCell<Option<Rc<Place>>>,
-}
-
-impl Place {
-    /// How many that are shown are above it.
-    fn depth(&self) -> usize {
-        let (mut depth, mut above) = (0, self.above.borrow().clone());
-        while let Some(place) = above.filter(|place| place.shown.get() && depth < LEVELS) {
-            depth += 1;
-            above = place.above.borrow().clone();
-        }
-        depth
-    }
-
-    /// Whether it is below another or the same, or so deep that it does not matter: peers may claim circles.
-    fn is_below(self: &Rc<Self>, other: &Rc<Self>) -> bool {
-        let mut above = Some(Rc::clone(self));
-        for _ in 0..CHAIN {
-            let Some(place) = above else { return false };
-            if Rc::ptr_eq(&place, other) {
-                return true;
-            }
-            above = place.above.borrow().clone();
-        }
-        true
-    }
-
-    /// How many there would be, if the one above them that did not open yet did.
-    fn deepest(&self) -> usize {
-        let (mut depth, mut above) = (0, self.above.borrow().clone());
-        while let Some(place) = above.filter(|_| depth < LEVELS) {
-            depth += 1;
-            above = place.above.borrow().clone();
-        }
-        depth
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // Not by recursion: how long a chain is, is up to other processes.
-        let mut above = self.above.take();
-        while let Some(place) = above {
-            above = Rc::into_inner(place).and_then(|place| place.above.take());
-        }
-    }
-}
-
 /// A line; where it stands is known when it is taken.
 #[derive(Debug)]
-struct Told {
+pub(super) struct Told {
     text: String,
     /// Where in the text it is indented, by which span, and how far at most.
     indent: Option<(usize, Rc<Place>, usize)>,
 }
 
 /// What one line is about.
-struct At {
+pub(super) struct At {
     key: Key,
     time: SystemTime,
     place: Rc<Place>,
 }
 
 /// A line that is being made, and its indentation.
-struct Begun {
-    line: Line,
+pub(super) struct Begun {
+    pub(super) line: Line,
     indent: (usize, Rc<Place>, usize),
 }
 
 impl Begun {
-    fn push(&mut self, style: Style, piece: &str) -> &mut Self {
+    pub(super) fn push(&mut self, style: Style, piece: &str) -> &mut Self {
         self.line.push(style, piece);
         self
     }
 
-    fn finish(self) -> Told {
+    pub(super) fn finish(self) -> Told {
         Told {
             text: self.line.finish(),
             indent: Some(self.indent),
@@ -196,6 +135,7 @@ impl SpanLines {
             opening: None,
             returned: None,
             failing: None,
+            failed: None,
             day: None,
             out: Vec::new(),
         }
@@ -240,17 +180,56 @@ impl SpanLines {
         let time = event.timestamp;
         match &event.event {
             EventKind::Onset(onset) => self.onset((trace, onset.span_id), about, onset, time),
-            EventKind::SpanOpen { name, span_id } => {
-                self.open((trace, *span_id), about, name, time);
+            EventKind::SpanOpen {
+                name,
+                span_id,
+                info,
+            } => {
+                let key = (trace, *span_id);
+                let says = info.as_ref().and_then(SpanInfo::summary);
+                self.open(key, about, name, says, time);
+                let attributes = info.as_ref().map_or(&[][..], SpanInfo::attributes);
+                if !attributes.is_empty() {
+                    self.attributes(key, attributes, time);
+                }
+            }
+            EventKind::SpanUpdate { info } => {
+                if let Some(key) = about {
+                    self.update(key, info, time);
+                }
             }
             EventKind::Attributes { info } => {
                 if let Some(key) = about {
                     self.attributes(key, info, time);
                 }
             }
-            EventKind::Exception { name, message } => {
+            EventKind::Exception {
+                name,
+                message,
+                stack,
+            } => {
                 if let Some(key) = about {
-                    self.exception(key, name, message, time);
+                    self.exception(key, Some(name), message, time);
+                    self.stack(key, stack.as_deref(), time);
+                }
+            }
+            EventKind::Log(log) => {
+                if let Some(key) = about {
+                    let style = match &*log.level {
+                        "error" => BAD,
+                        "warn" => WARN,
+                        _ => PLAIN,
+                    };
+                    let text = log.text(4 * self.pick(MESSAGES));
+                    self.said(key, (&log.level, &text), style, time);
+                }
+            }
+            EventKind::DiagnosticChannel(message) => {
+                if let Some(key) = about {
+                    let text = message
+                        .json()
+                        .map_or("undefined".into(), |json| json.to_string());
+                    self.said(key, (&message.channel, &text), PLAIN, time);
                 }
             }
             EventKind::SpanClose { outcome } => {
@@ -258,7 +237,13 @@ impl SpanLines {
                     self.close(key, outcome, time);
                 }
             }
-            EventKind::Return => self.returned = about.map(|key| (key, time)),
+            EventKind::Return { info } => {
+                self.returned = about.map(|key| (key, time));
+                let span = about.and_then(|key| self.spans.get_mut(&key));
+                if let (Some(span), Some(ReturnInfo::Fetch { status_code })) = (span, info) {
+                    span.status = Some(*status_code);
+                }
+            }
             EventKind::Outcome { outcome, .. } => {
                 let known = about.filter(|key| self.spans.get(key).is_some());
                 if let Some(key) = known {
@@ -321,12 +306,22 @@ impl SpanLines {
     fn onset(&mut self, key: Key, caller: Option<Key>, onset: &Onset, time: SystemTime) {
         let renamed = onset.attributes.iter().rev().find(|a| a.key == SPAN_NAME);
         let renamed = renamed.and_then(|a| a.value.as_str());
-        let kind = &*onset.info.kind;
-        let first = if kind == "jsrpc" { SESSION_NAME } else { kind };
-        self.open(key, caller, renamed.unwrap_or(first), time);
+        let first = match onset.info.is_call() {
+            true => SESSION_NAME,
+            false => onset.info.kind(),
+        };
+        let says = onset.info.summary();
+        self.open(key, caller, renamed.unwrap_or(first), says, time);
     }
 
-    fn open(&mut self, key: Key, parent: Option<Key>, name: &str, time: SystemTime) {
+    fn open(
+        &mut self,
+        key: Key,
+        parent: Option<Key>,
+        name: &str,
+        about: Option<String>,
+        time: SystemTime,
+    ) {
         let parent = parent.filter(|parent| *parent != key);
         let above = parent.map(|parent| match self.spans.get(&parent) {
             Some(above) => Rc::clone(&above.place),
@@ -339,6 +334,8 @@ impl SpanLines {
             .replace(above.filter(|above| !above.is_below(&place)));
         let span = Span {
             name: name.to_owned(),
+            about,
+            status: None,
             opened: time,
             place,
         };
@@ -363,15 +360,15 @@ impl SpanLines {
     }
 
     /// `○ jsRpcSession  DB.query`
-    fn opened(&mut self, key: Key, attributes: Option<&[Attribute]>) {
+    pub(super) fn opened(&mut self, key: Key, attributes: Option<&[Attribute]>) {
         let Some(span) = self.spans.get(&key) else {
             return;
         };
-        let (span_name, time) = (span.name.clone(), span.opened);
+        let (span_name, about, time) = (span.name.clone(), span.about.clone(), span.opened);
         let at = self.at(key, time);
         let mut line = self.line(&at, "○", WARN);
         line.push(NAME, &self.name(&span_name));
-        let called = attributes.and_then(called);
+        let called = attributes.and_then(called).or(about);
         if let Some(called) = called.filter(|called| *called != span_name) {
             line.push(PLAIN, "  ").push(PLAIN, &self.name(&called));
         }
@@ -381,46 +378,8 @@ impl SpanLines {
         self.out.push(line.finish());
     }
 
-    fn attributes(&mut self, key: Key, attributes: &[Attribute], time: SystemTime) {
-        if self.opening.take().is_some() {
-            self.opened(key, Some(attributes));
-        }
-        let renames = attributes.iter().filter(|a| a.key == SPAN_NAME);
-        for name in renames.filter_map(|a| a.value.as_str()) {
-            self.renamed(key, name, time);
-        }
-        let verbose = self.style.verbose;
-        let mut told: Vec<&Attribute> = attributes
-            .iter()
-            .filter(|a| a.key != SPAN_NAME && a.key != DROPPED_KEY)
-            .filter(|a| verbose || !is_protocol(&a.key))
-            .collect();
-        // What went wrong is not what gives way where a line ends, nor is what was done.
-        told.sort_by_key(|a| match &*a.key {
-            ERROR_TYPE => 0,
-            _ if verbose => 1,
-            key if is_statement(key) => 1,
-            key if !is_constant(key) => 2,
-            _ => 3,
-        });
-        match &told[..] {
-            [] => {}
-            all if verbose => all.iter().for_each(|a| self.tags(key, &[a], time)),
-            [one] if one.key == ERROR_TYPE => {
-                self.failing = Some((key, Attribute::clone(one), time));
-            }
-            all => self.tags(key, all, time),
-        }
-        if let Some(dropped) = attributes.iter().find(|a| a.key == DROPPED_KEY) {
-            let at = self.at(key, time);
-            let mut line = self.line(&at, "│", DIM);
-            line.push(WARN, &format!("⚠ enrichment dropped: {}", dropped.value));
-            self.out.push(line.finish());
-        }
-    }
-
     /// `│ jsRpcSession → d1.query`
-    fn renamed(&mut self, key: Key, name: &str, time: SystemTime) {
+    pub(super) fn renamed(&mut self, key: Key, name: &str, time: SystemTime) {
         let old = match self.spans.get_mut(&key) {
             Some(span) if span.name == name => return,
             Some(span) => Some(std::mem::replace(&mut span.name, name.to_owned())),
@@ -434,81 +393,11 @@ impl SpanLines {
         self.out.push(line.finish());
     }
 
-    /// `│ db.query.text = "select 1", db.response.returned_rows = 3, … 9 more`
-    fn tags(&mut self, key: Key, attributes: &[&Attribute], time: SystemTime) {
-        let at = self.at(key, time);
-        let mut begun = self.line(&at, "│", DIM);
-        let line = &mut begun.line;
-        let shown = match self.style.verbose {
-            true => attributes.len(),
-            // They come last. Where there is nothing else they are better than nothing.
-            false => attributes.iter().filter(|a| !is_constant(&a.key)).count(),
-        };
-        let shown = if shown == 0 { attributes.len() } else { shown };
-        for (i, attribute) in attributes.iter().enumerate() {
-            let left = attributes.len() - i;
-            let rest = match i {
-                0 => format!("… {left} attributes"),
-                _ => format!(", … {left} more"),
-            };
-            if i >= shown.min(FOLD) {
-                line.push(DIM, &rest);
-                break;
-            }
-            // What follows if it is shown, and the line's own column, to say that it was cut.
-            let after = match left - 1 {
-                0 => 1,
-                more => format!(", … {more} more").width() + 1,
-            };
-            let (name, value) = (self.name(&attribute.key), self.value(attribute));
-            let comma = if i == 0 { "" } else { ", " };
-            let fits = line.fits(&format!("{comma}{name} = {value}"), after);
-            // Of the first one the beginning is better than nothing.
-            let room = line.room(&format!("{comma}{name} = "), after);
-            let begins = i == 0 && room.is_some_and(|room| room >= LEAST);
-            if !fits && !begins {
-                line.push(DIM, &rest);
-                break;
-            }
-            let value = match room {
-                Some(room) if !fits => beginning(&value, room),
-                _ => value,
-            };
-            line.push(PLAIN, comma).push(KEY, &name).push(DIM, " = ");
-            line.push(paint::value(&attribute.value), &value);
-        }
-        self.out.push(begun.finish());
-    }
-
-    /// A value, shortened.
-    fn value(&self, attribute: &Attribute) -> String {
-        match &attribute.value {
-            AttributeValue::String(text) if is_statement(&attribute.key) && !self.style.verbose => {
-                // As it was written it has lines and indentation.
-                let words: Vec<&str> = text.split_whitespace().collect();
-                text::quote(&words.join(" "), STATEMENT)
-            }
-            AttributeValue::String(text) => text::quote(text, self.pick(VALUES)),
-            other => other.to_string(),
-        }
-    }
-
-    /// `│ ✗ TypeError: there is no such thing`
-    fn exception(&mut self, key: Key, kind: &str, message: &str, time: SystemTime) {
-        let at = self.at(key, time);
-        let mut line = self.line(&at, "│", DIM);
-        let most = self.pick(MESSAGES);
-        let message = text::escape(message);
-        let cut = message.char_indices().nth(most).map(|(at, _)| at);
-        let shown = cut.map_or(message.to_string(), |at| format!("{}…", &message[..at]));
-        line.push(BAD, &format!("✗ {}: {shown}", self.name(kind)));
-        self.out.push(line.finish());
-    }
-
     /// `● d1.query  3 ms  ok`
     fn close(&mut self, key: Key, outcome: &str, time: SystemTime) {
         let at = self.at(key, time);
         let span = self.spans.remove(&key);
+        let status = span.as_ref().and_then(|span| span.status);
         let good = outcome == "ok";
         let mut line = self.line(&at, "●", if good { GOOD } else { BAD });
         match span {
@@ -528,10 +417,13 @@ impl SpanLines {
             other => self.name(other),
         };
         line.push(if good { GOOD } else { BAD }, &format!("  {words}"));
+        if let Some(status) = status {
+            line.push(PLAIN, &format!("  {status}"));
+        }
         self.out.push(line.finish());
     }
 
-    fn at(&self, key: Key, time: SystemTime) -> At {
+    pub(super) fn at(&self, key: Key, time: SystemTime) -> At {
         let place = self.spans.get(&key).map(|span| Rc::clone(&span.place));
         At {
             key,
@@ -541,7 +433,7 @@ impl SpanLines {
     }
 
     /// A line with its time, its span's id, and its sign.
-    fn line(&mut self, at: &At, sign: &str, style: Style) -> Begun {
+    pub(super) fn line(&mut self, at: &At, sign: &str, style: Style) -> Begun {
         let (colour, width) = (Paint(self.style.colour), self.style.width);
         let date = OffsetDateTime::from(at.time);
         if self.day.replace(date.to_julian_day()) != Some(date.to_julian_day()) {
@@ -566,74 +458,11 @@ impl SpanLines {
         Begun { line, indent }
     }
 
-    fn name(&self, text: &str) -> String {
+    pub(super) fn name(&self, text: &str) -> String {
         text::name(text, self.pick(NAMES))
     }
 
-    fn pick<T>(&self, (short, long): (T, T)) -> T {
+    pub(super) fn pick<T>(&self, (short, long): (T, T)) -> T {
         if self.style.verbose { long } else { short }
-    }
-}
-
-/// What is called: `DB.query`.
-fn called(attributes: &[Attribute]) -> Option<String> {
-    let text = |key: &str| {
-        let found = attributes.iter().find(|a| a.key == key);
-        found.and_then(|a| a.value.as_str())
-    };
-    match (text(BINDING)?, text(METHOD)) {
-        (binding, Some(method)) => Some(format!("{binding}.{method}")),
-        (binding, None) => Some(binding.to_owned()),
-    }
-}
-
-/// Whether an attribute is what a database was asked to do.
-fn is_statement(key: &str) -> bool {
-    matches!(key, "db.query.text" | "db.statement")
-}
-
-/// Whether an attribute is the same in every call of a binding.
-fn is_constant(key: &str) -> bool {
-    const CONSTANT: [&str; 11] = [
-        "cloudflare.binding.type",
-        "db.system",
-        "db.system.name",
-        "gen_ai.provider.name",
-        "gen_ai.system",
-        "messaging.system",
-        "network.protocol.name",
-        "network.transport",
-        "network.type",
-        "server.address",
-        "server.port",
-    ];
-    CONSTANT.contains(&key)
-}
-
-/// What of a text fits into so many columns, with the sign that it goes on.
-fn beginning(text: &str, columns: usize) -> String {
-    let mut used = 1;
-    let mut fits = |c: char| {
-        used += c.width().unwrap_or(0);
-        used <= columns
-    };
-    let begin: String = text.chars().take_while(|c| fits(*c)).collect();
-    begin + "…"
-}
-
-/// Whether an attribute says what the opening line says: the protocol's own words about a call.
-fn is_protocol(key: &str) -> bool {
-    ["rpc.", "jsrpc."]
-        .iter()
-        .any(|prefix| key.starts_with(prefix))
-}
-
-/// How long something took, as far as whole milliseconds tell.
-fn duration(from: SystemTime, to: SystemTime) -> String {
-    let lasted = to.duration_since(from).unwrap_or(Duration::ZERO);
-    match lasted.as_millis() {
-        0 => "<1 ms".to_owned(),
-        millis @ 1..1000 => format!("{millis} ms"),
-        _ => human_duration(lasted),
     }
 }

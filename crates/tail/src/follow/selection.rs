@@ -9,9 +9,9 @@ use std::time::SystemTime;
 use binding_span::{Attribute, InvocationId, SpanId};
 
 use super::SPANS;
-use super::aged::Aged;
 use super::filter::{Conditions, Filter, Met};
-use crate::{Event, EventKind, Onset, SESSION_NAME, SPAN_NAME};
+use crate::aged::Aged;
+use crate::{Event, EventKind, Onset, SESSION_NAME, SPAN_NAME, SpanChange, SpanInfo, StatusCode};
 
 /// The attribute that names a call's binding.
 pub(super) const BINDING: &str = "jsrpc.binding";
@@ -103,12 +103,21 @@ impl Selection {
         let about = event.span_context.span_id.map(|span| (id, span));
         match &event.event {
             EventKind::Onset(onset) => self.onset(onset, &event, out),
-            EventKind::SpanOpen { name, span_id } => {
+            EventKind::SpanOpen {
+                name,
+                span_id,
+                info,
+            } => {
                 let key = (id, *span_id);
                 self.open(key, Some(name), event.timestamp, false);
+                self.tag(key, info.as_ref().map_or(&[], SpanInfo::attributes));
                 self.of_span(key, event, out);
             }
-            EventKind::Attributes { .. } | EventKind::Exception { .. } => {
+            EventKind::Attributes { .. }
+            | EventKind::Exception { .. }
+            | EventKind::SpanUpdate { .. }
+            | EventKind::Log(_)
+            | EventKind::DiagnosticChannel(_) => {
                 if let Some(key) = about {
                     self.of_span(key, event, out);
                 }
@@ -119,7 +128,7 @@ impl Selection {
                     self.end(key);
                 }
             }
-            EventKind::Return | EventKind::Outcome { .. } => self.of_invocation(event, out),
+            EventKind::Return { .. } | EventKind::Outcome { .. } => self.of_invocation(event, out),
             EventKind::StreamDiagnostic { .. } => out.push(Passed::both(event)),
             EventKind::Unknown => {}
         }
@@ -127,7 +136,7 @@ impl Selection {
 
     fn onset(&mut self, onset: &Onset, event: &Arc<Event>, out: &mut Vec<Passed>) {
         let key = (event.invocation_id, onset.span_id);
-        let jsrpc = onset.info.kind == "jsrpc";
+        let jsrpc = onset.info.is_call();
         let anchor = event.span_context.span_id.is_none() && jsrpc && onset.attributes.is_empty();
         let invocation = Invocation {
             onset: Arc::clone(event),
@@ -140,7 +149,7 @@ impl Selection {
         let name = match (named, jsrpc) {
             (true, _) => None,
             (false, true) => Some(SESSION_NAME),
-            (false, false) => Some(&*onset.info.kind),
+            (false, false) => Some(onset.info.kind()),
         };
         self.open(key, name, event.timestamp, anchor);
         self.tag(key, &onset.attributes);
@@ -212,6 +221,17 @@ impl Selection {
                 span.anchor = false;
                 self.conditions.failed(&mut span.met);
             }
+            EventKind::SpanUpdate { info } => {
+                span.anchor = false;
+                match info {
+                    SpanChange::Name { name } => self.conditions.name(&mut span.met, name),
+                    SpanChange::Status { status } if status.code == StatusCode::Error => {
+                        self.conditions.failed(&mut span.met);
+                    }
+                    _ => {}
+                }
+            }
+            EventKind::Log(_) | EventKind::DiagnosticChannel(_) => span.anchor = false,
             EventKind::SpanClose { outcome } | EventKind::Outcome { outcome, .. }
                 if outcome != "ok" =>
             {

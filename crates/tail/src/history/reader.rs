@@ -48,6 +48,8 @@ pub struct HistoryReader {
 
 /// Events that are looked at without letting others in: whoever reports a span waits for this long.
 const STRETCH: usize = 1024;
+/// Bytes of events after which a batch is full: whoever writes them as JSON needs several times as much.
+const BATCH_BYTES: usize = 1024 * 1024;
 
 impl HistoryReader {
     pub(super) fn new(history: Arc<History>, from: Start) -> Self {
@@ -102,7 +104,7 @@ impl HistoryReader {
         begun.take()
     }
 
-    /// Up to `most` events, if there are any.
+    /// Up to `most` events, if there are any; fewer if they are large.
     pub fn try_read(&mut self, most: usize) -> Batch {
         let history = Arc::clone(&self.history);
         let batch = self.take(&history.lock(), most);
@@ -141,10 +143,15 @@ impl HistoryReader {
         self.place += lost;
         let at = usize::try_from(self.place - ring.first).unwrap_or(usize::MAX);
         let end = at.saturating_add(most).min(ring.events.len());
-        let events: Vec<_> = match at < end {
-            true => ring.events.range(at..end).cloned().collect(),
-            false => Vec::new(),
-        };
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        for event in ring.events.range(at.min(end)..end) {
+            if bytes >= BATCH_BYTES {
+                break;
+            }
+            bytes += event.size();
+            events.push(Arc::clone(event));
+        }
         self.place += events.len() as u64;
         Batch { lost, events }
     }

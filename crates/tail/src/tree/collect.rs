@@ -6,10 +6,18 @@ use binding_span::{Attribute, Dropped, SpanId};
 
 use super::{Key, MAX_SPANS, Node, Stream, Tree};
 use crate::recorder::upsert;
-use crate::{Event, EventKind, Onset, SESSION_NAME, SPAN_NAME, SpanError};
+use crate::{
+    Event, EventKind, Onset, ReturnInfo, SESSION_NAME, SPAN_NAME, SpanChange, SpanError, SpanInfo,
+    StatusCode,
+};
 
 /// Attributes that a span keeps here. A caller's limits keep below it; this is for files.
 const MAX_ATTRIBUTES: usize = 1024;
+/// Lines of logs that a span keeps here, and bytes of each.
+const LINES: usize = 16;
+const SAID: usize = 4096;
+/// Bytes of them that all spans together keep.
+const SAID_BYTES: usize = 16 * 1024 * 1024;
 
 impl Tree {
     pub(super) fn collect(&mut self, source: usize, event: &Event) {
@@ -19,11 +27,17 @@ impl Tree {
         let key = context.span_id.map(|span| (context.trace_id, span));
         match &event.event {
             EventKind::Onset(onset) => self.onset(stream, event, onset),
-            EventKind::SpanOpen { name, span_id } => {
+            EventKind::SpanOpen {
+                name,
+                span_id,
+                info,
+            } => {
                 if let Some(parent) = self.unfinished(key) {
                     parent.fronts = true;
                 }
-                let node = Node::new(stream, context.span_id, name.clone(), time);
+                let mut node = Node::new(stream, context.span_id, name.clone(), time);
+                node.about = info.as_ref().and_then(SpanInfo::summary);
+                node.tag(info.as_ref().map_or(&[], SpanInfo::attributes));
                 self.add((context.trace_id, *span_id), node);
             }
             EventKind::Attributes { info } => {
@@ -32,7 +46,20 @@ impl Tree {
                     node.tag(info);
                 }
             }
-            EventKind::Exception { name, message } => {
+            EventKind::SpanUpdate { info } => {
+                if let Some(node) = self.unfinished(key) {
+                    node.anchor = false;
+                    node.update(info);
+                }
+            }
+            EventKind::Log(log) => {
+                self.said(key, &log.level, || log.text(SAID));
+            }
+            EventKind::DiagnosticChannel(message) => {
+                let text = || message.json().unwrap_or_default().to_string();
+                self.said(key, &message.channel, text);
+            }
+            EventKind::Exception { name, message, .. } => {
                 if let Some(node) = self.unfinished(key) {
                     node.anchor = false;
                     node.error = Some(SpanError {
@@ -47,9 +74,12 @@ impl Tree {
                     node.end = Some(time);
                 }
             }
-            EventKind::Return => {
+            EventKind::Return { info } => {
                 if let Some(node) = self.of_stream(stream) {
                     node.end = Some(time);
+                    if let Some(ReturnInfo::Fetch { status_code }) = info {
+                        node.http_status = Some(*status_code);
+                    }
                 }
             }
             EventKind::Outcome { outcome, .. } => {
@@ -66,17 +96,37 @@ impl Tree {
         }
     }
 
+    /// Keeps a line of a log or a message, of which there may be many.
+    fn said(&mut self, key: Option<Key>, who: &str, text: impl FnOnce() -> String) {
+        let room = self.said < SAID_BYTES;
+        if let Some(node) = self.unfinished(key) {
+            node.anchor = false;
+            if !room || node.said.len() >= LINES {
+                node.unsaid += 1;
+                return;
+            }
+            let mut text = text();
+            text.truncate(text.floor_char_boundary(SAID));
+            text.shrink_to_fit();
+            let who = who[..who.floor_char_boundary(SAID)].to_owned();
+            let bytes = who.len() + text.len();
+            node.said.push((who, text));
+            self.said += bytes;
+        }
+    }
+
     fn onset(&mut self, stream: Stream, event: &Event, onset: &Onset) {
         let key = (event.span_context.trace_id, onset.span_id);
         let caller = event.span_context.span_id;
-        let jsrpc = onset.info.kind == "jsrpc";
+        let jsrpc = onset.info.is_call();
         let name = if jsrpc {
             SESSION_NAME.to_owned()
         } else {
-            onset.info.kind.to_string()
+            onset.info.kind().to_owned()
         };
         let mut node = Node::new(stream, caller, name, event.timestamp);
         node.anchor = caller.is_none() && jsrpc && onset.attributes.is_empty();
+        node.about = onset.info.summary();
         node.tag(&onset.attributes);
         node.original_name = node.name.clone();
         // What only stands in front of a span's children must not hide the span.
@@ -125,6 +175,11 @@ impl Node {
             original_name: name.into(),
             attributes: Vec::new(),
             outcome: None,
+            about: None,
+            http_status: None,
+            failed: None,
+            said: Vec::new(),
+            unsaid: 0,
             error: None,
             dropped: Dropped::default(),
             start,
@@ -134,6 +189,17 @@ impl Node {
             fronts: false,
             finished: false,
             order: 0,
+        }
+    }
+
+    fn update(&mut self, change: &SpanChange) {
+        match change {
+            SpanChange::Name { name } => self.name = name.clone().into(),
+            SpanChange::Status { status } => {
+                let failed = status.code == StatusCode::Error;
+                self.failed = failed.then(|| status.message.clone().unwrap_or_default());
+            }
+            SpanChange::Unknown => {}
         }
     }
 

@@ -137,7 +137,7 @@ impl Page<'_> {
         let paint = self.paint;
         let name = |text: &str| text::name(text, self.pick(NAME, NAME_VERBOSE));
         let bullet = match node.outcome.as_deref() {
-            Some("ok") => paint.good("●"),
+            Some("ok") if node.failed.is_none() => paint.good("●"),
             Some(_) => paint.bad("●"),
             None => paint.warn("○"),
         };
@@ -157,6 +157,10 @@ impl Page<'_> {
             None => paint.warn("unfinished"),
         };
         let mut line = format!("{bullet} {names}");
+        if let Some(about) = &node.about {
+            line += "  ";
+            line += &text::name(about, self.pick(VALUE, VALUE_VERBOSE));
+        }
         if let Some(duration) = node.duration() {
             line += "  ";
             line += &match duration.as_millis() {
@@ -167,6 +171,9 @@ impl Page<'_> {
         }
         line += "  ";
         line += &outcome;
+        if let Some(status) = node.http_status {
+            line += &format!("  {status}");
+        }
         if let Some(source) = node.source.and_then(|at| self.tree.sources.get(at)) {
             line += "  ";
             line += &paint.dim(format_args!("[{}]", text::name(source, NAME)));
@@ -182,22 +189,39 @@ impl Page<'_> {
         }
         if let Some(error) = &node.error {
             let kind = text::name(&error.kind, NAME);
-            let message = text::escape(&error.message);
-            let message = match message
-                .char_indices()
-                .nth(self.pick(MESSAGE, VALUE_VERBOSE))
-            {
-                Some((at, _)) => {
-                    let bytes = grouped(error.message.len() as u64);
-                    format!("{}… ({bytes} bytes)", &message[..at])
-                }
-                None => message.into_owned(),
-            };
+            let message = self.message(&error.message);
             lines.push(self.paint.bad(format_args!("✗ {kind}: {message}")));
+        } else if let Some(message) = &node.failed {
+            let message = match &**message {
+                "" => "failed",
+                message => message,
+            };
+            let line = format!("✗ {}", self.message(message));
+            lines.push(self.paint.bad(line));
         }
         self.attributes(node, &mut lines);
+        for (who, said) in &node.said {
+            let who = format!("[{}]", text::name(who, NAME));
+            lines.push(format!("{} {}", self.paint.dim(who), self.message(said)));
+        }
+        if node.unsaid > 0 {
+            let more = grouped(node.unsaid);
+            lines.push(self.paint.dim(format_args!("… {more} more log lines")));
+        }
         lines.extend(self.dropped(node));
         lines
+    }
+
+    /// A message, shortened.
+    fn message(&self, message: &str) -> String {
+        let shown = text::escape(message);
+        match shown.char_indices().nth(self.pick(MESSAGE, VALUE_VERBOSE)) {
+            Some((at, _)) => {
+                let bytes = grouped(message.len() as u64);
+                format!("{}… ({bytes} bytes)", &shown[..at])
+            }
+            None => shown.into_owned(),
+        }
     }
 
     fn attributes(&self, node: &Node, lines: &mut Vec<String>) {

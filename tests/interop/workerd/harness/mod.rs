@@ -10,7 +10,7 @@ mod workerd;
 
 pub use daemon::Daemon;
 pub use http::get;
-pub use recording::{Recording, attributes_of, renamed};
+pub use recording::{Recording, attributes_of, in_file, renamed, text};
 pub use rust::Ours;
 pub use workerd::{Builder, Workerd};
 

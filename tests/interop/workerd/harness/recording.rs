@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -77,4 +79,41 @@ pub fn renamed<'a>(stream: &'a [Value], span: &Value) -> Option<&'a str> {
         .rev()
         .find(|(name, _)| *name == "span.name")
         .and_then(|(_, value)| value.as_str())
+}
+
+/// The events in a file, as soon as so many invocations have ended.
+pub async fn in_file(path: &Path, ended: usize) -> Vec<Vec<Value>> {
+    loop {
+        let mut recording = Recording::default();
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole
+            .lines()
+            .for_each(|line| recording.add(&format!("TAIL {line}")));
+        if recording.ended == ended {
+            return recording.streams;
+        }
+        assert!(recording.ended < ended, "{recording}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// As text: the order of the keys counts. What tail.js writes of a BigInt is the number that it is.
+pub fn text(streams: &[Vec<Value>]) -> Vec<String> {
+    let line = |event: &Value| plain(event.clone()).to_string();
+    streams.iter().flatten().map(line).collect()
+}
+
+fn plain(value: Value) -> Value {
+    match value {
+        Value::Object(object) => match object.get("int64").and_then(Value::as_str) {
+            Some(digits) if object.len() == 1 => digits.parse::<i64>().unwrap().into(),
+            _ => object
+                .into_iter()
+                .map(|(key, value)| (key, plain(value)))
+                .collect(),
+        },
+        Value::Array(list) => list.into_iter().map(plain).collect(),
+        other => other,
+    }
 }

@@ -8,19 +8,37 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use js_rpc::Address;
 
-use crate::cli::{self, exit_codes};
+use crate::cli::{self, SwitchOrPath, exit_codes};
 use crate::door::{IdentityArgs, TrustArgs};
 use crate::otel::OtlpArgs;
 use crate::telemetry::TailTo;
 
 /// What `caller call` calls, and how.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = EXAMPLES, after_long_help = LONG)]
+#[command(override_usage = USAGE, after_help = EXAMPLES, after_long_help = LONG)]
 #[command(mut_args(|arg| arg.hide_env_values(true)))]
 pub struct CallArgs {
     /// Where the callee is: unix:/path, host:port or tls:host:port
-    #[arg(long, value_name = "ADDR", env = "BINDING_SPAN_CONNECT")]
-    pub connect: Address,
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "BINDING_SPAN_CONNECT",
+        required_unless_present = "dev"
+    )]
+    pub connect: Option<Address>,
+
+    /// Call a Worker in development by its name, as wrangler's registry has it, or the one in DIR
+    ///
+    /// Instead of --connect. Bindings of daemons that run with --dev-registry are there too.
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        conflicts_with = "connect_name"
+    )]
+    pub(crate) dev: Option<SwitchOrPath>,
 
     /// Open with CONNECT NAME, as workerd does, instead of asking for the binding by its name
     #[arg(long, value_name = "NAME", env = "BINDING_SPAN_CONNECT_NAME")]
@@ -28,7 +46,8 @@ pub struct CallArgs {
 
     /// What to call: a binding's method, or a path such as DB.users.get
     ///
-    /// The binding is what stands before the first dot; it may be `service#Entrypoint`.
+    /// The binding, or with --dev the Worker, is what stands before the first dot; behind a `#` it may have an
+    /// entrypoint: `service#Entrypoint`.
     #[arg(value_name = "BINDING.METHOD")]
     pub target: Target,
 
@@ -133,6 +152,10 @@ impl FromStr for Target {
     }
 }
 
+pub(crate) const USAGE: &str = "\
+caller call [OPTIONS] --connect <ADDR> <BINDING.METHOD> [JSON]...
+       caller call [OPTIONS] --dev[=<DIR>] <NAME.METHOD> [JSON]...";
+
 const EXAMPLES: &str = "\
 Examples:
   bspan call --connect unix:/run/callee.sock DB.query '{\"queries\":[{\"sql\":\"select 1 as n\"}]}'
@@ -157,6 +180,10 @@ const LONG: &str = concat!(
   A named entrypoint behind a workerd's debug port, as part of a trace:
     TRACEPARENT=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 \
     bspan call --connect 127.0.0.1:7500 'shop#Admin.report'
+
+  A Worker that runs under `wrangler dev`, by its name; a named entrypoint of it:
+    bspan call --dev shop.total '"EUR"'
+    bspan call --dev 'shop#Admin.report'
 
   On another machine, whose certificate is known by its issuer; we show ours, if it asks:
     bspan call --connect tls:db.example:7400 --tls-ca ./ca.pem --tls-cert ./app.pem \

@@ -9,15 +9,18 @@ use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Instant;
 
-use js_rpc::{CallError, ConnectOptions, LazyConnection, PendingCall, Reply, RpcLimits};
+use js_rpc::{Address, CallError, ConnectOptions, LazyConnection, PendingCall, Reply, RpcLimits};
 use tail::{Recorder, Tree};
 
 use self::output::Output;
+use crate::cli::SwitchOrPath;
+use crate::dev_registry;
 use crate::exit::Failure;
 use crate::otel::Plan;
 use crate::signals::Signals;
 use crate::telemetry::Telemetry;
 
+pub(crate) use args::USAGE;
 pub use args::{CallArgs, Target};
 
 pub(super) async fn from_command_line(args: CallArgs) -> Result<(), Failure> {
@@ -33,15 +36,16 @@ pub(super) async fn from_command_line(args: CallArgs) -> Result<(), Failure> {
     };
     let mut signals = Signals::install()?;
     let began = Instant::now();
-    let connection = connection(&args, &telemetry)?;
+    let to = Destination::of(&args)?;
+    let connection = connection(&args, &to, &telemetry)?;
     // Interrupted, the call is cancelled, and its span ends as any other does.
     let outcome = tokio::select! {
-        outcome = call(&connection, &args, arguments, began) => Ok(outcome),
+        outcome = call(&connection, &args, &to, arguments, began) => Ok(outcome),
         number = signals.next() => Err(Failure::Signal(number)),
     };
     // Of a call that reached nobody a tree only repeats the message.
     let unreached = matches!(&outcome, Ok(Err(CallError::Unavailable(_))));
-    let outcome = outcome.and_then(|outcome| outcome.map_err(Failure::from));
+    let outcome = outcome.and_then(|outcome| outcome.map_err(|error| to.failure(error)));
     // Written also if the callee says that the call failed: it is what it answered.
     let outcome = outcome.and_then(|reply| {
         output.result(&reply)?;
@@ -73,26 +77,78 @@ fn spans(recorder: &Recorder, verbose: bool) -> Tree {
     spans.iter().collect()
 }
 
+/// Where the call goes.
+struct Destination {
+    address: Address,
+    /// The name that what is called has there.
+    binding: String,
+    /// What it means that nobody is there.
+    gone: Option<String>,
+}
+
+impl Destination {
+    fn of(args: &CallArgs) -> Result<Self, Failure> {
+        let binding = args.target.binding.clone();
+        let said = args.dev.as_ref().filter(|dev| **dev != SwitchOrPath::Off);
+        match (said, &args.connect) {
+            (None, Some(address)) => Ok(Self {
+                address: address.clone(),
+                binding,
+                gone: None,
+            }),
+            (None, None) => Err(Failure::Usage("write --connect ADDR, or --dev".into())),
+            (Some(_), Some(_)) if std::env::var_os("BINDING_SPAN_CONNECT").is_none() => {
+                Err(Failure::Usage(
+                    "--connect and --dev both say where the callee is; leave one of them out"
+                        .into(),
+                ))
+            }
+            (Some(dev), _) => {
+                let found = dev_registry::find(dev, &binding)?;
+                Ok(Self {
+                    address: found.address,
+                    binding: found.service,
+                    gone: Some(found.gone),
+                })
+            }
+        }
+    }
+
+    fn failure(&self, error: CallError) -> Failure {
+        match (error, &self.gone) {
+            (CallError::Unavailable(why), Some(gone)) => {
+                Failure::Unavailable(format!("{gone} ({why})"))
+            }
+            (error, _) => error.into(),
+        }
+    }
+}
+
 /// Not made yet: connecting is part of the call, and of its span.
-fn connection(args: &CallArgs, telemetry: &Telemetry) -> Result<LazyConnection, Failure> {
+fn connection(
+    args: &CallArgs,
+    to: &Destination,
+    telemetry: &Telemetry,
+) -> Result<LazyConnection, Failure> {
     let trust = args.trust.trust(&args.identity, args.insecure)?;
-    args.trust.check(&trust, &[&args.connect])?;
+    args.trust.check(&trust, &[&to.address])?;
     let options = ConnectOptions {
         sinks: telemetry.sinks(),
         limits: RpcLimits::default(),
         connect: args.connect_name.clone(),
         trust,
     };
-    Ok(LazyConnection::new(args.connect.clone(), options))
+    Ok(LazyConnection::new(to.address.clone(), options))
 }
 
 fn call(
     connection: &LazyConnection,
     args: &CallArgs,
+    to: &Destination,
     arguments: js_rpc::Args,
     began: Instant,
 ) -> PendingCall {
-    let binding = connection.binding(&args.target.binding);
+    let binding = connection.binding(&to.binding);
     let call = match args.get {
         true => binding.get(&args.target.method),
         false => binding.call(&args.target.method, arguments),

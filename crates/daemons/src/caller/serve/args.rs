@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use js_rpc::Address;
+use tail::wire::Headers;
 
 use super::policy::PolicyArgs;
 use super::settings::{self, Target};
 use crate::admin::AdminArgs;
 use crate::cli::{self, exit_codes};
+use crate::dev_registry::DevArgs;
 use crate::door::{AdmitArgs, IdentityArgs, TrustArgs};
 use crate::limits::LimitArgs;
 use crate::listen::Endpoint;
@@ -47,7 +49,7 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "ADDR[,binding=NAME]",
-        required_unless_present_any = ["config", "http"],
+        required_unless_present_any = ["config", "http", "dev_registry"],
         env = "BINDING_SPAN_LISTEN",
         value_delimiter = ';'
     )]
@@ -97,6 +99,21 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", env = "BINDING_SPAN_TAIL_FROM")]
     pub(super) tail_from: Option<String>,
 
+    /// Which headers of requests are kept in those events: all, none, or all but the values of secrets
+    ///
+    /// Secrets are cookies and what has auth, key, token, secret or jwt in its name, also as a parameter of
+    /// the URL, and a password there.
+    #[arg(
+        long,
+        value_name = "redacted|all|none",
+        value_enum,
+        default_value_t = HeadersArg::Redacted,
+        env = "BINDING_SPAN_TAIL_FROM_HEADERS",
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
+    pub(super) tail_from_headers: HeadersArg,
+
     /// How far callees are trusted.
     #[command(flatten)]
     pub(super) policy: PolicyArgs,
@@ -104,6 +121,10 @@ pub struct ServeArgs {
     /// How long calls in flight may take to finish when stopping
     #[arg(long, value_name = "TIME", default_value = "10s", env = "BINDING_SPAN_DRAIN", value_parser = cli::duration)]
     pub(super) drain: Duration,
+
+    /// Who finds it on this machine.
+    #[command(flatten)]
+    pub(super) dev: DevArgs,
 
     /// Who may connect, and how many.
     #[command(flatten)]
@@ -134,6 +155,24 @@ pub struct ServeArgs {
     pub(in crate::caller) log: LogArgs,
 }
 
+/// Which headers of requests are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum HeadersArg {
+    Redacted,
+    All,
+    None,
+}
+
+impl HeadersArg {
+    pub(super) fn headers(self) -> Headers {
+        match self {
+            Self::Redacted => Headers::Redacted,
+            Self::All => Headers::All,
+            Self::None => Headers::None,
+        }
+    }
+}
+
 fn bind(text: &str) -> Result<Target, String> {
     let (name, rest) = cli::named(text, "NAME=ADDR, for instance DB=unix:/run/callee.sock")?;
     settings::target(name, rest)
@@ -142,6 +181,7 @@ fn bind(text: &str) -> Result<Target, String> {
 pub(crate) const USAGE: &str = "\
 caller serve [OPTIONS] --listen <ADDR[,binding=NAME]> --bind <NAME=ADDR[#REMOTE]>
        caller serve [OPTIONS] --http <ADDR> --bind <NAME=ADDR[#REMOTE]>
+       caller serve [OPTIONS] --dev-registry --bind <NAME=ADDR[#REMOTE]>
        caller serve [OPTIONS] --config <FILE>";
 
 const EXAMPLES: &str = "\
@@ -171,6 +211,9 @@ Examples:
   Take calls of programs that speak HTTP alone:
     bspan serve --http 127.0.0.1:7480 --bind DB=unix:/run/callee.sock
     curl http://127.0.0.1:7480/v1/call/DB/query --json '[{\"queries\":[{\"sql\":\"select 1 as n\"}]}]'
+
+  For Workers under `wrangler dev`, which reach it as the service DB (docs/wrangler.md):
+    bspan serve --bind DB=unix:/run/callee.sock --dev-registry
 
   Trust a callee with nothing, and tell those who call here nothing:
     bspan serve --listen unix:/run/caller.sock --bind DB=unix:/run/callee.sock \\

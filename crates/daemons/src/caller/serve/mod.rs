@@ -18,11 +18,13 @@ use js_rpc::{
     Address, ConnectOptions, Forward, Listener, NetworkStats, Proxy, Quota, RpcLimits, Server,
     Trust,
 };
+use tail::wire::Headers;
 use tokio::sync::watch;
 
 use super::CallerArgs;
 use crate::admin::{Admin, AdminConfig};
 use crate::config::{self, Places, Plan};
+use crate::dev_registry::{DevPlan, DevRegistry};
 use crate::door::Admission;
 use crate::exit::{self, Failure};
 use crate::listen::{self, Endpoint, Place};
@@ -31,7 +33,7 @@ use crate::otel;
 use crate::reload::{Origin, Reloads};
 use crate::signals::{Hangup, Shutdown};
 use crate::systemd::sockets::Sockets;
-use crate::tail_args::LiveLimits;
+use crate::tail_args::{LiveLimits, RenameArg};
 use crate::telemetry::{TailPeer, TailTo, Telemetry};
 use crate::{runtime, systemd};
 
@@ -66,6 +68,8 @@ pub struct Config {
     pub listen: Vec<Endpoint>,
     /// Who may connect there.
     pub admission: Admission,
+    /// How it is found in local development.
+    pub dev: Option<DevPlan>,
     /// The admin port.
     pub admin: Option<AdminConfig>,
     /// The bindings; none twice.
@@ -78,6 +82,10 @@ pub struct Config {
     pub tail_to: Option<TailPeer>,
     /// As which service the tail events of others are taken.
     pub tail_from: Option<String>,
+    /// Which headers of requests they keep.
+    pub tail_from_headers: Headers,
+    /// How a rename is written to tails.
+    pub rename: RenameArg,
     /// What is exported of spans.
     pub otel: otel::Plan,
     /// Where calls are taken as HTTP.
@@ -187,7 +195,9 @@ pub(super) fn start(said: &LogArgs, sockets: Sockets) -> Result<(), Failure> {
 async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failure> {
     let Configured { config, origin, .. } = configured;
     let shutdown = Shutdown::install("caller", config.limits.drain, Hangup::of(origin.has_file))?;
-    let telemetry = Telemetry::new().tail(config.tail.as_ref())?;
+    let telemetry = Telemetry::new()
+        .renames(config.rename)
+        .tail(config.tail.as_ref())?;
     let telemetry = telemetry.tail_to(config.tail_to.as_ref(), &config.trust)?;
     let telemetry = telemetry.export(&config.otel)?;
     let mut admin = Admin::new(
@@ -199,7 +209,7 @@ async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failu
         .live("caller", config.live, &admin)
         .watched(&admin);
     admin.start(telemetry.pages())?;
-    let listeners = listen::bind(
+    let mut listeners = listen::bind(
         &config.listen,
         &config.served(),
         &config.admission,
@@ -210,28 +220,46 @@ async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failu
         Some(http) => Some(Front::bind(http, &config).await?),
         None => None,
     };
+    let plan = config.dev.as_ref();
+    let dev = DevRegistry::enter(plan, "caller", &mut listeners, &config.admission).await?;
     admin.ready();
     announce(&listeners, front.as_ref(), &config);
     tokio::task::spawn_local(systemd::watchdog());
     let hangups = shutdown.hangups();
     let reloads = Reloads { hangups, origin };
     let stop = shutdown.requested();
-    run(config, telemetry, admin, listeners, front, reloads, stop).await
+    let listening = Listening {
+        listeners,
+        front,
+        dev,
+    };
+    run(config, telemetry, admin, listening, reloads, stop).await
+}
+
+/// Where calls come in.
+struct Listening {
+    listeners: Vec<Listener>,
+    front: Option<Front>,
+    dev: DevRegistry,
 }
 
 /// Passes calls on until `shutdown` completes and the calls in flight are done.
 ///
 /// # Errors
 /// None at present: what fails, fails for one call.
-pub async fn run(
+async fn run(
     config: Config,
     telemetry: Telemetry,
     admin: Admin,
-    listeners: Vec<Listener>,
-    front: Option<Front>,
+    listening: Listening,
     reloads: Reloads,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
+    let Listening {
+        listeners,
+        front,
+        dev,
+    } = listening;
     let (limits, telemetry) = (config.limits.clone(), Rc::new(telemetry));
     let quota = Quota::new(&config.limits);
     let server = Server::new()
@@ -247,7 +275,7 @@ pub async fn run(
     });
     let server = match &config.tail_from {
         Some(name) => {
-            let taker = telemetry.taker();
+            let taker = telemetry.taker(config.tail_from_headers);
             if let Some(metrics) = admin.metrics() {
                 taker.count_into(metrics);
             }
@@ -259,6 +287,7 @@ pub async fn run(
     let serving = reload::Serving {
         bindings: bindings.clone(),
         links: admin.links(),
+        dev: dev.clone(),
         config,
     };
     serving.show();
@@ -270,7 +299,7 @@ pub async fn run(
         tokio::task::spawn_local(serving)
     });
     let shutdown = async {
-        admin.until(shutdown).await;
+        admin.until(dev.until(shutdown)).await;
         let _ = stop.send(true);
     };
     let abandoned = server.serve(listeners, shutdown).await;

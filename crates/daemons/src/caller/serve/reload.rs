@@ -8,6 +8,7 @@ use js_rpc::{Bindings, Tls};
 use super::policy::PolicyArgs;
 use super::{Bound, Config, Configured, configured, proxy};
 use crate::config::{self, Values};
+use crate::dev_registry::DevRegistry;
 use crate::door;
 use crate::exit::Failure;
 use crate::metrics::Links;
@@ -18,6 +19,8 @@ pub(super) struct Serving {
     pub(super) bindings: Bindings,
     /// Where the admin port finds how they are doing.
     pub(super) links: Links,
+    /// How it is found in local development.
+    pub(super) dev: DevRegistry,
     /// As it started, but for what has changed since.
     pub(super) config: Config,
 }
@@ -25,7 +28,7 @@ pub(super) struct Serving {
 impl Reload for Serving {
     fn can_change(&self) -> Vec<String> {
         let names = config::names::<PolicyArgs>().into_iter();
-        let names = names.chain(["bind".to_owned(), "log".to_owned()]);
+        let names = names.chain(["bind", "dev-name", "log"].map(str::to_owned));
         names.map(|name| format!("--{name}")).collect()
     }
 
@@ -37,6 +40,7 @@ impl Reload for Serving {
         config.log.change()?;
         self.config.log = config.log;
         let mut changed = self.apply(config.bindings);
+        self.dev.change(config.dev.as_ref()).await;
         changed.extend(log.then(|| "another log filter".to_owned()));
         Ok((origin.values, changed))
     }

@@ -62,8 +62,11 @@ impl Config {
         let (Some(admission), Some(admin), Some(bindings), Some(trust), Some(tail)) = parts else {
             return Err(found.failure());
         };
+        let served: Vec<&str> = bindings.iter().map(|bound| bound.name.as_str()).collect();
+        let dev = found.take(args.dev.plan(&served, &places)).flatten();
         let config = Self {
             admin,
+            dev,
             bindings,
             listen: args.listen,
             admission,
@@ -71,9 +74,11 @@ impl Config {
             trust,
             log: args.log,
             live: args.tail.live(),
+            rename: args.tail.rename(),
             tail,
             tail_to: args.tail_to,
             tail_from: args.tail_from,
+            tail_from_headers: args.tail_from_headers.headers(),
             otel: otel::Plan::from_env(&args.otlp, "caller"),
             http: args.http.map(|address| HttpConfig {
                 address,
@@ -101,7 +106,7 @@ impl Config {
                 "there is no binding to pass on; write [bind.NAME] with to = \"ADDR\", or --bind NAME=ADDR",
             ));
         }
-        if self.listen.is_empty() && self.http.is_none() && found.is_empty() {
+        if self.listen.is_empty() && self.http.is_none() && self.dev.is_none() && found.is_empty() {
             found.add(
                 places.lacks(
                     "there is nowhere to listen; write listen = [\"ADDR\"], or --listen ADDR",

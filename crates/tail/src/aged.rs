@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 /// Remembers up to so many values.
 #[derive(Debug)]
-pub(super) struct Aged<K, V> {
+pub(crate) struct Aged<K, V> {
     most: usize,
     values: HashMap<K, (u64, V)>,
     /// In the order in which they came; those that were removed since are skipped.
@@ -14,7 +14,7 @@ pub(super) struct Aged<K, V> {
 }
 
 impl<K: Copy + Eq + Hash, V> Aged<K, V> {
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self {
             most,
             values: HashMap::new(),
@@ -23,16 +23,16 @@ impl<K: Copy + Eq + Hash, V> Aged<K, V> {
         }
     }
 
-    pub(super) fn get(&self, key: &K) -> Option<&V> {
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
         self.values.get(key).map(|(_, value)| value)
     }
 
-    pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.values.get_mut(key).map(|(_, value)| value)
     }
 
     /// Adds a value; what had to give way to it.
-    pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
+    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         let gone = match self.values.len() >= self.most && !self.values.contains_key(&key) {
             true => self.pop(),
             false => None,
@@ -48,12 +48,16 @@ impl<K: Copy + Eq + Hash, V> Aged<K, V> {
         gone
     }
 
-    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
+    pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
         self.values.remove(key).map(|(_, value)| value)
     }
 
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.values.values_mut().map(|(_, value)| value)
+    }
+
     /// Takes the oldest value.
-    pub(super) fn pop(&mut self) -> Option<V> {
+    pub(crate) fn pop(&mut self) -> Option<V> {
         while let Some((came, key)) = self.ages.pop_front() {
             if self.values.get(&key).is_some_and(|(at, _)| *at == came) {
                 return self.remove(&key);
