@@ -8,8 +8,8 @@ const FORMS: [&str; 2] = ["legacy", "new"];
 
 async fn start(form: &str) -> (Daemon, Workerd) {
     let callee = Daemon::callee_with(&["--d1-reply", form]).await;
-    let workerd = Builder::new("d1")
-        .experimental()
+    let builder = Builder::new("d1").experimental();
+    let workerd = builder
         .external("database", &callee.address())
         .start()
         .await;
@@ -25,6 +25,17 @@ async fn statements_are_prepared_bound_and_run_in_every_way() {
             let syntax = "near \"SELEC\": syntax error at offset 0: SQLITE_ERROR";
             assert_eq!(workerd.run("query").await, json!(syntax), "{form}");
             assert_eq!(workerd.run("many").await, json!(64));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn figures_are_d1s() {
+    within(async {
+        for form in FORMS {
+            let (_callee, workerd) = start(form).await;
+            workerd.run("figures").await;
         }
     })
     .await;
