@@ -1,6 +1,8 @@
 //! Values from Rust's own types.
 
-use crate::{JsError, JsString, Object, RegExp, SparseArray, Value, View};
+use crate::{
+    Blob, Headers, JsError, JsString, Object, RegExp, Request, Response, SparseArray, Value, View,
+};
 use num_bigint::BigInt;
 use std::borrow::Cow;
 
@@ -35,6 +37,10 @@ value_from! {
     Object => Value::Object;
     SparseArray => |array| Value::SparseArray(Box::new(array));
     View => |view| Value::View(Box::new(view));
+    Headers => |headers| Value::Headers(Box::new(headers));
+    Request => |request| Value::Request(Box::new(request));
+    Response => |response| Value::Response(Box::new(response));
+    Blob => |blob| Value::Blob(Box::new(blob));
     RegExp => |regexp| Value::RegExp(Box::new(regexp));
     JsError => |error| error.into_thrown();
 }

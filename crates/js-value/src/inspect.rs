@@ -1,6 +1,6 @@
 //! Values for people, much as a JavaScript console shows them: bounded, on one line.
 
-use crate::{Boxed, JsError, JsString, Object, Value};
+use crate::{Boxed, Headers, JsError, JsString, Object, Request, Response, Value};
 use std::fmt::{self, Write};
 
 const MAX_DEPTH: usize = 4;
@@ -63,7 +63,13 @@ fn inspect(f: &mut fmt::Formatter<'_>, value: &Value, depth: usize) -> fmt::Resu
         Value::ArrayBuffer(data) => bytes(f, "ArrayBuffer", Some(data)),
         Value::View(view) => bytes(f, view.kind.name(), view.bytes()),
         Value::Stub(n) => write!(f, "[stub {n}]"),
-        Value::ReadableStream(n) | Value::WritableStream(n) => write!(f, "[stream {n}]"),
+        Value::ReadableStream(n) => write!(f, "[ReadableStream {n}]"),
+        Value::WritableStream(n) => write!(f, "[WritableStream {n}]"),
+        Value::Blob(blob) => {
+            f.write_str("Blob(")?;
+            escaped(f, &blob.media_type)?;
+            write!(f, ") <{} bytes>", blob.bytes.len())
+        }
         Value::Boxed(boxed) => inspect_boxed(f, boxed),
         Value::BackRef(n) => write!(f, "[ref *{n}]"),
         _ if depth >= MAX_DEPTH => write!(f, "[{}]", value.type_name()),
@@ -95,8 +101,68 @@ fn nested(f: &mut fmt::Formatter<'_>, value: &Value, depth: usize) -> fmt::Resul
         }
         Value::Object(object) => properties(f, object, depth),
         Value::Error(error) => self::error(f, error, depth),
+        Value::Headers(headers) => {
+            f.write_str("Headers ")?;
+            self::headers(f, headers)
+        }
+        Value::Request(request) => self::request(f, request),
+        Value::Response(response) => self::response(f, response),
         // Every other kind is printed before it gets here.
         _ => Ok(()),
+    }
+}
+
+/// Headers whose values are secrets as a rule.
+const SECRET: [&str; 4] = [
+    "authorization",
+    "cookie",
+    "proxy-authorization",
+    "set-cookie",
+];
+
+fn headers(f: &mut fmt::Formatter<'_>, headers: &Headers) -> fmt::Result {
+    let all: Vec<_> = headers.iter().collect();
+    list(f, "{", "}", &all, |f, (name, value)| {
+        write!(f, "'{name}': ")?;
+        if SECRET
+            .iter()
+            .any(|secret| name.eq_ignore_ascii_case(secret))
+        {
+            return write!(f, "[{} bytes]", value.len());
+        }
+        f.write_char('\'')?;
+        escaped(f, value)?;
+        f.write_char('\'')
+    })
+}
+
+/// Without the query, which often has secrets in it.
+fn request(f: &mut fmt::Formatter<'_>, request: &Request) -> fmt::Result {
+    let url = request.url.split(['?', '#']).next().unwrap_or_default();
+    f.write_str("Request(")?;
+    escaped(f, &request.method)?;
+    f.write_char(' ')?;
+    escaped(f, url)?;
+    f.write_str(") ")?;
+    headers(f, &request.headers)?;
+    body(f, request.body)
+}
+
+fn response(f: &mut fmt::Formatter<'_>, response: &Response) -> fmt::Result {
+    write!(f, "Response({}", response.status)?;
+    if let Some(text) = &response.status_text {
+        f.write_char(' ')?;
+        escaped(f, text)?;
+    }
+    f.write_str(") ")?;
+    headers(f, &response.headers)?;
+    body(f, response.body)
+}
+
+fn body(f: &mut fmt::Formatter<'_>, body: Option<u32>) -> fmt::Result {
+    match body {
+        Some(n) => write!(f, " [ReadableStream {n}]"),
+        None => Ok(()),
     }
 }
 

@@ -3,11 +3,14 @@
 //! Workers, workerd and Node hand each other values as V8 serializations. This crate reads and writes
 //! them ([`decode`], [`encode`]) as a [`Value`], which knows all that structured cloning knows:
 //! `undefined`, BigInt, dates, maps, sets, bytes, errors, holes in arrays, lone surrogates in
-//! strings, shared objects and cycles; and workerd's stubs and native errors. From there it is one
+//! strings, shared objects and cycles; and workerd's stubs, streams,
+//! headers, requests, responses, blobs and native errors. From there it is one
 //! step to any Rust type ([`from_value`], [`to_value`]) and to JSON ([`Value::from_json`],
 //! [`Value::to_json`]).
 //!
-//! It does no RPC and no I/O: a [`Value::Stub`] is a number into a table that the caller keeps.
+//! It does no RPC and no I/O: a [`Value::Stub`] is a number into a table that the caller keeps, and so is a stream
+//! and the body of a request or response. One table has them all, in the order in which they appear in the bytes
+//! ([`externals`]).
 //!
 //! ```
 //! use js_value::{decode_args, encode, from_value, DecodeLimits, JsError, Value};
@@ -46,6 +49,11 @@
 //! | `/a+/gi` | `{"$regexp": {"source": "a+", "flags": "gi"}}` |
 //! | an error | `{"$error": {"name": "TypeError", "message": "bad", "stack": .., "cause": .., "properties": {..}}}` |
 //! | a stub | `{"$stub": 0}` |
+//! | a `ReadableStream`, a `WritableStream` | `{"$readable": 0}`, `{"$writable": 0}`: numbers of externals |
+//! | `new Headers({a: "b"})` | `{"$headers": [["a", "b"]]}`, or `{"guard": "immutable", "list": [..]}` in the list's place |
+//! | `new Request(..)` | `{"$request": {"method": "GET", "url": "http://h/", "headers": [..], "body": {"$readable": 0}, "redirect": .., "cf": .., "cache": .., "integrity": .., "encodeResponseBody": .., "other": {..}}}`; only `url` must be there |
+//! | `new Response(..)` | `{"$response": {"status": 200, "statusText": .., "headers": [..], "body": {"$readable": 0}, "cf": .., "encodeBody": .., "other": {..}}}`, all optional |
+//! | `new Blob([..], {type})` | `{"$blob": {"type": "text/plain", "bytes": "AQL/"}}` |
 //! | `new Number(1)` and its like | `{"$boxed": 1}` |
 //! | a string with a lone surrogate | `{"$text": [97, 55296]}` (UTF-16); [`json_from_text`] reads `"a\ud800"`, too |
 //! | `{"$date": x}`, a plain object | `{"$$date": x}`; `{"$$date": x}` is `{"$$$date": x}`, and so on |
@@ -73,6 +81,8 @@ mod bytes;
 mod date;
 mod error;
 mod from;
+mod headers;
+mod http;
 mod inspect;
 mod json;
 mod object;
@@ -87,6 +97,8 @@ mod value;
 pub use bytes::{View, ViewBuffer, ViewKind};
 pub use date::Date;
 pub use error::JsError;
+pub use headers::{HeaderError, Headers, HeadersGuard};
+pub use http::{Blob, Request, Response};
 pub use json::{JsonError, JsonTextError, json_from_text, json_text, json_text_pretty, to_json};
 pub use num_bigint::BigInt;
 pub use object::{IntoIter, Iter, Object};
@@ -97,7 +109,8 @@ pub use sparse::SparseArray;
 pub use string::JsString;
 pub use v8::{
     DecodeError, DecodeErrorKind, DecodeLimits, EncodeError, EncodeOptions, Encoded, ErrorForm,
-    decode, decode_args, encode, encode_args, encode_args_with, encode_with, stubs,
+    ExternalKind, decode, decode_args, encode, encode_args, encode_args_with, encode_with,
+    externals,
 };
 pub use value::{Boxed, Value};
 
@@ -105,28 +118,3 @@ pub use value::{Boxed, Value};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
-/// What an external is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ExternalKind {
-    /// A stub.
-    Stub,
-    /// A stream to read.
-    ReadableStream,
-    /// A stream to write to.
-    WritableStream,
-}
-
-/// What a value refers to, in the order in which its bytes take externals.
-pub fn externals(value: &Value) -> Vec<(u32, ExternalKind)> {
-    fn collect(value: &Value, found: &mut Vec<(u32, ExternalKind)>) {
-        match value {
-            Value::Stub(n) => found.push((*n, ExternalKind::Stub)),
-            Value::ReadableStream(n) => found.push((*n, ExternalKind::ReadableStream)),
-            Value::WritableStream(n) => found.push((*n, ExternalKind::WritableStream)),
-            _ => refs::for_each_child(value, &mut |child| collect(child, found)),
-        }
-    }
-    let mut found = Vec::new();
-    collect(value, &mut found);
-    found
-}

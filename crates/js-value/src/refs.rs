@@ -3,7 +3,10 @@
 //! The order is the one that [`Value::BackRef`] documents. Everything that follows references works
 //! under a budget: a few bytes of shared references can describe a tree of any size.
 
-use crate::{Boxed, JsError, JsString, Object, SparseArray, Value, View, ViewBuffer};
+use crate::{
+    Boxed, Headers, JsError, JsString, Object, Request, Response, SparseArray, Value, View,
+    ViewBuffer,
+};
 use std::collections::HashMap;
 
 /// How deep a copied value may be nested; references can nest what a shallow value holds.
@@ -69,10 +72,11 @@ impl Value {
         take(self, &mut bytes.clone())
     }
 
-    /// Whether there is a stub anywhere inside, the properties of errors included.
-    pub fn has_stubs(&self) -> bool {
-        let mut found = matches!(self, Value::Stub(_));
-        for_each_child(self, &mut |child| found = found || child.has_stubs());
+    /// Whether there is a stub or a stream anywhere inside, the properties of errors included.
+    pub fn has_externals(&self) -> bool {
+        let mut found =
+            matches!(self, Value::Stub(_) | Value::WritableStream(_)) || readable(self).is_some();
+        for_each_child(self, &mut |child| found = found || child.has_externals());
         found
     }
 
@@ -121,7 +125,18 @@ fn own_objects(value: &Value) -> u32 {
         | Value::String(_)
         | Value::BackRef(_) => 0,
         Value::View(view) if matches!(view.buffer, ViewBuffer::Own(_)) => 2,
+        Value::Request(_) | Value::Response(_) => 2 + u32::from(readable(value).is_some()),
         _ => 1,
+    }
+}
+
+/// The external of a `ReadableStream` that the value is or has as its body.
+pub(crate) fn readable(value: &Value) -> Option<u32> {
+    match value {
+        Value::ReadableStream(n) => Some(*n),
+        Value::Request(request) => request.body,
+        Value::Response(response) => response.body,
+        _ => None,
     }
 }
 
@@ -144,6 +159,14 @@ pub(crate) fn for_each_child<'a>(value: &'a Value, f: &mut dyn FnMut(&'a Value))
             error.cause.as_deref().into_iter().for_each(&mut *f);
             error.properties.values().for_each(f);
         }
+        Value::Request(request) => {
+            f(&request.cf);
+            request.other.values().for_each(f);
+        }
+        Value::Response(response) => {
+            f(&response.cf);
+            response.other.values().for_each(f);
+        }
         _ => {}
     }
 }
@@ -159,6 +182,24 @@ fn own_bytes(value: &Value) -> usize {
             let stack = error.stack.as_ref().map_or(0, String::len);
             error.name.len() + error.message.len() + stack
         }
+        Value::Headers(headers) => headers_bytes(headers),
+        Value::Request(request) => {
+            let texts = [
+                &request.redirect,
+                &request.cache,
+                &request.integrity,
+                &request.encode_response_body,
+            ];
+            request.method.len()
+                + request.url.len()
+                + headers_bytes(&request.headers)
+                + texts_bytes(&texts)
+        }
+        Value::Response(response) => {
+            let texts = [&response.status_text, &response.encode_body];
+            headers_bytes(&response.headers) + texts_bytes(&texts)
+        }
+        Value::Blob(blob) => blob.media_type.len() + blob.bytes.len(),
         Value::Boxed(boxed) => match &**boxed {
             Boxed::String(text) => text_bytes(text),
             Boxed::BigInt(number) => number.iter_u64_digits().len() * 8,
@@ -166,6 +207,19 @@ fn own_bytes(value: &Value) -> usize {
         },
         _ => 0,
     }
+}
+
+/// What headers take: their text, and a bit for each.
+fn headers_bytes(headers: &Headers) -> usize {
+    headers.bytes() + 16 * headers.len()
+}
+
+fn texts_bytes(texts: &[&Option<String>]) -> usize {
+    texts
+        .iter()
+        .filter_map(|text| text.as_ref())
+        .map(String::len)
+        .sum()
 }
 
 /// How many bytes the buffer has that it owns as a view.
@@ -186,6 +240,8 @@ fn names_bytes(value: &Value) -> usize {
         Value::Object(object) => names(object),
         Value::SparseArray(array) => names(&array.properties),
         Value::Error(error) => names(&error.properties),
+        Value::Request(request) => names(&request.other),
+        Value::Response(response) => names(&response.other),
         _ => 0,
     }
 }
@@ -203,6 +259,9 @@ enum Node<'a> {
     Value(&'a Value),
     /// The buffer that a view owns.
     Buffer(&'a [u8]),
+    /// The headers of a request or response, and its body.
+    Headers(&'a Headers),
+    Readable(u32),
 }
 
 /// Values, and bytes of text and buffers.
@@ -234,6 +293,17 @@ fn index<'a>(value: &'a Value, objects: &mut Vec<Node<'a>>, size: &mut Size) {
     }
     if own_objects(value) > 0 {
         objects.push(Node::Value(value));
+    }
+    match value {
+        Value::Request(request) => {
+            objects.push(Node::Headers(&request.headers));
+            objects.extend(request.body.map(Node::Readable));
+        }
+        Value::Response(response) => {
+            objects.extend(response.body.map(Node::Readable));
+            objects.push(Node::Headers(&response.headers));
+        }
+        _ => {}
     }
     for_each_child(value, &mut |child| index(child, objects, size));
 }
@@ -346,8 +416,43 @@ impl<'a> Copier<'a> {
                     thrown: None,
                 })
             }
+            Value::Request(request) => {
+                self.parts(value, at);
+                Value::from(Request {
+                    cf: self.copy(&request.cf, at)?,
+                    other: self.object(&request.other, at)?,
+                    method: request.method.clone(),
+                    url: request.url.clone(),
+                    headers: request.headers.clone(),
+                    redirect: request.redirect.clone(),
+                    cache: request.cache.clone(),
+                    integrity: request.integrity.clone(),
+                    encode_response_body: request.encode_response_body.clone(),
+                    body: request.body,
+                })
+            }
+            Value::Response(response) => {
+                self.parts(value, at);
+                Value::from(Response {
+                    cf: self.copy(&response.cf, at)?,
+                    other: self.object(&response.other, at)?,
+                    status_text: response.status_text.clone(),
+                    headers: response.headers.clone(),
+                    encode_body: response.encode_body.clone(),
+                    status: response.status,
+                    body: response.body,
+                })
+            }
             other => other.clone(),
         })
+    }
+
+    /// Passes the headers and the body of a request or response, which are copied with it.
+    fn parts(&mut self, value: &Value, at: &mut u32) {
+        for _ in 1..own_objects(value) {
+            self.register(*at);
+            *at += 1;
+        }
     }
 
     fn list(&mut self, elements: &'a [Value], at: &mut u32) -> Result<Vec<Value>, ExpandError> {
@@ -381,8 +486,20 @@ impl<'a> Copier<'a> {
                 self.register(n);
                 Ok(Value::ArrayBuffer(bytes.to_vec()))
             }
+            Node::Headers(headers) => {
+                self.charge(headers_bytes(headers))?;
+                self.register(n);
+                Ok(Value::from(headers.clone()))
+            }
+            Node::Readable(number) => {
+                self.register(n);
+                Ok(Value::ReadableStream(number))
+            }
             // A view that owns its buffer begins with the buffer's number.
-            Node::Value(value) => self.copy(value, &mut (n + 1 - own_objects(value))),
+            Node::Value(value @ Value::View(_)) => {
+                self.copy(value, &mut (n + 1 - own_objects(value)))
+            }
+            Node::Value(value) => self.copy(value, &mut { n }),
         }
     }
 
@@ -397,7 +514,7 @@ impl<'a> Copier<'a> {
                 let bytes = match self.node(*n)? {
                     Node::Buffer(bytes) => bytes,
                     Node::Value(Value::ArrayBuffer(bytes)) => bytes.as_slice(),
-                    Node::Value(_) => return Err(ExpandError::Dangling(*n)),
+                    _ => return Err(ExpandError::Dangling(*n)),
                 };
                 (*n, bytes)
             }

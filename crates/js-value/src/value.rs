@@ -1,6 +1,8 @@
 //! The value itself, and how to look into it.
 
-use crate::{JsError, JsString, Object, RegExp, SparseArray, View};
+use crate::{
+    Blob, Headers, JsError, JsString, Object, RegExp, Request, Response, SparseArray, View,
+};
 use num_bigint::BigInt;
 
 /// A JavaScript value, as structured cloning sees it: data, no functions.
@@ -44,17 +46,27 @@ pub enum Value {
     /// An error.
     Error(Box<JsError>),
     /// A stub, to be called over RPC: an index into the table of externals that travels beside the
-    /// value. A decoded value numbers its stubs 0, 1, 2 ... in order of appearance.
+    /// value. A decoded value numbers its externals 0, 1, 2 ... in order of appearance, whatever their kind.
     Stub(u32),
     /// A `ReadableStream`: an index into the same table.
     ReadableStream(u32),
     /// A `WritableStream`: an index into the same table.
     WritableStream(u32),
+    /// A `Headers`.
+    Headers(Box<Headers>),
+    /// A `Request`, whose body is an external.
+    Request(Box<Request>),
+    /// A `Response`, whose body is an external.
+    Response(Box<Response>),
+    /// A `Blob`.
+    Blob(Box<Blob>),
     /// A primitive in its object wrapper, such as `new Number(1)`.
     Boxed(Box<Boxed>),
     /// The `n`-th object of this value, counted from 0 in order of appearance, the outer before the
     /// inner. Everything but the primitives is an object; a [`View`] that owns its buffer counts
-    /// twice, the buffer first; of an error, the cause is before the properties.
+    /// twice, the buffer first; of an error, the cause is before the properties. A [`Request`] is followed by its
+    /// headers, its body if it has one, `cf` and the others; a [`Response`] by its body if it has one, its headers,
+    /// `cf` and the others.
     BackRef(u32),
 }
 
@@ -132,11 +144,12 @@ impl Value {
         }
     }
 
-    /// The bytes of an `ArrayBuffer`, typed array or `DataView` with a buffer of its own.
+    /// The bytes of an `ArrayBuffer`, a `Blob`, or a typed array or `DataView` with a buffer of its own.
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match self {
             Value::ArrayBuffer(bytes) => Some(bytes),
             Value::View(view) => view.bytes(),
+            Value::Blob(blob) => Some(&blob.bytes),
             _ => None,
         }
     }
@@ -198,6 +211,10 @@ impl Value {
             Value::Stub(_) => "stub",
             Value::ReadableStream(_) => "ReadableStream",
             Value::WritableStream(_) => "WritableStream",
+            Value::Headers(_) => "Headers",
+            Value::Request(_) => "Request",
+            Value::Response(_) => "Response",
+            Value::Blob(_) => "Blob",
             Value::Boxed(boxed) => match **boxed {
                 Boxed::Bool(_) => "Boolean",
                 Boxed::Number(_) => "Number",

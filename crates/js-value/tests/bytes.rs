@@ -3,8 +3,9 @@
 mod support;
 
 use js_value::{
-    DecodeErrorKind, DecodeLimits, EncodeError, EncodeOptions, ErrorForm, JsError, Object, Value,
-    View, ViewBuffer, decode, decode_args, encode, encode_args, encode_with, stubs,
+    DecodeErrorKind, DecodeLimits, EncodeError, EncodeOptions, ErrorForm, ExternalKind, JsError,
+    Object, Value, View, ViewBuffer, decode, decode_args, encode, encode_args, encode_with,
+    externals,
 };
 use support::{from_hex, to_hex};
 
@@ -55,8 +56,9 @@ fn two_byte_text_begins_at_an_even_offset() {
 fn externals_follow_the_order_of_the_bytes() {
     let value = Value::from(vec![Value::Stub(7), Value::from(1), Value::Stub(3)]);
     let encoded = encode_with(&value, EncodeOptions::default()).unwrap();
-    assert_eq!(encoded.stubs, [7, 3]);
-    assert_eq!(stubs(&value), [7, 3]);
+    assert_eq!(encoded.externals, [7, 3]);
+    let stub = ExternalKind::Stub;
+    assert_eq!(externals(&value), [(7, stub), (3, stub)]);
     let expected = Value::from(vec![Value::Stub(0), Value::from(1), Value::Stub(1)]);
     assert_eq!(read(&to_hex(&encoded.bytes)), expected);
 }
@@ -66,9 +68,10 @@ fn stubs_in_properties_of_errors_travel_in_the_native_form_only() {
     let error = JsError::error("x").with_property("stub", Value::Stub(5));
     let value = Value::from(vec![Value::from(error), Value::Stub(6)]);
     let written = |errors| encode_with(&value, EncodeOptions { errors }).unwrap();
-    assert_eq!(written(ErrorForm::Plain).stubs, [6]);
-    assert_eq!(written(ErrorForm::Native).stubs, [5, 6]);
-    assert_eq!(stubs(&value), [6]);
+    assert_eq!(written(ErrorForm::Plain).externals, [6]);
+    assert_eq!(written(ErrorForm::Native).externals, [5, 6]);
+    let stub = ExternalKind::Stub;
+    assert_eq!(externals(&value), [(5, stub), (6, stub)]);
 }
 
 #[test]

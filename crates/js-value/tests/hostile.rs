@@ -226,11 +226,11 @@ fn each_malformed_input_is_refused_for_its_reason() {
             Kind::Unsupported("WebAssembly.Module"),
         ),
         (
-            "a stream",
-            "ff0f5c03",
+            "an AbortSignal",
+            "ff0f5c0900005f",
             Kind::HostObject {
-                tag: 3,
-                name: "ReadableStream",
+                tag: 9,
+                name: "AbortSignal",
             },
         ),
         (

@@ -156,24 +156,13 @@ async fn a_worker_calls_another_worker_through_the_caller() {
             "{opened:#?}"
         );
         assert!(opened.iter().all(|span| span.parent.is_some()));
+        // What workerd passes between Workers passes, too.
         let passed_on = workerd.run("streams").await;
-        for (case, named) in [
-            ("readable", "a ReadableStream"),
-            ("writable", "a WritableStream"),
-            ("response", "a ReadableStream"),
-            ("returned", "a ReadableStream"),
-        ] {
-            let message = format!("{named}, which is not supported: pass stubs and plain values");
-            let refused = json!({"name": "TypeError", "message": message});
-            assert_eq!(passed_on[case], refused, "{case}: {passed_on:#}");
-        }
-        // Without a body they are plain values to us.
-        for case in ["plain_response", "request", "headers", "blob"] {
-            assert!(
-                passed_on[case]["value"].is_string(),
-                "{case}: {passed_on:#}"
-            );
-        }
+        let each = passed_on.as_object().unwrap().values();
+        assert!(
+            each.clone().all(|outcome| outcome["value"].is_string()),
+            "{passed_on:#}"
+        );
     })
     .await;
 }

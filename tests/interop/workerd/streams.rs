@@ -13,7 +13,7 @@ use js_rpc::{
 use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::harness::{Builder, Ours, Workerd, within};
+use crate::harness::{Builder, Daemon, Ours, Workerd, within};
 
 /// Bytes that differ wherever one looks, as in `workers/streams.js`.
 fn pattern(from: usize, length: usize) -> Bytes {
@@ -203,6 +203,35 @@ async fn streams_of_every_shape_pass_by_every_route() {
                     "{case} {route}"
                 );
             }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_large_stream_passes_through_the_caller_in_little_memory() {
+    within(async {
+        let callee = Ours::serve(Server::new().service("SVC", Streams::default())).await;
+        let bind = format!("SVC={}#SVC", callee.address());
+        let caller = Daemon::caller(&["--bind", &bind]).await;
+        let workerd = Builder::new("streams")
+            .external("rust", callee.address())
+            .external("rust-through-caller", &caller.address())
+            .external("worker-through-caller", &caller.address())
+            .start()
+            .await;
+        workerd.run("results/RUST_PASSED_ON").await;
+        let before = caller.peak_kib();
+        let began = std::time::Instant::now();
+        workerd.run("large/RUST_PASSED_ON").await;
+        let took = began.elapsed();
+        let grown = caller.peak_kib() - before;
+        println!("64 MiB each way in {took:.1?}; the caller's peak grew by {grown} KiB, from {before} KiB");
+        assert!(grown < 8 << 10, "{grown} KiB for a stream of 64 MiB");
+        let tail = std::fs::read_to_string(caller.file("tail.jsonl")).unwrap();
+        for name in ["jsrpc.stream.bytes_sent", "jsrpc.stream.bytes_received"] {
+            let all = format!("{{\"name\":\"{name}\",\"value\":67108864}}");
+            assert!(tail.contains(&all), "{name} is not told: {tail}");
         }
     })
     .await;

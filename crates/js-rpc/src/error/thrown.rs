@@ -39,11 +39,11 @@ fn without_stubs(error: &JsError) -> JsError {
 
 /// Whether a value can be sent without what is around it.
 fn is_alone(value: &Value) -> bool {
-    !value.has_references() && !value.has_stubs()
+    !value.has_references() && !value.has_externals()
 }
 
 /// Reads what was thrown. `Ok(None)`: it holds stubs, which cannot have come with it.
 pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Option<JsError>, DecodeError> {
     let value = js_value::decode(bytes, limits)?;
-    Ok((!value.has_stubs()).then(|| JsError::from_thrown(value)))
+    Ok((!value.has_externals()).then(|| JsError::from_thrown(value)))
 }

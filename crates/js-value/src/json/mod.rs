@@ -1,5 +1,6 @@
 //! Values <-> JSON, by the one table in the [crate's documentation](crate#json).
 
+mod http;
 mod read;
 mod text;
 mod write;
@@ -14,7 +15,7 @@ mod tests;
 
 /// The words that mark what JSON lacks. An object whose only name is one of them, after any number
 /// of further `$`, is written with one `$` more.
-const WORDS: [&str; 15] = [
+const WORDS: [&str; 21] = [
     "$undefined",
     "$number",
     "$bigint",
@@ -28,6 +29,12 @@ const WORDS: [&str; 15] = [
     "$regexp",
     "$error",
     "$stub",
+    "$readable",
+    "$writable",
+    "$headers",
+    "$request",
+    "$response",
+    "$blob",
     "$boxed",
     "$text",
 ];

@@ -1,5 +1,6 @@
 //! JSON -> value.
 
+use super::http::{read_blob, read_headers, read_request, read_response};
 use super::{JsonError, MAX_DEPTH, WORDS, is_reserved};
 use crate::{Boxed, JsError, JsString, Object, RegExp, SparseArray, Value, View, ViewKind};
 use base64::Engine as _;
@@ -26,7 +27,7 @@ impl Value {
     }
 }
 
-fn read(json: Json, depth: usize) -> Read {
+pub(super) fn read(json: Json, depth: usize) -> Read {
     if depth > MAX_DEPTH {
         return Err(JsonError::TooDeep);
     }
@@ -111,13 +112,22 @@ fn word(word: &str, content: Json, depth: usize) -> Read {
             error(content, depth)?,
             "{\"name\":\"..\",\"message\":\"..\"}",
         ),
-        "$stub" => (
-            content
-                .as_u64()
-                .and_then(|n| u32::try_from(n).ok())
-                .map(Value::Stub),
-            "the number of an external",
+        "$stub" => (external(&content, Value::Stub), NUMBER),
+        "$readable" => (external(&content, Value::ReadableStream), NUMBER),
+        "$writable" => (external(&content, Value::WritableStream), NUMBER),
+        "$headers" => (
+            read_headers(&content).map(Value::from),
+            "a list of [name, value] that are headers",
         ),
+        "$request" => (
+            read_request(content, depth)?,
+            "{\"method\":\"..\",\"url\":\"..\",\"headers\":[[name, value]],\"body\":{\"$readable\":n}}",
+        ),
+        "$response" => (
+            read_response(content, depth)?,
+            "{\"status\":n,\"headers\":[[name, value]],\"body\":{\"$readable\":n}}",
+        ),
+        "$blob" => (read_blob(&content), "{\"type\":\"..\",\"bytes\":base64}"),
         "$boxed" => (
             boxed(read(content, depth)?),
             "a boolean, number, BigInt or string",
@@ -131,6 +141,12 @@ fn word(word: &str, content: Json, depth: usize) -> Read {
         word: word.to_owned(),
         wanted,
     })
+}
+
+const NUMBER: &str = "the number of an external";
+
+fn external(content: &Json, make: fn(u32) -> Value) -> Option<Value> {
+    u32::try_from(content.as_u64()?).ok().map(make)
 }
 
 /// An integer that no double holds exactly is a BigInt, so that nothing is lost.
@@ -223,7 +239,7 @@ fn sparse_array(mut content: Json, depth: usize) -> Read<Option<Value>> {
             _ => return Ok(None),
         }
     }
-    let properties = optional_properties(&mut content, depth)?;
+    let properties = optional_properties(&mut content, "properties", depth)?;
     Ok(Some(
         SparseArray::from_parts(length, elements, properties)
             .0
@@ -231,8 +247,8 @@ fn sparse_array(mut content: Json, depth: usize) -> Read<Option<Value>> {
     ))
 }
 
-fn optional_properties(content: &mut Json, depth: usize) -> Read<Object> {
-    match content.get_mut("properties").map(Json::take) {
+pub(super) fn optional_properties(content: &mut Json, name: &str, depth: usize) -> Read<Object> {
+    match content.get_mut(name).map(Json::take) {
         Some(Json::Object(object)) => properties(object, depth),
         _ => Ok(Object::new()),
     }
@@ -261,7 +277,7 @@ fn error(mut content: Json, depth: usize) -> Read<Option<Value>> {
     if let Some(cause) = content.get_mut("cause") {
         error.cause = Some(Box::new(read(cause.take(), depth)?));
     }
-    error.properties = optional_properties(&mut content, depth)?;
+    error.properties = optional_properties(&mut content, "properties", depth)?;
     Ok(Some(error.into()))
 }
 

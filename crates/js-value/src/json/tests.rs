@@ -1,9 +1,19 @@
 //! The table of the crate documentation, held in both directions.
 
 use super::*;
-use crate::{JsError, JsString, Object, RegExp, SparseArray, Value, View, ViewKind};
+use crate::{
+    Blob, Headers, HeadersGuard, JsError, JsString, Object, RegExp, Request, Response, SparseArray,
+    Value, View, ViewKind,
+};
 use num_bigint::BigInt;
 use serde_json::{Value as Json, json};
+
+fn headers() -> Headers {
+    let mut headers = Headers::new();
+    headers.append("a", "b").unwrap();
+    headers.append("X", "").unwrap();
+    headers
+}
 
 /// The table of the crate's documentation, row by row.
 fn rows() -> Vec<(Value, Json)> {
@@ -82,6 +92,47 @@ fn rows() -> Vec<(Value, Json)> {
             json!({"$error": {"name": "TypeError", "message": "bad", "cause": "why", "properties": {"code": 5}}}),
         ),
         (Value::Stub(2), json!({"$stub": 2})),
+        (Value::ReadableStream(0), json!({"$readable": 0})),
+        (Value::WritableStream(1), json!({"$writable": 1})),
+        (
+            headers().into(),
+            json!({"$headers": [["a", "b"], ["X", ""]]}),
+        ),
+        (
+            headers().with_guard(HeadersGuard::Immutable).into(),
+            json!({"$headers": {"guard": "immutable", "list": [["a", "b"], ["X", ""]]}}),
+        ),
+        (
+            Request {
+                headers: headers(),
+                body: Some(3),
+                redirect: Some("manual".into()),
+                cf: Object::from([("colo", "AMS")]).into(),
+                other: Object::from([("priority", "high")]),
+                ..Request::new("PUT", "http://h/")
+            }
+            .into(),
+            json!({"$request": {"method": "PUT", "url": "http://h/", "headers": [["a", "b"], ["X", ""]],
+                "body": {"$readable": 3}, "redirect": "manual", "cf": {"colo": "AMS"},
+                "other": {"priority": "high"}}}),
+        ),
+        (
+            Response {
+                status_text: Some("Nope".into()),
+                encode_body: Some("manual".into()),
+                ..Response::new(404)
+            }
+            .into(),
+            json!({"$response": {"status": 404, "statusText": "Nope", "headers": [], "encodeBody": "manual"}}),
+        ),
+        (
+            Blob {
+                media_type: "text/plain".into(),
+                bytes: vec![1, 2, 255],
+            }
+            .into(),
+            json!({"$blob": {"type": "text/plain", "bytes": "AQL/"}}),
+        ),
         (
             Value::Boxed(Box::new(crate::Boxed::Number(1.0))),
             json!({"$boxed": 1}),
@@ -124,6 +175,20 @@ fn every_word_is_in_the_table_above() {
 fn a_word_with_the_wrong_content_is_refused_with_advice() {
     for json in [
         json!({"$undefined": 1}),
+        json!({"$readable": "0"}),
+        json!({"$writable": -1}),
+        json!({"$headers": {"a": "b"}}),
+        json!({"$headers": [["a", "b\nc"]]}),
+        json!({"$headers": [["a b", "c"]]}),
+        json!({"$headers": {"guard": "x", "list": []}}),
+        json!({"$request": {"method": "GET"}}),
+        json!({"$request": {"method": "G T", "url": "http://h/"}}),
+        json!({"$request": {"url": "http://h/ HTTP/1.1"}}),
+        json!({"$request": {"url": "http://h/", "body": "text"}}),
+        json!({"$response": {"status": 99999}}),
+        json!({"$response": {"statusText": "a\r\nb"}}),
+        json!({"$response": 200}),
+        json!({"$blob": "AQL/"}),
         json!({"$number": "1"}),
         json!({"$bigint": 1}),
         json!({"$bigint": "1.5"}),

@@ -1,5 +1,6 @@
 //! Value -> JSON.
 
+use super::http::{write_blob, write_headers, write_request, write_response};
 use super::{JsonError, MAX_DEPTH, is_reserved};
 use crate::value::safe_integer;
 use crate::{Boxed, JsError, JsString, Object, SparseArray, Value, View, ViewKind};
@@ -39,7 +40,7 @@ pub fn to_json(value: &Value) -> Result<Json, JsonError> {
     value.to_json()
 }
 
-fn write(value: &Value, depth: usize) -> Written {
+pub(super) fn write(value: &Value, depth: usize) -> Written {
     if depth > MAX_DEPTH {
         return Err(JsonError::TooDeep);
     }
@@ -52,6 +53,8 @@ fn write(value: &Value, depth: usize) -> Written {
         Value::Set(elements) => set(elements, depth),
         Value::SparseArray(array) => sparse_array(array, depth),
         Value::Error(error) => self::error(error, depth),
+        Value::Request(request) => write_request(request, depth),
+        Value::Response(response) => write_response(response, depth),
         _ => leaf(value),
     }
 }
@@ -70,6 +73,8 @@ fn leaf(value: &Value) -> Written {
         Value::Stub(n) => json!({"$stub": n}),
         Value::ReadableStream(n) => json!({"$readable": n}),
         Value::WritableStream(n) => json!({"$writable": n}),
+        Value::Headers(headers) => worded("$headers", write_headers(headers)),
+        Value::Blob(blob) => write_blob(blob),
         Value::Boxed(boxed) => json!({"$boxed": self::boxed(boxed)}),
         Value::RegExp(regexp) => json!({"$regexp": {
             "source": string(&regexp.source),
@@ -82,7 +87,7 @@ fn leaf(value: &Value) -> Written {
 }
 
 /// `{word: content}`.
-fn worded(word: &str, content: Json) -> Json {
+pub(super) fn worded(word: &str, content: Json) -> Json {
     Json::Object(Map::from_iter([(word.to_owned(), content)]))
 }
 
@@ -119,7 +124,7 @@ fn plain_object(object: &Object, depth: usize) -> Written {
     Ok(Json::Object(written))
 }
 
-fn properties(object: &Object, depth: usize) -> Written<Map<String, Json>> {
+pub(super) fn properties(object: &Object, depth: usize) -> Written<Map<String, Json>> {
     let mut written = Map::with_capacity(object.len());
     for (name, value) in object {
         let name = name.as_str().ok_or(JsonError::IllFormedName)?;

@@ -78,8 +78,15 @@ impl Deserializer {
             Value::ArrayBuffer(bytes) => visitor.visit_byte_buf(bytes),
             Value::View(view) => visitor.visit_byte_buf(view.into_bytes().unwrap_or_default()),
             Value::Boxed(boxed) => Deserializer(unboxed(*boxed)).any(visitor),
-            Value::Stub(_) | Value::ReadableStream(_) | Value::WritableStream(_) => {
-                Err(de::Error::custom("unexpected stub"))
+            Value::Blob(blob) => visitor.visit_byte_buf(blob.bytes),
+            Value::Stub(_)
+            | Value::ReadableStream(_)
+            | Value::WritableStream(_)
+            | Value::Headers(_)
+            | Value::Request(_)
+            | Value::Response(_) => {
+                let name = self.0.type_name();
+                Err(de::Error::custom(format_args!("unexpected {name}")))
             }
             Value::BackRef(n) => Err(crate::ExpandError::Dangling(n).into()),
             _ => visitor.visit_unit(),

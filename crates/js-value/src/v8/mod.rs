@@ -4,9 +4,10 @@
 //! `jsg/ser.c++`. The crate `v8_valueserializer` reads the same format, but it rejects host objects
 //! (workerd's stubs and errors are such), keeps values in a heap of their own, and bounds neither
 //! the number of values nor what nested lengths may allocate. Peers are hostile here, so this is a
-//! codec of our own. Shared memory, transferred buffers, WebAssembly modules and host objects other
-//! than stubs and errors are refused by name.
+//! codec of our own. Shared memory, transferred buffers, WebAssembly modules and the other host objects
+//! are refused by name.
 
+mod common_headers;
 mod decode;
 mod encode;
 mod reader;
@@ -14,13 +15,13 @@ mod tag;
 
 pub use decode::{DecodeError, DecodeErrorKind, DecodeLimits, decode, decode_args};
 pub use encode::{
-    EncodeError, EncodeOptions, Encoded, ErrorForm, encode, encode_args, encode_args_with,
-    encode_with, stubs,
+    EncodeError, EncodeOptions, Encoded, ErrorForm, ExternalKind, encode, encode_args,
+    encode_args_with, encode_with, externals,
 };
 
 /// A run of objects whose numbers on the wire differ from those of [`Value::BackRef`]: workerd's
-/// native errors number their bag of properties too, and the plain form of errors leaves their
-/// properties out.
+/// native errors, requests and responses number their bag of members too, the plain form of errors
+/// leaves their properties out, and a request may refer to headers and streams that went before.
 ///
 /// [`Value::BackRef`]: crate::Value::BackRef
 #[derive(Clone, Copy)]

@@ -72,11 +72,21 @@ pub(super) mod error {
 /// workerd's host objects: the number after [`HOST_OBJECT`].
 pub(super) mod host {
     pub(in super::super) const STUB: u32 = 1;
+    pub(in super::super) const WRITABLE_STREAM: u32 = 2;
+    pub(in super::super) const READABLE_STREAM: u32 = 3;
+    /// Guard, count, and for each the number of its name, or 0 and the name, and the value.
+    pub(in super::super) const HEADERS: u32 = 4;
+    /// The URL, and the object that it is made from.
+    pub(in super::super) const REQUEST: u32 = 5;
+    /// The body, and the object that it is made from.
+    pub(in super::super) const RESPONSE: u32 = 6;
     /// Name, message and stack, each a length and UTF-8.
     pub(in super::super) const DOM_EXCEPTION: u32 = 8;
     pub(in super::super) const ERROR: u32 = 10;
+    /// The media type, a length and the bytes.
+    pub(in super::super) const BLOB: u32 = 15;
 
-    /// Host objects that are refused, by number (workerd's `enum SerializationTag`).
+    /// Host objects by number, those that are refused among them (workerd's `enum SerializationTag`).
     pub(in super::super) const NAMES: [&str; 18] = [
         "invalid",
         "RpcStub",

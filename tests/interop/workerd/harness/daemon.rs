@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 /// A running `callee` or `caller serve`, on a unix socket in a folder of its own.
 pub struct Daemon {
     dir: tempfile::TempDir,
-    _child: Child,
+    child: Child,
 }
 
 impl Daemon {
@@ -60,7 +60,7 @@ impl Daemon {
                 eprintln!("{line}");
             }
         });
-        Self { dir, _child: child }
+        Self { dir, child }
     }
 
     /// Where it listens.
@@ -71,5 +71,14 @@ impl Daemon {
     /// A file in its working folder.
     pub fn file(&self, name: &str) -> std::path::PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// The most memory that it has had so far, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        let id = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let digits: String = peak.unwrap().chars().filter(char::is_ascii_digit).collect();
+        digits.parse().unwrap()
     }
 }

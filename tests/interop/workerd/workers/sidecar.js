@@ -43,7 +43,7 @@ const cases = {
       headers: await caught(WORKER.show(new Headers({ a: "b" }))),
       blob: await caught(WORKER.show(new Blob(["text"]))),
       writable: await caught(WORKER.show(new TransformStream().writable)),
-      returned: await caught(WORKER.stream()),
+      returned: { value: await new Response(await WORKER.stream()).text() },
     };
   },
 

@@ -1,7 +1,7 @@
-//! Errors in V8's form, and workerd's host objects: stubs, and errors in its own form.
+//! Errors in V8's form, and workerd's host objects: errors in its own form, and which others there are.
 
 use super::{DecodeErrorKind as Kind, Decoded, Decoder};
-use crate::v8::{Run, tag};
+use crate::v8::tag;
 use crate::{JsError, Object, Value};
 
 impl Decoder<'_> {
@@ -29,18 +29,13 @@ impl Decoder<'_> {
 
     pub(super) fn host_object(&mut self) -> Decoded {
         match self.input.varint()? {
-            tag::host::STUB => {
-                self.stubs += 1;
-                Ok(Value::Stub(self.stubs - 1))
-            }
-            3 => {
-                self.stubs += 1;
-                Ok(Value::ReadableStream(self.stubs - 1))
-            }
-            2 => {
-                self.stubs += 1;
-                Ok(Value::WritableStream(self.stubs - 1))
-            }
+            tag::host::STUB => Ok(self.external(Value::Stub)),
+            tag::host::WRITABLE_STREAM => Ok(self.external(Value::WritableStream)),
+            tag::host::READABLE_STREAM => Ok(Value::ReadableStream(self.readable())),
+            tag::host::HEADERS => self.headers().map(Value::from),
+            tag::host::REQUEST => self.request(),
+            tag::host::RESPONSE => self.response(),
+            tag::host::BLOB => self.blob(),
             tag::host::ERROR => self.native_error(),
             tag::host::DOM_EXCEPTION => self.dom_exception(),
             tag => {
@@ -54,11 +49,7 @@ impl Decoder<'_> {
     }
 
     fn dom_exception(&mut self) -> Decoded {
-        let mut text = || {
-            let bytes = self.input.take_counted()?;
-            Ok(String::from_utf8_lossy(bytes).into_owned())
-        };
-        let (name, message, stack) = (text()?, text()?, text()?);
+        let (name, message, stack) = (self.host_text()?, self.host_text()?, self.host_text()?);
         let mut error = JsError::new(format!("DOMException({name})"), message);
         error.stack = (!stack.is_empty()).then_some(stack);
         Ok(error.into())
@@ -85,12 +76,7 @@ impl Decoder<'_> {
         if self.input.tag()? != tag::OBJECT {
             return self.fail(Kind::Malformed("Error"));
         }
-        self.wire_objects += 1; // the bag of properties, which is no object of ours
-        self.runs.push(Run {
-            value: self.objects,
-            wire: self.wire_objects,
-            present: true,
-        });
+        self.begin_bag();
         Ok(Box::new(error))
     }
 

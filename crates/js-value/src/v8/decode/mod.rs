@@ -3,11 +3,12 @@
 
 mod compound;
 mod error;
+mod host;
 mod simple;
 
 use super::reader::Reader;
 use super::{Run, tag};
-use crate::{Value, refs};
+use crate::{HeaderError, Headers, Value, refs};
 
 /// The versions that differ in nothing that we read. 16 widens lengths, which we read in any width.
 const VERSIONS: std::ops::RangeInclusive<u32> = 14..=16;
@@ -72,7 +73,7 @@ pub enum DecodeErrorKind {
     /// A value that cannot travel, such as shared memory.
     #[error("{0} is not supported")]
     Unsupported(&'static str),
-    /// A host object other than a stub or an error.
+    /// A host object of a class that does not travel between Workers, or not to us.
     #[error("host object {name} (tag {tag}) is not supported")]
     HostObject {
         /// workerd's number of it.
@@ -93,6 +94,12 @@ pub enum DecodeErrorKind {
     /// A name of a property that is neither a string nor a number.
     #[error("the name of a property is neither a string nor a number")]
     BadKey,
+    /// A header that no `Headers` holds.
+    #[error("{0}")]
+    Header(HeaderError),
+    /// Headers that too many requests and responses share.
+    #[error("requests and responses share headers: more than {0} bytes when written out")]
+    SharedHeaders(usize),
     /// A part that is not what its place asks for.
     #[error("malformed {0}")]
     Malformed(&'static str),
@@ -152,14 +159,20 @@ struct Decoder<'a> {
     limits: DecodeLimits,
     depth: u32,
     values: u32,
-    stubs: u32,
+    externals: u32,
     /// Objects so far, as `Value::BackRef` counts them and as the wire does.
     objects: u32,
     wire_objects: u32,
-    /// Where the two counts part; empty unless there are native errors.
+    /// Where the two counts part; empty unless there are native errors, requests or responses.
     runs: Vec<Run>,
     /// Number and length of every buffer, for the views that refer to it.
     buffers: Vec<(u32, usize)>,
+    /// Number and content of every `Headers`, and number and external of every `ReadableStream`, for the
+    /// requests and responses that refer to it.
+    headers: Vec<(u32, Headers)>,
+    streams: Vec<(u32, u32)>,
+    /// Bytes of headers that were copied so.
+    shared: usize,
     /// Whether a reference was read.
     references: bool,
     /// Whether something is at another place in the value than it was on the wire.
@@ -178,11 +191,14 @@ impl<'a> Decoder<'a> {
             },
             depth: 0,
             values: 0,
-            stubs: 0,
+            externals: 0,
             objects: 0,
             wire_objects: 0,
             runs: Vec::new(),
             buffers: Vec::new(),
+            headers: Vec::new(),
+            streams: Vec::new(),
+            shared: 0,
             references: false,
             reordered: false,
         }

@@ -57,13 +57,13 @@ impl Decoder<'_> {
     pub(super) fn reference(&mut self) -> Decoded {
         let wire = self.input.varint()?;
         let next = self.runs.partition_point(|run| run.wire <= wire);
-        // The number just before a run is that of an error's bag of properties.
-        let is_bag = self.runs.get(next).is_some_and(|run| run.wire == wire + 1);
-        if wire >= self.wire_objects || is_bag {
+        if wire >= self.wire_objects {
             return self.fail(Kind::BadReference(wire));
         }
         let object = match self.runs[..next].last() {
-            Some(run) => run.value + (wire - run.wire),
+            Some(run) if run.present => run.value + (wire - run.wire),
+            // A bag of members, which nothing can refer to.
+            Some(_) => return self.fail(Kind::BadReference(wire)),
             None => wire,
         };
         self.references = true;

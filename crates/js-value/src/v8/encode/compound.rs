@@ -112,8 +112,7 @@ impl Encoder {
         self.byte(tag::HOST_OBJECT);
         self.varint(tag::host::DOM_EXCEPTION);
         for text in [name, &error.message, error.stack.as_deref().unwrap_or("")] {
-            self.length(text.len(), "string")?;
-            self.out.extend_from_slice(text.as_bytes());
+            self.host_text(text)?;
         }
         Ok(())
     }

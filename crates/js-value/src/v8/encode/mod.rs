@@ -1,10 +1,12 @@
 //! Value -> bytes.
 
 mod compound;
+mod host;
 mod simple;
 
 use super::{Run, tag};
 use crate::{Value, refs};
+use std::collections::{HashMap, HashSet};
 
 /// How deep a value may be nested. Twice what [`decode`](crate::decode) takes by default.
 const MAX_DEPTH: u32 = 256;
@@ -56,11 +58,12 @@ pub struct EncodeOptions {
 pub struct Encoded {
     /// The V8 serialization, header included.
     pub bytes: Vec<u8>,
-    /// The number of each [`Value::Stub`], in the order in which the bytes take externals.
+    /// The number of each external, in the order in which the bytes take them: of a stub each time that it
+    /// appears, of a stream once.
     pub externals: Vec<u32>,
 }
 
-/// Encodes a value, errors in the plain form. [`stubs`] tells which externals go with it.
+/// Encodes a value, errors in the plain form. [`externals`] tells which externals go with it.
 ///
 /// ```
 /// use js_value::{encode, Value};
@@ -94,7 +97,7 @@ pub fn encode_args(arguments: &[Value]) -> Result<Vec<u8>, EncodeError> {
     Ok(encode_args_with(arguments, EncodeOptions::default())?.bytes)
 }
 
-/// Encodes the arguments of a call, as [`encode_args`], and tells the order of their stubs.
+/// Encodes the arguments of a call, as [`encode_args`], and tells the order of their externals.
 ///
 /// # Errors
 /// As [`encode`].
@@ -117,34 +120,59 @@ pub fn encode_args_with(
     Ok(encoder.finish())
 }
 
-/// The number of each [`Value::Stub`] in the order in which the bytes of [`encode`] take externals.
-/// Stubs among the properties of errors are left out, as [`encode`] leaves them out.
-pub fn stubs(value: &Value) -> Vec<u32> {
-    fn collect(value: &Value, found: &mut Vec<u32>) {
-        match value {
-            Value::Stub(n) => found.push(*n),
-            Value::Error(error) => {
-                if let Some(cause) = &error.cause {
-                    collect(cause, found);
-                }
-            }
-            _ => refs::for_each_child(value, &mut |child| collect(child, found)),
+/// What an external is to the value that refers to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ExternalKind {
+    /// [`Value::Stub`]
+    Stub,
+    /// [`Value::ReadableStream`], or the body of a request or response.
+    ReadableStream,
+    /// [`Value::WritableStream`]
+    WritableStream,
+}
+
+/// The externals that a value refers to, and as what, in the order in which its bytes take them: a stub each time
+/// that it appears, a stream once. Those among the properties of errors are among them, which the
+/// [plain form](ErrorForm::Plain) leaves out.
+pub fn externals(value: &Value) -> Vec<(u32, ExternalKind)> {
+    type Found = (Vec<(u32, ExternalKind)>, HashSet<(u32, ExternalKind)>);
+
+    fn stream(n: u32, kind: ExternalKind, (list, streams): &mut Found) {
+        if streams.insert((n, kind)) {
+            list.push((n, kind));
         }
     }
-    let mut found = Vec::new();
+
+    fn collect(value: &Value, found: &mut Found) {
+        match value {
+            Value::Stub(n) => found.0.push((*n, ExternalKind::Stub)),
+            Value::WritableStream(n) => stream(*n, ExternalKind::WritableStream, found),
+            other => {
+                if let Some(n) = refs::readable(other) {
+                    stream(n, ExternalKind::ReadableStream, found);
+                }
+            }
+        }
+        refs::for_each_child(value, &mut |child| collect(child, found));
+    }
+
+    let mut found = Found::default();
     collect(value, &mut found);
-    found
+    found.0
 }
 
 struct Encoder {
     out: Vec<u8>,
     options: EncodeOptions,
-    stubs: Vec<u32>,
+    externals: Vec<u32>,
+    /// The number on the wire of each stream, by its kind and external.
+    streams: HashMap<(u32, u32), u32>,
     depth: u32,
     /// Objects so far, as `Value::BackRef` counts them and as the wire does.
     objects: u32,
     wire_objects: u32,
-    /// Where the two counts part; empty unless there are errors.
+    /// Where the two counts part; empty unless there are errors, requests, responses, or a stream twice.
     runs: Vec<Run>,
     /// What references count from.
     base: u32,
@@ -159,7 +187,8 @@ impl Encoder {
         Self {
             out,
             options,
-            stubs: Vec::new(),
+            externals: Vec::new(),
+            streams: HashMap::new(),
             depth: 0,
             objects: 0,
             wire_objects: 0,
@@ -171,7 +200,7 @@ impl Encoder {
     fn finish(self) -> Encoded {
         Encoded {
             bytes: self.out,
-            externals: self.stubs,
+            externals: self.externals,
         }
     }
 
@@ -189,6 +218,10 @@ impl Encoder {
             Value::String(text) => self.string(text)?,
             Value::BackRef(n) => self.reference(*n)?,
             Value::View(view) => self.view(view)?,
+            Value::Stub(n) => self.external(tag::host::STUB, *n),
+            Value::ReadableStream(n) => self.stream(tag::host::READABLE_STREAM, *n),
+            Value::WritableStream(n) => self.stream(tag::host::WRITABLE_STREAM, *n),
+            Value::Headers(headers) => self.headers(headers)?,
             _ => {
                 self.begin_object();
                 self.object_value(value)?;
@@ -211,24 +244,7 @@ impl Encoder {
                 self.varint(regexp.flags.bits());
                 Ok(())
             }
-            Value::Stub(n) => {
-                self.byte(tag::HOST_OBJECT);
-                self.varint(tag::host::STUB);
-                self.stubs.push(*n);
-                Ok(())
-            }
-            Value::ReadableStream(n) => {
-                self.byte(tag::HOST_OBJECT);
-                self.varint(3);
-                self.stubs.push(*n);
-                Ok(())
-            }
-            Value::WritableStream(n) => {
-                self.byte(tag::HOST_OBJECT);
-                self.varint(2);
-                self.stubs.push(*n);
-                Ok(())
-            }
+            Value::Blob(blob) => self.blob(blob),
             Value::Boxed(boxed) => self.boxed(boxed),
             _ => {
                 self.depth += 1;
@@ -253,6 +269,8 @@ impl Encoder {
                 ErrorForm::Plain => self.plain_error(error),
                 ErrorForm::Native => self.native_error(error),
             },
+            Value::Request(request) => self.request(request),
+            Value::Response(response) => self.response(response),
             // Every other kind is written before it gets here.
             _ => Ok(()),
         }
@@ -268,6 +286,15 @@ impl Encoder {
             value: self.objects,
             wire: self.wire_objects,
             present,
+        });
+    }
+
+    /// A run that begins elsewhere on the wire: a reference to what is there.
+    fn run_at(&mut self, wire: u32) {
+        self.runs.push(Run {
+            value: self.objects,
+            wire,
+            present: true,
         });
     }
 
