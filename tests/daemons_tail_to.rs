@@ -1,11 +1,13 @@
 //! Tail events that a caller sends to another process: one that declines them, and one that sends them back.
 
+mod reporter;
 mod util;
 
 use std::cell::Cell;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use binding_span::SpanSink;
 use binding_span_schema::tail_stream_capnp::tail_event;
 use capnp::struct_list;
 use js_rpc::{Listener, Server, TailReceiver};
@@ -24,8 +26,29 @@ impl TailReceiver for Declining {
     }
 }
 
-/// Serves one on `tail.sock`, for as long as the test runs.
+/// A receiver as an older workerd is: it ends a stream at a `spanUpdate`. It tells how many attributes came.
+struct Older(std::sync::mpsc::Sender<u32>);
+
+impl TailReceiver for Older {
+    fn report(&self, events: struct_list::Reader<'_, tail_event::Owned>) -> capnp::Result<bool> {
+        for event in events {
+            match event.get_event().which() {
+                Ok(tail_event::event::SpanUpdate(_)) => return Ok(false),
+                Ok(tail_event::event::Attribute(list)) => self.0.send(list?.len()).unwrap(),
+                _ => {}
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Serves one that declines on `tail.sock`, for as long as the test runs.
 fn declining(world: &World) {
+    receiving(world, || Declining(Cell::new(0)));
+}
+
+/// Serves a receiver on `tail.sock`, for as long as the test runs.
+fn receiving<T: TailReceiver>(world: &World, receiver: impl FnOnce() -> T + Send + 'static) {
     let address = world.unix("tail.sock").parse().unwrap();
     let (ready, is_ready) = std::sync::mpsc::channel();
     thread::spawn(move || {
@@ -36,7 +59,7 @@ fn declining(world: &World) {
         runtime.block_on(async {
             let listener = Listener::bind(&address).await.unwrap();
             ready.send(()).unwrap();
-            let server = Server::new().tail("t", Declining(Cell::new(0)));
+            let server = Server::new().tail("t", receiver());
             server.serve([listener], std::future::pending()).await;
         });
     });
@@ -207,7 +230,7 @@ fn how_renames_are_written_is_chosen_by_option_variable_or_key() {
         ("both", 2, 1, 2, "jsRpcSession"),
         ("span-update", 2, 1, 0, "jsRpcSession"),
         ("attribute", 0, 0, 2, "jsRpcSession"),
-        ("late", 0, 1, 0, "d1.query"),
+        ("late", 0, 0, 0, "d1.query"),
     ] {
         let world = World::new();
         world.database();
@@ -257,4 +280,33 @@ fn how_renames_are_written_is_chosen_by_option_variable_or_key() {
         done.stderr.contains("both, span-update, attribute, late"),
         "{done:?}"
     );
+}
+
+#[test]
+fn a_receiver_that_ends_streams_at_renames_is_warned_of_and_spared_them() {
+    let world = World::new();
+    let (got, attributes) = std::sync::mpsc::channel();
+    receiving(&world, || Older(got));
+    let to = format!("{}#t", world.unix("tail.sock"));
+    for how in ["both", "attribute"] {
+        let options = ["--tail-from", reporter::SERVICE, "--tail-to", &to];
+        let mut caller = world.caller(&[&options[..], &["--tail-rename", how]].concat());
+        let mut reporter = reporter::Reporter::connect(&world.unix("caller.sock"));
+        // Of another process, and as workerd tells it.
+        let span = reporter::span(7, 1);
+        reporter.report(|feed| {
+            reporter::open(feed, span, None, "jsRpcSession");
+            feed.rename(span, "d1.query");
+        });
+        match how {
+            "both" => drop(caller.line("choose --tail-rename attribute")),
+            // As the update, and as the attribute that came with it.
+            _ => {
+                let next = || attributes.recv_timeout(util::LIMIT).unwrap();
+                assert_eq!([next(), next()], [1, 1]);
+            }
+        }
+        assert!(caller.stop().success());
+        assert!(attributes.try_recv().is_err(), "{how}");
+    }
 }

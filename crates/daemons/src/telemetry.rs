@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 use binding_span::{Sinks, SpanSink};
 use js_rpc::{Address, Trust};
 use tail::wire::Headers;
-use tail::{EventSink, Feed, JsonLines, LateLimits, LateNames, QueueLimits, Recorder, Rotation};
+use tail::{
+    EventSink, Feed, JsonLines, LateLimits, LateNames, QueueLimits, Recorder, Rotation,
+    WithoutUpdates,
+};
 use tokio::task::spawn_blocking;
 
 use crate::admin::{Admin, Page};
@@ -204,6 +207,11 @@ impl Telemetry {
 
     /// Adds a reader of tail events.
     fn read(&mut self, reader: Arc<dyn EventSink>) {
+        let reader = match self.rename {
+            // Those of other processes may have what our own have not.
+            RenameArg::Attribute => Arc::new(WithoutUpdates::new(reader)),
+            _ => reader,
+        };
         let renames = self.rename.renames();
         let feed = self.feed.get_or_insert_with(|| {
             let feed = Arc::new(Feed::new().renames(renames));

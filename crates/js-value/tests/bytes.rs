@@ -3,9 +3,9 @@
 mod support;
 
 use js_value::{
-    DecodeErrorKind, DecodeLimits, EncodeError, EncodeOptions, ErrorForm, ExternalKind, JsError,
-    Object, Value, View, ViewBuffer, decode, decode_args, encode, encode_args, encode_with,
-    externals,
+    DecodeErrorKind, DecodeLimits, EncodeError, EncodeOptions, ErrorForm, ExternalKind,
+    HeaderError, Headers, JsError, Object, Request, Response, Value, View, ViewBuffer, decode,
+    decode_args, encode, encode_args, encode_with, externals,
 };
 use support::{from_hex, to_hex};
 
@@ -72,6 +72,104 @@ fn stubs_in_properties_of_errors_travel_in_the_native_form_only() {
     assert_eq!(written(ErrorForm::Native).externals, [5, 6]);
     let stub = ExternalKind::Stub;
     assert_eq!(externals(&value), [(5, stub), (6, stub)]);
+}
+
+#[test]
+fn a_stream_is_one_external_wherever_it_is() {
+    use ExternalKind::{ReadableStream, Stub, WritableStream};
+    let mut response = Response::new(200);
+    response.body = Some(4);
+    response.other = Object::from([("to", Value::WritableStream(5))]);
+    let mut request = Request::new("POST", "http://h/");
+    request.body = Some(6);
+    let value = Value::from(vec![
+        Value::from(response),
+        Value::Stub(2),
+        request.into(),
+        Value::ReadableStream(4),
+        Value::Stub(2),
+        Object::new().into(),
+        Value::BackRef(11),
+        Value::BackRef(2),
+    ]);
+    let encoded = encode_with(&value, EncodeOptions::default()).unwrap();
+    assert_eq!(encoded.externals, [4, 5, 2, 6, 2]);
+    let kinds = [
+        (4, ReadableStream),
+        (5, WritableStream),
+        (2, Stub),
+        (6, ReadableStream),
+        (2, Stub),
+    ];
+    assert_eq!(externals(&value), kinds);
+    assert!(
+        value.has_externals() && !Value::from(Request::new("GET", "http://h/")).has_externals()
+    );
+
+    let Value::Array(read) = read(&to_hex(&encoded.bytes)) else {
+        panic!("no array");
+    };
+    // The fourth element is the first one's body, and the object is still the one that was meant.
+    assert_eq!(read[3], Value::BackRef(2));
+    assert_eq!(read[6], Value::BackRef(10));
+    assert_eq!(read[5], Object::new().into());
+    let again = encode(&Value::Array(read)).unwrap();
+    assert_eq!(to_hex(&again), to_hex(&encoded.bytes));
+}
+
+#[test]
+fn arguments_share_a_response_and_its_parts() {
+    // f(response, response.headers, response.body, response): sent by workerd as one array.
+    let row = include_str!("cases.jsonl").lines();
+    let row = row
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .find(|row| row["name"] == "Response and its headers")
+        .unwrap();
+    let hex = row["hex"].as_str().unwrap();
+    // The only argument is the list: as arguments, without the outer array, its objects count from one less.
+    let list = read_args(hex).remove(0);
+    let bytes = to_hex(&encode(&list).unwrap());
+    let arguments = read_args(&bytes);
+    let Value::Response(response) = &arguments[0] else {
+        panic!("{}", arguments[0]);
+    };
+    assert_eq!(arguments[1], response.headers.clone().into());
+    assert_eq!(arguments[3], arguments[0]);
+    // Both have the one stream, which is written once.
+    let encoded = encode_args(&arguments).unwrap();
+    assert_eq!(to_hex(&encoded).matches("5c03").count(), 1);
+    assert_eq!(read_args(&to_hex(&encoded)), arguments);
+}
+
+#[test]
+fn headers_compare_names_without_case_and_keep_their_order() {
+    let mut headers = Headers::new();
+    for (name, value) in [("X-A", " 1 "), ("b", "2"), ("x-a", "3")] {
+        headers.append(name, value).unwrap();
+    }
+    let copy = headers.clone();
+    headers.set("X-a", "4").unwrap();
+    assert_eq!(
+        headers.iter().collect::<Vec<_>>(),
+        [("b", "2"), ("X-a", "4")]
+    );
+    assert_eq!(copy.get_all("x-A").collect::<Vec<_>>(), ["1", "3"]);
+    assert_eq!(headers.append("a:b", "c"), Err(HeaderError::Name));
+    assert_eq!(headers.set("b", "a\nb"), Err(HeaderError::Value));
+    assert_eq!(headers.get("B"), Some("2"));
+    assert!(headers.remove("B") && !headers.remove("B"));
+}
+
+#[test]
+fn secrets_of_requests_are_not_shown() {
+    let mut request = Request::new("GET", "http://h/p?token=t");
+    for name in ["Authorization", "x"] {
+        request.headers.append(name, "secret").unwrap();
+    }
+    request.body = Some(0);
+    let shown =
+        "Request(GET http://h/p) { 'Authorization': [6 bytes], 'x': 'secret' } [ReadableStream 0]";
+    assert_eq!(Value::from(request).to_string(), shown);
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn read(hex: &str) -> Value {
 }
 
 fn write(value: &Value, like: &str) -> String {
-    let native = like.contains("5c0a");
+    let native = like.contains("5c0a") || like.contains("5c08");
     let errors = if native {
         ErrorForm::Native
     } else {
@@ -104,7 +104,7 @@ fn every_case_comes_back_from_its_json() {
 
 #[test]
 fn the_table_covers_all_sources() {
-    for from in ["node", "workerd", "format"] {
+    for from in ["node", "workerd", "call", "format"] {
         assert!(cases().iter().any(|case| case.from == from), "{from}");
     }
 }
@@ -150,7 +150,8 @@ fn workerd_reads_what_we_write() {
     let errors = ErrorForm::Native;
     let mut values: Vec<Value> = cases()
         .iter()
-        .filter(|case| case.from != "format" && case.name != "undefined")
+        // What travels in calls alone has streams in it, and no queue takes those.
+        .filter(|case| !["format", "call"].contains(&&*case.from) && case.name != "undefined")
         .map(|case| read(&case.hex))
         .collect();
     let mut random = fastrand::Rng::with_seed(8);

@@ -6,8 +6,8 @@ mod support;
 
 use counting::measured;
 use js_value::{
-    DecodeErrorKind as Kind, DecodeLimits, EncodeOptions, ErrorForm, ExpandError, JsonError, Value,
-    decode, decode_args, encode, encode_with, from_value, to_value,
+    DecodeErrorKind as Kind, DecodeLimits, EncodeOptions, ErrorForm, ExpandError, HeaderError,
+    JsonError, Value, decode, decode_args, encode, encode_with, from_value, to_value,
 };
 use support::{from_hex, random_value, to_hex};
 
@@ -234,6 +234,106 @@ fn each_malformed_input_is_refused_for_its_reason() {
             },
         ),
         (
+            "Headers under an unknown guard",
+            "ff0f5c040400",
+            Kind::Malformed("Headers"),
+        ),
+        (
+            "a header of an unknown number",
+            "ff0f5c040301300161",
+            Kind::Malformed("Headers"),
+        ),
+        (
+            "a header whose name has a space",
+            "ff0f5c04030100036120620163",
+            Kind::Header(HeaderError::Name),
+        ),
+        (
+            "a header without a name",
+            "ff0f5c0403010000016300",
+            Kind::Header(HeaderError::Name),
+        ),
+        (
+            "a header with a line break",
+            "ff0f5c0403011103610a62",
+            Kind::Header(HeaderError::Value),
+        ),
+        (
+            "a header with NUL",
+            "ff0f5c0403011103610062",
+            Kind::Header(HeaderError::Value),
+        ),
+        (
+            "fewer headers than their count",
+            "ff0f5c0403ffffffff0f",
+            Kind::Truncated,
+        ),
+        (
+            "a Request whose URL has a line break",
+            "ff0f5c05030d0a786f7b00",
+            Kind::Malformed("URL of a Request"),
+        ),
+        (
+            "a Request whose method has a space",
+            "ff0f5c0501686f22066d6574686f6422034120427b01",
+            Kind::Malformed("method of a Request"),
+        ),
+        (
+            "a Request whose body is text",
+            "ff0f5c0501686f2204626f647922016178",
+            Kind::Malformed("Request"),
+        ),
+        (
+            "a Request from an array",
+            "ff0f5c0501684100240000",
+            Kind::Malformed("Request"),
+        ),
+        (
+            "a Request whose headers are its own",
+            "ff0f5c0501686f2207686561646572735e007b01",
+            Kind::BadReference(0),
+        ),
+        (
+            "a Request that refers to its members",
+            "ff0f5c0501686f2201785e017b01",
+            Kind::BadReference(1),
+        ),
+        (
+            "a Response of status 99",
+            "ff0f5c06306f220673746174757349c6017b01",
+            Kind::Malformed("status of a Response"),
+        ),
+        (
+            "a Response of status 200.5",
+            "ff0f5c06306f22067374617475734e00000000001069407b01",
+            Kind::Malformed("status of a Response"),
+        ),
+        (
+            "a Response whose status text has a line break",
+            "ff0f5c06306f220a7374617475735465787422020d0a7b01",
+            Kind::Malformed("Response"),
+        ),
+        (
+            "a Response whose body is a WritableStream",
+            "ff0f41025c025c065e016f7b00240002",
+            Kind::BadReference(1),
+        ),
+        (
+            "a Response with a cf of text",
+            "ff0f5c06306f220263662201617b01",
+            Kind::Malformed("Response"),
+        ),
+        (
+            "members out of order beside references",
+            "ff0f41025c06306f220263666f7b002207686561646572735c0403007b025e03240002",
+            Kind::AmbiguousReferences,
+        ),
+        (
+            "a Blob longer than the input",
+            "ff0f5c0f00ff01",
+            Kind::Truncated,
+        ),
+        (
             "an unknown host object",
             "ff0f5c7f",
             Kind::HostObject {
@@ -376,6 +476,8 @@ fn nesting_is_bounded_and_its_limit_fits_a_small_stack() {
         ("Set", "27", "5f", "2c01"),
         ("plain error", "7263", "5f", "2e"),
         ("native error", "5c0a0122006f22056361757365", "5f", "7b01"),
+        ("Request", "5c0501686f220178", "4902", "7b01"),
+        ("Response", "5c06306f220178", "4902", "7b01"),
     ];
     on_a_small_stack(move || {
         for (name, open, middle, close) in shapes {
@@ -395,7 +497,8 @@ fn nesting_is_bounded_and_its_limit_fits_a_small_stack() {
             assert_eq!(value.expanded().as_ref(), Ok(&value));
             assert_eq!(to_value(&value).as_ref(), Ok(&value));
             assert!(encode(&value).is_ok() && !value.to_string().is_empty());
-            assert!(from_value::<serde_json::Value>(value).is_ok() || name == "Map");
+            let is_plain = !["Map", "Request", "Response"].contains(&name);
+            assert_eq!(from_value::<serde_json::Value>(value).is_ok(), is_plain);
             let error = decode(&nested(open, middle, close, 257), &most).unwrap_err();
             assert_eq!(error.kind, Kind::TooDeep(256), "{name}");
         }
@@ -474,6 +577,49 @@ fn shared_objects_that_double_at_each_level_are_not_written_out() {
     let (arguments, peak) = measured(|| decode_args(&bytes, &DecodeLimits::default()));
     assert_eq!(arguments.unwrap().len(), 41);
     assert!(peak < 1 << 20, "{peak}");
+}
+
+#[test]
+fn headers_that_are_shared_often_are_not_copied_often() {
+    // [headers, response, response, ..], where each response refers to the headers of 64 KiB.
+    let hex = |count: u32| {
+        let headers = format!("5c04030111808004{}", "61".repeat(1 << 16));
+        let responses = "5c06306f2207686561646572735e017b01".repeat(count as usize);
+        let length = varint(count + 1);
+        format!("ff0f41{length}{headers}{responses}2400{length}")
+    };
+    let few = decode(&from_hex(&hex(10)), &DecodeLimits::default()).unwrap();
+    let Some(Value::Response(last)) = few.get("10") else {
+        panic!("{few}");
+    };
+    assert_eq!(
+        last.headers.get("Content-Type").map(str::len),
+        Some(1 << 16)
+    );
+    let many = from_hex(&hex(10_000));
+    let (result, peak) = measured(|| decode(&many, &DecodeLimits::default()));
+    assert_eq!(result.unwrap_err().kind, Kind::SharedHeaders(1 << 20));
+    assert!(peak < 1 << 20, "{peak}");
+}
+
+#[test]
+fn a_header_that_is_none_says_where_it_is() {
+    let error = use_it(&from_hex("ff0f5c0403020001610162 1103610a62".trim())).unwrap_err();
+    let wanted = "at byte 11: the value of a header has a line break or NUL in it";
+    assert_eq!(error.to_string(), wanted);
+}
+
+#[test]
+fn more_headers_than_workerd_takes_are_refused() {
+    let hex = |count| {
+        format!(
+            "ff0f5c0403{}{}",
+            varint(count),
+            "0700".repeat(count as usize)
+        )
+    };
+    assert_eq!(kind_of(&hex(1024)), Ok(()));
+    assert_eq!(kind_of(&hex(1025)), Err(Kind::Header(HeaderError::TooMany)));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Rust types to values and back.
 
 use js_value::{
-    BigInt, Date, JsError, JsString, Object, STUB_TOKEN, SparseArray, Value, View, ViewKind,
-    from_value, to_value,
+    BigInt, Blob, Date, JsError, JsString, Object, Request, STUB_TOKEN, SparseArray, Value, View,
+    ViewKind, from_value, to_value,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -308,4 +308,28 @@ fn a_value_that_nobody_took_does_not_turn_up_elsewhere() {
     }
     from_value::<Careless>(Value::from("secret")).unwrap();
     assert_eq!(serde_json::from_str::<Value>("1").unwrap(), Value::from(1));
+}
+
+#[test]
+fn host_objects_are_no_plain_data_but_bytes_are() {
+    let refused = [
+        (Value::ReadableStream(0), "ReadableStream"),
+        (Value::WritableStream(0), "WritableStream"),
+        (js_value::Headers::new().into(), "Headers"),
+        (Request::new("GET", "http://h/").into(), "Request"),
+        (js_value::Response::new(200).into(), "Response"),
+    ];
+    for (value, name) in refused {
+        let inside = Value::from(Object::from([("a", value.clone())]));
+        let error = from_value::<HashMap<String, serde_json::Value>>(inside.clone()).unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+        // A field of type `Value` takes it whole.
+        let whole: HashMap<String, Value> = from_value(inside).unwrap();
+        assert_eq!(whole["a"], value);
+    }
+    let blob = Blob {
+        media_type: "a/b".into(),
+        bytes: vec![1, 2],
+    };
+    assert_eq!(from_value::<Vec<u8>>(blob.into()).unwrap(), [1, 2]);
 }

@@ -3,7 +3,7 @@
 //! An invocation's events stand in a line. A `spanOpen` waits at its head until its span's name is final: the
 //! call returned, or the span closed. What came after waits behind it, so that the order stays as it was, and the
 //! renames that it waited for are taken out. What waits is bounded: beyond that spans open under the names that
-//! they have, and later renames pass as what they are.
+//! they have. A reader that cannot rename need not know `spanUpdate`: what is left of it is attributes.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use binding_span::{InvocationId, SpanId};
 
 use crate::aged::Aged;
+use crate::plain::without_update;
 use crate::{Event, EventKind, EventSink, SPAN_NAME, SpanChange};
 
 /// What may wait for names.
@@ -38,7 +39,8 @@ impl Default for LateLimits {
 /// Gives events to another reader, each span's opening under its final name.
 ///
 /// It reads what says renames in any way ([`Renames`](crate::Renames)). Timestamps stay; sequence numbers have
-/// no gaps where a rename was. The onset is never kept: its own span may be renamed later.
+/// no gaps where a rename was. The onset is never kept: its own span may be renamed later, by an attribute.
+/// There is no `spanUpdate`; a status is attributes, as [`WithoutUpdates`](crate::WithoutUpdates) has it.
 pub struct LateNames {
     inner: Arc<dyn EventSink>,
     limits: LateLimits,
@@ -144,7 +146,7 @@ impl LateNames {
         let id = event.invocation_id;
         let Some(stream) = state.streams.get_mut(&id) else {
             // Of an invocation whose beginning was not seen, or that was given up.
-            return self.inner.event(event);
+            return self.inner.event(&without_update(Arc::clone(event)));
         };
         let before = stream.bytes;
         let Some(event) = stream.without_renames(event) else {
@@ -164,6 +166,7 @@ impl LateNames {
             }
             _ => {}
         }
+        let event = without_update(event);
         stream.bytes += event.size();
         stream.waiting.push_back(event);
         let mut wanted = self.pass(stream);

@@ -56,6 +56,7 @@ mod late;
 mod notice;
 mod onset;
 mod paint;
+mod plain;
 mod queue;
 mod recorder;
 mod text;
@@ -78,6 +79,7 @@ pub use onset::{
     FetchInfo, Header, Onset, OnsetInfo, Preview, ReturnInfo, ScriptVersion, SpanInfo,
     WebSocketEvent,
 };
+pub use plain::WithoutUpdates;
 pub use queue::{QueueGauge, QueueLimits, Subscription, queue};
 pub use recorder::{FinishedSpan, Recorder, SpanError};
 pub use text::{escape, human_duration};

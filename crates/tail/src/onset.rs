@@ -124,31 +124,37 @@ pub enum OnsetInfo {
     /// A time that came.
     Scheduled {
         /// Which; `None` for what is no date.
-        #[serde(with = "json::date")]
+        #[serde(with = "json::date", default)]
         scheduled_time: Option<SystemTime>,
         /// The pattern that it meets.
+        #[serde(default)]
         cron: String,
     },
     /// A Durable Object's alarm.
     Alarm {
         /// When it was to be.
-        #[serde(with = "json::date")]
+        #[serde(with = "json::date", default)]
         scheduled_time: Option<SystemTime>,
     },
     /// Messages of a queue.
     Queue {
         /// The queue.
+        #[serde(default)]
         queue_name: String,
         /// How many.
+        #[serde(default)]
         batch_size: u32,
     },
     /// A mail.
     Email {
         /// Who sent it.
+        #[serde(default)]
         mail_from: String,
         /// To whom.
+        #[serde(default)]
         rcpt_to: String,
         /// Its bytes.
+        #[serde(default)]
         raw_size: u32,
     },
     /// What other invocations did: this one is a tail's.
@@ -179,7 +185,7 @@ impl Default for OnsetInfo {
 
 /// An HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct FetchInfo {
     /// `GET`, ..
     pub method: Cow<'static, str>,
@@ -216,8 +222,10 @@ pub enum WebSocketEvent {
     /// It was closed.
     Close {
         /// With which code.
+        #[serde(default)]
         code: u16,
         /// In order.
+        #[serde(default)]
         was_clean: bool,
     },
     /// It broke.

@@ -135,6 +135,23 @@ fn lines_of_a_real_tail_worker_are_read() {
     assert!(
         matches!(onset, Ok(EventKind::Onset(o)) if o.info.kind() == "fetch" && o.script_name.as_deref() == Some("shop"))
     );
+    for kind in [
+        "scheduled",
+        "alarm",
+        "queue",
+        "email",
+        "trace",
+        "fetch",
+        "later",
+    ] {
+        let bare =
+            format!(r#"{{"type":"onset","spanId":"00f067aa0ba902b7","info":{{"type":"{kind}"}}}}"#);
+        let known = if kind == "later" { "unknown" } else { kind };
+        assert!(
+            matches!(read(&bare), Ok(EventKind::Onset(o)) if o.info.kind() == known),
+            "{kind}"
+        );
+    }
     let log = read(r#"{"type":"log","level":"info","message":["x"]}"#);
     assert!(matches!(log, Ok(EventKind::Log(log)) if log.message == r#"["x"]"#));
     let unknown = read(r#"{"type":"later","what":["x"]}"#);

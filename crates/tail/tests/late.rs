@@ -8,7 +8,7 @@ use binding_span::{Attribute, InvocationId, Outcome, SpanKind, SpanRef, SpanSink
 use support::{INVOCATION, Opening, at, close, fail, in_invocation, open, span};
 use tail::{
     Event, EventKind, EventSink, Feed, FeedLimits, LateLimits, LateNames, LineStyle, QueueLimits,
-    Renames, SpanChange, SpanLines, Subscription, Tree, TreeStyle,
+    Renames, SpanChange, SpanLines, Subscription, Tree, TreeStyle, WithoutUpdates,
 };
 
 const SESSION: u64 = 2;
@@ -90,7 +90,7 @@ fn a_span_opens_under_its_final_name_and_what_is_below_it_waits() {
     feed.rename(span(SESSION), "after all");
     close(&feed, span(SESSION), 3_000);
     let rest = [
-        "name 2 after all",
+        "tags 2 span.name",
         "tags 2 span.name",
         "close 2",
         "return",
@@ -123,6 +123,8 @@ fn a_span_that_closes_without_having_returned_opens_then() {
     fail(&feed, span(SESSION), "Error", "no", 1_000);
     let outline = outline(&events);
     assert_eq!(outline[..3], ["onset", "open 2 named", "tags 2 error.type"]);
+    let status = "tags 2 otel.status_code,otel.status_description";
+    assert_eq!(outline[4], status, "{outline:?}");
     assert_eq!(outline.len(), 8, "{outline:?}");
 }
 
@@ -162,7 +164,7 @@ fn too_much_that_waits_opens_spans_under_the_names_they_have() {
         let outline = outline(&events);
         assert_eq!(outline[..3], ["onset", "open 2 so far", "tags 2 more"]);
         assert!(
-            outline.contains(&"name 2 too late".to_owned()),
+            outline.contains(&"tags 2 span.name".to_owned()),
             "{outline:?}"
         );
         assert_eq!(outline.iter().filter(|o| *o == "tags 2 more").count(), 100);
@@ -218,6 +220,41 @@ fn what_comes_from_elsewhere_is_read_in_either_form() {
         );
         assert_eq!(outline.len(), 9, "{outline:?}");
     }
+}
+
+#[test]
+fn updates_of_others_are_attributes_for_readers_that_do_not_know_them() {
+    let feed = Feed::new();
+    let source = feed.queue(QueueLimits::default());
+    open(&feed, span(SESSION), None, SpanKind::Client, 0);
+    feed.rename(span(SESSION), "named");
+    fail(&feed, span(SESSION), "Error", "no", 1_000);
+    let (queue, events) = tail::queue(QueueLimits::default());
+    let plain = WithoutUpdates::new(queue);
+    let sent = source.drain();
+    sent.iter().for_each(|event| _ = plain.event(event));
+    let got = events.drain();
+    assert_eq!(got.len(), sent.len());
+    let lines: Vec<String> = got.iter().map(|event| event.to_line()).collect();
+    assert!(
+        lines[2]
+            .ends_with(r#"{"type":"attributes","info":[{"name":"span.name","value":"named"}]}}"#)
+    );
+    let status = r#"[{"name":"otel.status_code","value":"ERROR"},{"name":"otel.status_description","value":"no"}]}}"#;
+    assert!(lines.iter().any(|line| line.ends_with(status)), "{lines:?}");
+    assert!(!lines.join("").contains("spanUpdate"));
+    // Whoever looks for errors finds it.
+    let filter = tail::Filter {
+        errors: true,
+        ..tail::Filter::default()
+    };
+    let mut selection = tail::Selection::new(&filter);
+    let mut passed = Vec::new();
+    let status = got
+        .iter()
+        .filter(|event| event.to_line().contains("otel.status_code"));
+    status.for_each(|event| selection.event(Arc::clone(event), &mut passed));
+    assert_eq!(passed.len(), 1);
 }
 
 #[test]

@@ -162,9 +162,14 @@ async fn spans_of_a_real_worker_open_late_under_their_final_names() {
             );
             let all = all.join("\n");
             assert!(!all.contains(r#""name":"first""#), "{all}");
-            // The request is no span that opens, so its rename is still one; so are statuses.
-            assert_eq!(all.matches("the whole request").count(), 1);
-            assert_eq!(all.matches(r#""type":"status""#).count(), 5);
+            // The request is no span that opens, so its rename is still one; that and statuses are attributes.
+            assert_eq!(
+                all.matches(r#"{"name":"span.name","value":"the whole request"}"#)
+                    .count(),
+                1
+            );
+            assert_eq!(all.matches(r#"{"name":"otel.status_code","#).count(), 5);
+            assert!(!all.contains("spanUpdate"), "{all}");
             let numbers: Vec<&Value> = streams[0].iter().map(|event| &event["sequence"]).collect();
             let expected: Vec<Value> = (0..numbers.len()).map(|n| json!(n)).collect();
             assert_eq!(numbers, expected.iter().collect::<Vec<_>>());

@@ -235,6 +235,9 @@ impl<'de> de::Deserializer<'de> for Deserializer {
             Value::ArrayBuffer(bytes) => {
                 sequence(bytes.into_iter().map(Value::from).collect(), visitor)
             }
+            Value::Blob(blob) => {
+                sequence(blob.bytes.into_iter().map(Value::from).collect(), visitor)
+            }
             Value::View(view) => sequence(elements::of(*view)?, visitor),
             _ => self.any(visitor),
         }

@@ -1,6 +1,6 @@
 // The JSON table of the crate's documentation once more, in JavaScript: what Rust is compared with.
 
-const WORDS = ["undefined", "number", "bigint", "date", "bytes", "buffer", "view", "map", "set", "array", "regexp", "error", "stub", "boxed", "text"];
+const WORDS = ["undefined", "number", "bigint", "date", "bytes", "buffer", "view", "map", "set", "array", "regexp", "error", "stub", "boxed", "text", "readable", "writable", "headers", "request", "response", "blob"];
 const RESERVED = new RegExp(`^\\$+(${WORDS.join("|")})$`);
 
 const base64 = (buffer, offset = 0, length = buffer.byteLength) =>

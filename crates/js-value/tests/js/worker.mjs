@@ -1,5 +1,7 @@
 // Runs inside workerd: a queue's messages are V8 serializations, and its consumer here is ourselves.
+import { WorkerEntrypoint } from "cloudflare:workers";
 import { cases } from "expressions.mjs";
+import { hostCases, refusedCases } from "host.mjs";
 import { toJson, text } from "to-json.mjs";
 
 const hex = (buffer) => [...new Uint8Array(buffer)].map((b) => b.toString(16).padStart(2, "0")).join("");
@@ -38,11 +40,31 @@ async function echo(env, line) {
   return await write(env, received);
 }
 
+/** Sends each value in a call, whose bytes pass withWorkerd's proxy; `MARK name` ends them. */
+async function calls(env) {
+  const rows = [];
+  for (const [name, make, json] of hostCases) {
+    await env.CALLEE.take(make(), `MARK ${name}`);
+    rows.push({ name, js: String(make).replace(/^\(\) => /, ""), json: text(json) });
+  }
+  for (const [name, make, words] of refusedCases) {
+    const said = await env.CALLEE.take(await make()).then(() => "it passed", (error) => `${error.name}: ${error.message}`);
+    if (said !== `DataCloneError: ${words}`) throw new Error(`${name}: ${said}`);
+  }
+  return rows;
+}
+
+export class Callee extends WorkerEntrypoint {
+  take() {}
+}
+
 export default {
   async fetch(request, env) {
     switch (new URL(request.url).pathname) {
       case "/cases":
         return Response.json(await rows(env));
+      case "/calls":
+        return Response.json(await calls(env));
       case "/echo": {
         const echoes = [];
         for (const line of await request.json()) echoes.push(await echo(env, line));

@@ -6,6 +6,7 @@ use binding_span::{Attribute, AttributeValue, ERROR_TYPE, error_type};
 use wildmatch::WildMatch;
 
 use crate::SPAN_NAME;
+use crate::plain::STATUS_CODE;
 
 /// Which spans to show: those that meet every condition at some time of their life. Without conditions,
 /// all.
@@ -96,6 +97,7 @@ impl Conditions {
         match (&*attribute.key, attribute.value.as_str()) {
             (SPAN_NAME, Some(name)) => self.name(met, name),
             (super::selection::BINDING, Some(binding)) => self.binding(met, binding),
+            (STATUS_CODE, Some("ERROR")) => self.failed(met),
             (ERROR_TYPE, _) if error_type(&attribute.value).is_some() => self.failed(met),
             _ => {}
         }

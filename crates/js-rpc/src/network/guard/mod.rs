@@ -29,7 +29,7 @@ use crate::{ClientId, NetworkLimits};
 pub(super) use glance::glance;
 pub(super) use shape::Shape as Glance;
 use shape::{Cap, Class, Outcome, Resolution, Shape, Target};
-use tables::{Asked, Kind, State, Tables};
+use tables::{Asked, Elsewhere, Kind, State, Tables};
 pub(super) use tables::{Held, Usage};
 pub(super) use unwind::Unwind;
 pub(crate) use violation::Violation;
@@ -207,7 +207,11 @@ impl Guard {
                 let verdict = self.question(asked, refused, &mut reply)?;
                 match (verdict, elsewhere) {
                     (Verdict::Pass, true) => {
-                        self.tables.elsewhere.insert(question);
+                        if self.tables.elsewhere.len() >= self.limits.questions {
+                            let detail = "too many results that are not taken";
+                            return Err(Violation::new(Reason::Questions, detail));
+                        }
+                        self.tables.elsewhere.insert(question, Elsewhere::Running);
                         // capnp-rpc never runs a call whose results stay here.
                         Ok(Verdict::Replace(reply::for_its_caller(
                             message.get_root()?,
@@ -450,8 +454,7 @@ impl Guard {
             // A part of a stream that we wrote and that came back to us. It counts as read: what is written from now
             // on does not pass by the peer.
             Outcome::OfAnswer(taken) => {
-                let taken = self.tables.answers.get(*taken);
-                match taken.is_some_and(|taken| taken.class == Class::Stream) {
+                match self.tables.take_elsewhere(*taken, Elsewhere::Taken) {
                     true => Ok(Verdict::Replace(reply::done(answer, no_finish))),
                     false => Err(Violation::new(
                         Reason::Form,
@@ -583,7 +586,7 @@ impl Guard {
         };
         let it = it.ok()?;
         let (answer, no_finish) = (it.get_answer_id(), it.get_no_finish_needed());
-        let elsewhere = self.tables.elsewhere.remove(&answer);
+        let elsewhere = self.tables.take_elsewhere(answer, Elsewhere::Returned);
         elsewhere.then(|| reply::elsewhere(answer, no_finish))
     }
 

@@ -3,7 +3,7 @@
 //! capnp-rpc keeps the same ones, but does not bound them, and trusts the peer in some places. Here each
 //! entry is small, and is made and removed as capnp-rpc does it, so that their numbers agree.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::shape::{Cap, Class};
 use super::slots::Slots;
@@ -45,6 +45,14 @@ pub(super) enum State {
     Cancelled,
     /// We refused it: the RPC system knows nothing of it.
     Refused,
+}
+
+/// A question of the peer whose results stay here, for a question of ours to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Elsewhere {
+    Running,
+    Taken,
+    Returned,
 }
 
 /// A capability of ours that the peer holds.
@@ -148,8 +156,8 @@ pub(super) struct Tables {
     pub(super) answers: Slots<Answer>,
     pub(super) exports: Slots<Export>,
     pub(super) imports: Slots<Import>,
-    /// Those of the peer's questions whose results stay here.
-    pub(super) elsewhere: HashSet<u32>,
+    /// Those of the peer's questions whose results stay here, until they returned and were taken.
+    pub(super) elsewhere: HashMap<u32, Elsewhere>,
     /// Disembargoes of ours that have not come back.
     pub(super) embargoes: Slots<()>,
     /// Questions of the peer that it has not finished and that we did not refuse.
@@ -185,7 +193,7 @@ impl Tables {
             answers: Slots::new(),
             exports: Slots::new(),
             imports: Slots::new(),
-            elsewhere: HashSet::new(),
+            elsewhere: HashMap::new(),
             embargoes: Slots::new(),
             in_flight: 0,
             bytes: Held::default(),
@@ -353,6 +361,18 @@ impl Tables {
                 self.bytes.take(bytes as usize);
             }
         }
+    }
+
+    /// Results that stay here returned, or were taken: one of both, and then the other. Whether there are such.
+    pub(super) fn take_elsewhere(&mut self, question: u32, how: Elsewhere) -> bool {
+        match self.elsewhere.get_mut(&question) {
+            Some(state) if *state == Elsewhere::Running => *state = how,
+            Some(state) if *state != how => {
+                self.elsewhere.remove(&question);
+            }
+            _ => return false,
+        }
+        true
     }
 
     /// Bytes of small questions of the peer, and of parts of streams.

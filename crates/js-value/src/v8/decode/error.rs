@@ -33,11 +33,23 @@ impl Decoder<'_> {
             tag::host::WRITABLE_STREAM => Ok(self.external(Value::WritableStream)),
             tag::host::READABLE_STREAM => Ok(Value::ReadableStream(self.readable())),
             tag::host::HEADERS => self.headers().map(Value::from),
-            tag::host::REQUEST => self.request(),
-            tag::host::RESPONSE => self.response(),
             tag::host::BLOB => self.blob(),
+            // What has other values inside. The headers and the body of a request are no level of their own.
+            tag => {
+                self.enter()?;
+                let value = self.host_compound(tag);
+                self.depth -= 1;
+                value
+            }
+        }
+    }
+
+    fn host_compound(&mut self, tag: u32) -> Decoded {
+        match tag {
             tag::host::ERROR => self.native_error(),
             tag::host::DOM_EXCEPTION => self.dom_exception(),
+            tag::host::REQUEST => self.request(),
+            tag::host::RESPONSE => self.response(),
             tag => {
                 let name = tag::host::NAMES.get(tag as usize).copied();
                 self.fail(Kind::HostObject {

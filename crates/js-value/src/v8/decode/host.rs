@@ -9,6 +9,10 @@ use crate::{Blob, HeaderError, Headers, HeadersGuard, Object, Request, Response,
 /// How many bytes of headers may be copied to where a value has a reference to them.
 const MAX_SHARED: usize = 1 << 20;
 
+/// As how many values a request or response counts: it takes as much memory, and as many bytes when all its members
+/// are written.
+const WEIGHT: u32 = 16;
+
 /// Members of what a request or response is made from.
 struct Members {
     headers: Option<Headers>,
@@ -49,10 +53,7 @@ impl Decoder<'_> {
         if count as usize > self.input.remaining() {
             return self.fail(Kind::Truncated);
         }
-        self.values = self.values.saturating_add(count);
-        if self.values > self.limits.max_values {
-            return self.fail(Kind::TooManyValues(self.limits.max_values));
-        }
+        self.weigh(count)?;
         let mut headers = Headers::new().with_guard(*guard);
         for _ in 0..count {
             let bad = |error: HeaderError| self.input.error(Kind::Header(error));
@@ -143,6 +144,7 @@ impl Decoder<'_> {
         if self.input.tag()? != tag::OBJECT {
             return self.fail(Kind::Malformed(what));
         }
+        self.weigh(WEIGHT)?;
         self.begin_bag();
         let mut members = Members {
             headers: None,
@@ -220,6 +222,15 @@ impl Decoder<'_> {
             self.unwritten_object();
         }
         Ok(members)
+    }
+
+    /// Counts what is more than one value.
+    fn weigh(&mut self, values: u32) -> Decoded<()> {
+        self.values = self.values.saturating_add(values);
+        if self.values > self.limits.max_values {
+            return self.fail(Kind::TooManyValues(self.limits.max_values));
+        }
+        Ok(())
     }
 
     /// A member that is text, or absent.

@@ -20,9 +20,10 @@ const VERSIONS: std::ops::RangeInclusive<u32> = 14..=16;
 /// default, besides the text and bytes themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeLimits {
-    /// How deep arrays, objects, maps, sets and errors may be nested: 128, at most 256.
+    /// How deep arrays, objects, maps, sets, errors, requests and responses may be nested: 128, at most 256.
     pub max_depth: u32,
-    /// How many values there may be, counting each name of a property: 2^20.
+    /// How many values there may be, counting each name of a property and each header, and requests and responses
+    /// as 16: 2^20.
     pub max_values: u32,
     /// How long a BigInt may be, in bytes: 8192. To print one takes quadratic time.
     pub max_bigint_bytes: u32,
@@ -243,16 +244,16 @@ impl<'a> Decoder<'a> {
             | tag::SPARSE_ARRAY
             | tag::MAP
             | tag::SET
-            | tag::ERROR
-            | tag::HOST_OBJECT => {
+            | tag::ERROR => {
                 self.begin_object();
-                self.depth += 1;
-                if self.depth > self.limits.max_depth {
-                    return self.fail(Kind::TooDeep(self.limits.max_depth));
-                }
+                self.enter()?;
                 let value = self.compound(tag);
                 self.depth -= 1;
                 value
+            }
+            tag::HOST_OBJECT => {
+                self.begin_object();
+                self.host_object()
             }
             _ => self.simple(tag),
         }
@@ -265,9 +266,17 @@ impl<'a> Decoder<'a> {
             tag::SPARSE_ARRAY => self.sparse_array(),
             tag::MAP => self.map(),
             tag::SET => self.set(),
-            tag::ERROR => self.plain_error(),
-            _ => self.host_object(),
+            _ => self.plain_error(),
         }
+    }
+
+    /// Goes one level deeper.
+    fn enter(&mut self) -> Decoded<()> {
+        self.depth += 1;
+        if self.depth > self.limits.max_depth {
+            return self.fail(Kind::TooDeep(self.limits.max_depth));
+        }
+        Ok(())
     }
 
     fn begin_object(&mut self) {
