@@ -197,10 +197,10 @@ fn the_log_filter_changes_and_what_cannot_is_named_and_stays() {
     assert!(said.ends_with(": --drain, --listen"), "{said}");
     assert_eq!(ask(&world, "callee.sock", "DB"), Ok(1));
     assert!(!world.path("other.sock").exists());
-    // A plain HTTP request is said at that level only.
+    // An HTTP request that is refused is said at that level only.
     let mut peer = std::os::unix::net::UnixStream::connect(world.path("callee.sock")).unwrap();
     std::io::Write::write_all(&mut peer, b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    daemon.line("a plain HTTP request");
+    daemon.line("refused a plain HTTP request");
     assert!(daemon.stop().success());
 }
 

@@ -65,12 +65,12 @@ fn metric(world: &World, admin: &str, series: &str) -> u64 {
 
 const LOST: &str = "binding_span_log_lost_lines_total{reason=\"slow\"}";
 const WAITING: &str = "binding_span_log_queued_bytes";
-const NOISE: &str = "a plain HTTP request: ";
+const NOISE: &str = "a CONNECT request that cannot be read: ";
 
 /// Makes a daemon log so many long lines.
 fn noise(at: &str, count: u64) {
     // Each of these takes nine characters in the log.
-    let request = format!("G{}\r\n\r\n", "\u{e0041}".repeat(100));
+    let request = format!("CONNECT {}\r\n\r\n", "\u{e0041}".repeat(100));
     for _ in 0..count {
         let mut stream = TcpStream::connect(at).unwrap();
         stream.set_read_timeout(Some(util::LIMIT)).unwrap();

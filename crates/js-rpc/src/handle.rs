@@ -14,7 +14,7 @@ use binding_span::{SpanContext, StatedError};
 use js_value::Value;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
-use tracing::instrument::WithSubscriber;
+use tracing::instrument::{Instrument, WithSubscriber};
 
 use crate::object::{Args, ByteSink, ByteStream, ConvertError, External, IntoArgs, Payload, Reply};
 use crate::{Address, CallBuilder, CallError, ConnectOptions, LazyConnection, Stub};
@@ -88,6 +88,43 @@ impl Client {
             Ok(binding.call(&method, args.into_args()))
         };
         self.run(call, options).await
+    }
+
+    /// Has a binding answer an HTTP request, as [`Binding::fetch`](crate::Binding::fetch).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn fetch(
+        &self,
+        binding: &str,
+        request: http::Request<ByteStream>,
+    ) -> Result<http::Response<ByteStream>, CallError> {
+        let binding = binding.to_owned();
+        let (answer, answered) = oneshot::channel();
+        let here = Here::now(CallOptions::default());
+        let job: Job = Box::new(move |thread| {
+            let binding = thread.connection.binding(&binding);
+            let Here {
+                dispatch,
+                span,
+                scope,
+                ..
+            } = here;
+            let task = async move {
+                let mut answer = answer;
+                // Whose child its span is shows when it is first polled.
+                let fetch = scope.scope(binding.fetch(request).instrument(span));
+                let outcome = tokio::select! {
+                    outcome = fetch => outcome,
+                    () = answer.closed() => return,
+                };
+                let _ = answer.send(outcome);
+            };
+            tokio::task::spawn_local(task.with_subscriber(dispatch));
+        });
+        let gone = || CallError::Disconnected("the connection's thread ended".into());
+        self.jobs.send(job).map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
     }
 
     /// Runs a call on the connection's thread; dropping the future cancels it.

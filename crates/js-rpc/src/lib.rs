@@ -19,6 +19,8 @@
 //! (`binding-span-tail`), values (`binding-span-js-value`), what enrichment is (`binding-span`).
 //!
 //! # Features
+//! - `fetch` (default): listeners serve plain HTTP, as a Worker's `env.SVC.fetch()` sends it. Without it they say
+//!   what they are instead.
 //! - `opentelemetry` (default): ids are those of the OpenTelemetry layer of the current subscriber, if
 //!   it has one, and enrichment reaches the spans that it exports.
 

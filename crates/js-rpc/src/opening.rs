@@ -15,16 +15,18 @@ pub(crate) enum Opening {
     Connect(String),
     /// It began with Cap'n Proto.
     Bare,
+    /// It began with an HTTP request of another method; these bytes of it were read.
+    Http(Vec<u8>),
 }
 
 /// Bytes of a CONNECT request with all its headers.
 const MAX_HEAD: u64 = 8 * 1024;
 
+const CONNECT: &[u8] = b"CONNECT ";
+
 const ACCEPTED: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
 
-/// Reads the opening of an accepted connection and answers it.
-///
-/// A plain HTTP request gets an answer that says what this port is, and an error here.
+/// Reads the opening of an accepted connection, and answers it if it names a binding.
 pub(crate) async fn accept<W: AsyncWrite + Unpin>(
     reader: &mut Buffered<ReadHalf>,
     writer: &mut W,
@@ -36,7 +38,14 @@ pub(crate) async fn accept<W: AsyncWrite + Unpin>(
         Some(byte) if byte.is_ascii_uppercase() => {}
         Some(_) => return Ok(Opening::Bare),
     }
-    let head = read_head(reader).await?;
+    let mut head = Vec::new();
+    while CONNECT.starts_with(&head) && head.len() < CONNECT.len() {
+        head.push(reader.read_u8().await?);
+    }
+    if head != CONNECT {
+        return Ok(Opening::Http(head));
+    }
+    let head = read_head(reader, head).await?;
     let line = head.lines().next().unwrap_or_default();
     match line.split(' ').collect::<Vec<_>>()[..] {
         ["CONNECT", name, version] if version.starts_with("HTTP/1.") => {
@@ -45,11 +54,12 @@ pub(crate) async fn accept<W: AsyncWrite + Unpin>(
             Ok(Opening::Connect(name.to_owned()))
         }
         _ => {
-            refuse(writer).await?;
+            let text = "What is sent here is CONNECT NAME HTTP/1.1.\n";
+            refuse(writer, "400 Bad Request", text).await?;
             Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!(
-                    "a plain HTTP request: {:?}",
+                    "a CONNECT request that cannot be read: {:?}",
                     line.chars().take(80).collect::<String>()
                 ),
             ))
@@ -66,7 +76,7 @@ pub(crate) async fn connect<W: AsyncWrite + Unpin>(
     let request = format!("CONNECT {name} HTTP/1.1\r\n\r\n");
     writer.write_all(request.as_bytes()).await?;
     writer.flush().await?;
-    let head = read_head(reader).await?;
+    let head = read_head(reader, Vec::new()).await?;
     let line = head.lines().next().unwrap_or_default();
     match line.split(' ').nth(1) {
         Some("200") => Ok(()),
@@ -80,8 +90,8 @@ pub(crate) async fn connect<W: AsyncWrite + Unpin>(
     }
 }
 
-async fn read_head(reader: &mut Buffered<ReadHalf>) -> io::Result<String> {
-    let mut head = Vec::new();
+/// Reads a head of which some was read.
+async fn read_head(reader: &mut Buffered<ReadHalf>, mut head: Vec<u8>) -> io::Result<String> {
     let mut limited = reader.take(MAX_HEAD);
     loop {
         let line = limited.read_until(b'\n', &mut head).await?;
@@ -109,13 +119,20 @@ async fn read_head(reader: &mut Buffered<ReadHalf>) -> io::Result<String> {
     }
 }
 
-async fn refuse<W: AsyncWrite + Unpin>(writer: &mut W) -> io::Result<()> {
-    let body = "This port speaks Cap'n Proto RPC, not HTTP. Point workerd's capnpConnectHost, or \
-                `bspan call --connect`, at it.\n";
+/// What a listener says to HTTP requests that it cannot serve.
+pub(crate) const NOT_HTTP: &str = "This port speaks Cap'n Proto RPC, not HTTP. Point workerd's \
+                                   capnpConnectHost, or `bspan call --connect`, at it.\n";
+
+/// Answers an HTTP request without HTTP.
+pub(crate) async fn refuse<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    status: &str,
+    text: &str,
+) -> io::Result<()> {
     let answer = format!(
-        "HTTP/1.1 421 Misdirected Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{text}",
+        text.len()
     );
     writer.write_all(answer.as_bytes()).await?;
     writer.flush().await?;

@@ -26,6 +26,55 @@ pub(crate) struct CallInfo<'a> {
     pub(crate) binding: &'a str,
     pub(crate) method: &'a str,
     pub(crate) operation: &'a Operation,
+    /// The HTTP request that it is.
+    pub(crate) http: Option<HttpInfo<'a>>,
+}
+
+/// What is known about a call that is an HTTP request.
+#[derive(Clone, Copy)]
+pub(crate) struct HttpInfo<'a> {
+    pub(crate) method: &'a http::Method,
+    pub(crate) path: &'a str,
+}
+
+/// What the head of a response says of its request's span.
+pub(crate) fn responded(status: http::StatusCode) -> Enrichment {
+    Enrichment::new().attribute("http.response.status_code", i64::from(status.as_u16()))
+}
+
+/// A response that says that its request failed.
+pub(crate) fn failed_response(status: http::StatusCode) -> Option<StatedError> {
+    status.is_server_error().then(|| StatedError {
+        kind: status.as_str().to_owned(),
+        message: format!("the response has status {status}"),
+    })
+}
+
+impl HttpInfo<'_> {
+    /// What is said of a request's span from its beginning.
+    pub(crate) fn attributes(&self) -> Enrichment {
+        Enrichment::new()
+            .attribute("http.request.method", self.method().to_owned())
+            .attribute("url.path", shown(self.path).to_owned())
+    }
+
+    /// The method, unless it is one that nobody knows.
+    fn method(&self) -> &str {
+        use http::Method;
+        let known = [
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::DELETE,
+            Method::OPTIONS,
+            Method::PATCH,
+        ];
+        match known.contains(self.method) {
+            true => self.method.as_str(),
+            false => "_OTHER",
+        }
+    }
 }
 
 /// Bytes of a method that telemetry shows; a caller chose it, and it is part of a span's name.
@@ -38,6 +87,7 @@ impl<'a> CallInfo<'a> {
             binding,
             method: &method.name,
             operation: &method.operation,
+            http: None,
         }
     }
 }
@@ -45,21 +95,39 @@ impl<'a> CallInfo<'a> {
 impl CallInfo<'_> {
     fn shown(&self) -> Self {
         Self {
-            method: &self.method[..self.method.floor_char_boundary(SHOWN)],
+            method: shown(self.method),
+            http: self.http.map(|http| HttpInfo {
+                path: shown(http.path),
+                ..http
+            }),
             ..*self
         }
     }
 
     fn attributes(&self) -> [Attribute; 5] {
         let method = || Cow::Owned(self.method.to_owned());
+        let [first, second] = match &self.http {
+            None => [
+                Attribute::new("rpc.system.name", "capnp"),
+                Attribute::new("rpc.method", method()),
+            ],
+            Some(http) => [
+                Attribute::new("http.request.method", http.method().to_owned()),
+                Attribute::new("url.path", http.path.to_owned()),
+            ],
+        };
         [
-            Attribute::new("rpc.system.name", "capnp"),
-            Attribute::new("rpc.method", method()),
+            first,
+            second,
             Attribute::new("jsrpc.binding", self.binding.to_owned()),
             Attribute::new("jsrpc.method", method()),
             Attribute::new("jsrpc.operation", self.operation.label()),
         ]
     }
+}
+
+fn shown(text: &str) -> &str {
+    &text[..text.floor_char_boundary(SHOWN)]
 }
 
 /// Where a new span belongs.
@@ -189,6 +257,7 @@ impl CallSpan {
     /// Opens the caller's span of a call.
     pub(crate) fn client(parent: Parent<'_>, info: &CallInfo<'_>, sinks: &Sinks) -> Self {
         let info = &info.shown();
+        let rpc = info.http.is_none().then_some(info.method);
         // A child of what `tracing` knows by its id; of what it does not know by its context, below.
         let (name, place, id) = match parent {
             Parent::Current => (SESSION, Place::current(), tracing::Span::current().id()),
@@ -210,8 +279,10 @@ impl CallSpan {
                     parent: id.clone(),
                     $name,
                     otel.kind = "client",
-                    rpc.system.name = "capnp",
-                    rpc.method = info.method,
+                    rpc.system.name = rpc.map(|_| "capnp"),
+                    rpc.method = rpc,
+                    http.request.method = info.http.as_ref().map(HttpInfo::method),
+                    url.path = info.http.map(|http| http.path),
                     jsrpc.binding = info.binding,
                     jsrpc.operation = info.operation.label(),
                 )
@@ -230,14 +301,17 @@ impl CallSpan {
     /// Opens the callee's own span of a call.
     pub(crate) fn server(place: Place, info: &CallInfo<'_>, sinks: &Sinks) -> Self {
         let info = &info.shown();
+        let rpc = info.http.is_none().then_some(info.method);
         let span = tracing::info_span!(
             target: "binding_span",
             parent: None,
             "jsrpc.serve",
             otel.kind = "server",
             otel.name = %Dotted(info),
-            rpc.system.name = "capnp",
-            rpc.method = info.method,
+            rpc.system.name = rpc.map(|_| "capnp"),
+            rpc.method = rpc,
+            http.request.method = info.http.as_ref().map(HttpInfo::method),
+            url.path = info.http.map(|http| http.path),
             jsrpc.binding = info.binding,
             jsrpc.operation = info.operation.label(),
         );

@@ -258,15 +258,15 @@ async fn what_is_not_served_says_so() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_plain_http_request_is_answered_with_what_the_port_is() {
+async fn a_plain_http_request_of_a_service_without_fetch_is_answered_with_that() {
     within(async {
         let (ours, workerd) = start().await;
         let answer = workerd.run("fetch").await;
-        assert_eq!(answer["status"], 421);
+        assert_eq!(answer["status"], 501);
         let text = answer["text"].as_str().unwrap_or_default();
-        assert!(text.contains("Cap'n Proto RPC, not HTTP"), "{answer}");
+        assert!(text.contains("\"SVC\" has no fetch handler"), "{answer}");
         let (status, body) = get(ours.address(), "/").await;
-        assert_eq!((status, body.as_str()), (421, text));
+        assert_eq!((status, body.as_str()), (501, text));
     })
     .await;
 }

@@ -11,6 +11,7 @@ mod d1_http;
 mod d1_rows;
 mod errors;
 mod example;
+mod fetch;
 mod harness;
 mod sidecar;
 mod streams;

@@ -225,7 +225,7 @@ async fn a_large_stream_passes_through_the_caller_in_little_memory() {
         let began = std::time::Instant::now();
         workerd.run("large/RUST_PASSED_ON").await;
         let took = began.elapsed();
-        let grown = caller.peak_kib() - before;
+        let grown = caller.peak_kib().saturating_sub(before);
         println!("64 MiB each way in {took:.1?}; the caller's peak grew by {grown} KiB, from {before} KiB");
         assert!(grown < 8 << 10, "{grown} KiB for a stream of 64 MiB");
         for name in ["jsrpc.stream.bytes_sent", "jsrpc.stream.bytes_received"] {
@@ -236,6 +236,32 @@ async fn a_large_stream_passes_through_the_caller_in_little_memory() {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_bytes_of_a_stream_are_what_a_call_prints() {
+    within(async {
+        let callee = Ours::serve(Server::new().service("SVC", Streams::default())).await;
+        let connect = callee.address().to_string();
+        let call = |method: &str, args: &str| {
+            let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_caller"));
+            command.args(["call", "--connect", &connect, "--no-tree", method, args]);
+            command.kill_on_drop(true).output()
+        };
+        let made = call("SVC.make", "[300000, 10000]").await.unwrap();
+        assert!(made.status.success(), "{made:?}");
+        assert!(
+            made.stdout == pattern(0, 300_000),
+            "{} bytes",
+            made.stdout.len()
+        );
+        let broken = call("SVC.breaks", "[]").await.unwrap();
+        assert_eq!(broken.status.code(), Some(74), "{broken:?}");
+        assert!(broken.stdout == pattern(0, 1000));
+        let error = String::from_utf8_lossy(&broken.stderr);
+        assert!(error.contains("the stream broke off"), "{error}");
     })
     .await;
 }

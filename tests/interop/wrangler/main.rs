@@ -38,6 +38,13 @@ fn a_worker_under_wrangler_reaches_a_database_and_calls_reach_the_worker() {
     );
     let (status, answer) = wrangler.query("DB", "select 'x' as n");
     assert!(status == 200 && has_rows(&answer, "[[\"x\"]]"), "{answer}");
+    // What is not served this way is said, and so it is to others who ask for it.
+    let (status, answer) = wrangler.get("/DB?fetch=");
+    assert_eq!(status, 500, "{answer}");
+    assert!(
+        answer.contains("call a method of the binding instead"),
+        "{answer}"
+    );
     // wrangler's explorer asks every entry for what a session of wrangler has; without it there is just less to list.
     let (status, answer) = wrangler.get("/cdn-cgi/local/explorer/api/local/workers");
     assert!(

@@ -7,8 +7,15 @@ use binding_span::Policy;
 
 use super::connection::Connection;
 use super::destination::{Destination, Upstream};
-use crate::object::Operation;
-use crate::object::{Args, CallBuilder, ConvertError, IntoArgs, Method};
+use crate::CallError;
+use crate::object::http::FETCH;
+use crate::object::{Args, ByteStream, CallBuilder, ConvertError, IntoArgs, Method, Operation};
+
+/// What a workerd says of a call of `fetch`.
+const RESERVED: &str = "is a reserved method and cannot be called over RPC";
+
+const NO_FETCH: &str =
+    "a workerd takes no HTTP requests by RPC; send them to a socket of it, by HTTP";
 
 /// A service behind a connection, and how far its enrichment is trusted. Cheap to clone.
 #[derive(Clone)]
@@ -54,6 +61,45 @@ impl Binding {
     /// the callee, and closed when the last stub of the result is dropped.
     pub fn call(&self, method: &str, args: impl IntoArgs) -> CallBuilder {
         self.builder(Method::of(method, Operation::Call), args.into_args())
+    }
+
+    /// Has the binding answer an HTTP request whose URL is whole, as a Worker's `env.SVC.fetch()` does. Bodies are
+    /// streams; the call's span is open until the response's has ended. Of a callee's service that is
+    /// [`Service::fetch`](crate::Service::fetch).
+    ///
+    /// What a response says is for whoever asked: also a status of 500 is a response here. To give the call a
+    /// deadline or a parent, make it with [`call`](Self::call), `"fetch"` and
+    /// [`Args::from_request`](crate::Args::from_request).
+    ///
+    /// # Errors
+    /// Why there is no response. A workerd answers [`CallError::Unimplemented`]: it takes no requests by RPC.
+    pub async fn fetch(
+        &self,
+        request: http::Request<ByteStream>,
+    ) -> Result<http::Response<ByteStream>, CallError> {
+        self.fetch_with(request, |call| call).await
+    }
+
+    /// The same with a call that is changed before it is made.
+    pub(crate) async fn fetch_with(
+        &self,
+        request: http::Request<ByteStream>,
+        change: impl FnOnce(CallBuilder) -> CallBuilder,
+    ) -> Result<http::Response<ByteStream>, CallError> {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let call = self.builder(
+            Method::of(FETCH, Operation::Call),
+            Args::from_request(request),
+        );
+        let reply = change(call.http(method, path)).await;
+        let reply = reply.map_err(|error| match error {
+            CallError::Thrown(thrown) if thrown.message.contains(RESERVED) => {
+                CallError::Unimplemented(NO_FETCH.into())
+            }
+            other => other,
+        })?;
+        let response = reply.into_payload().into_response();
+        response.map_err(|error| CallError::Result(error.to_string()))
     }
 
     /// Reads a property; a path of several elements is written with dots.

@@ -14,7 +14,7 @@ use super::route::Route;
 use super::traced::Onward;
 use crate::object::{Call, Callable, PendingCall};
 use crate::shared::Shared;
-use crate::telemetry::{CallInfo, CallSpan, Parent, Place};
+use crate::telemetry::{CallInfo, CallSpan, HttpInfo, Parent, Place};
 use crate::{Address, CallError, ClientId};
 
 /// Where sessions go, and how far their enrichment is trusted.
@@ -130,7 +130,11 @@ impl Destination {
             Some(parent) => Parent::Given(Place::remote(Some(parent))),
             None => Parent::Current,
         };
-        let info = CallInfo::of(&call.method, &self.name);
+        let mut info = CallInfo::of(&call.method, &self.name);
+        info.http = call
+            .http
+            .as_ref()
+            .map(|(method, path)| HttpInfo { method, path });
         let span = CallSpan::client(parent, &info, self.shared().sinks());
         Route::to_session(self.clone(), span, Onward::default())
     }

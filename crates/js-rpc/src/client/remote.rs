@@ -111,6 +111,7 @@ impl Remote {
             parent: None,
             client: ClientId::LOCAL,
             begun: false,
+            http: None,
         };
         Ok(self.start(call, false).await?.into_payload())
     }

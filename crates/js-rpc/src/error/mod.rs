@@ -123,6 +123,19 @@ impl CallError {
         }
     }
 
+    /// The status that it has as the answer to an HTTP request. What the callee threw is its own error; the rest is
+    /// about the way there.
+    pub const fn http_status(&self) -> http::StatusCode {
+        match self {
+            Self::Thrown(_) => http::StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Arguments(_) | Self::Refused(_) => http::StatusCode::BAD_REQUEST,
+            Self::Unimplemented(_) => http::StatusCode::NOT_IMPLEMENTED,
+            Self::Deadline(_) => http::StatusCode::GATEWAY_TIMEOUT,
+            Self::Unavailable(_) | Self::Overloaded(_) => http::StatusCode::SERVICE_UNAVAILABLE,
+            _ => http::StatusCode::BAD_GATEWAY,
+        }
+    }
+
     /// What to say of it beside its [`kind`](Self::kind): the message without the class.
     pub fn message(&self) -> String {
         match self {

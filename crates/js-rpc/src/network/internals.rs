@@ -90,6 +90,6 @@ pub async fn opening(bytes: &[u8]) -> std::io::Result<Option<String>> {
     drop(far);
     Ok(match opened? {
         opening::Opening::Connect(name) => Some(name),
-        opening::Opening::Bare => None,
+        opening::Opening::Bare | opening::Opening::Http(_) => None,
     })
 }

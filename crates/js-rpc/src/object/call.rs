@@ -25,6 +25,8 @@ pub(crate) struct Call {
     pub(crate) client: ClientId,
     /// It had begun before a shutdown did.
     pub(crate) begun: bool,
+    /// The HTTP request that it is: its method and the path of its URL.
+    pub(crate) http: Option<(http::Method, String)>,
 }
 
 /// A call that has not been sent. Await it for the result, or [`send`](Self::send) it.
@@ -48,6 +50,7 @@ impl CallBuilder {
             parent: None,
             client: ClientId::LOCAL,
             begun: false,
+            http: None,
         };
         Self { on, call }
     }
@@ -83,6 +86,12 @@ impl CallBuilder {
     /// Makes a call that had begun to arrive before a shutdown began, which lets it finish.
     pub fn begun(mut self, _begun: &Begun) -> Self {
         self.call.begun = true;
+        self
+    }
+
+    /// Says of which HTTP request it is the call.
+    pub(crate) fn http(mut self, method: http::Method, path: String) -> Self {
+        self.call.http = Some((method, path));
         self
     }
 

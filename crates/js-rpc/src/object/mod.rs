@@ -4,6 +4,7 @@
 mod byte_stream;
 mod call;
 mod client_id;
+pub(crate) mod http;
 mod local;
 mod method;
 mod payload;

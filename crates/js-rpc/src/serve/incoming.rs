@@ -8,7 +8,9 @@ use binding_span_schema::js_rpc_capnp::external_pusher;
 use binding_span_schema::js_rpc_capnp::js_rpc_target::{self, call_params};
 use capnp::Error;
 
+use super::run::Kind;
 use crate::object::Operation;
+use crate::object::http::FETCH;
 use crate::telemetry::CallInfo;
 use crate::wire::{self, Wire};
 
@@ -85,11 +87,17 @@ impl Incoming {
         Ok(())
     }
 
+    /// Whether it is an HTTP request, if its arguments are one.
+    pub(super) fn may_fetch(&self, kind: Kind) -> bool {
+        kind != Kind::Object && self.operation == Operation::Call && self.method == FETCH
+    }
+
     pub(crate) fn info<'a>(&'a self, binding: &'a str) -> CallInfo<'a> {
         CallInfo {
             binding,
             method: &self.method,
             operation: &self.operation,
+            http: None,
         }
     }
 }

@@ -6,6 +6,8 @@
 mod answer;
 mod exported;
 mod failed;
+#[cfg(feature = "fetch")]
+mod fetch;
 mod incoming;
 mod result;
 mod run;
@@ -25,8 +27,10 @@ use crate::wire::Wire;
 pub(crate) use answer::Answer;
 pub(crate) use exported::{Answers, exported};
 pub(crate) use failed::failed;
+#[cfg(feature = "fetch")]
+pub(crate) use fetch::{Around, FetchBody, fetch};
 pub(crate) use incoming::{Incoming, Params};
-pub(crate) use run::serve;
+pub(crate) use run::{Kind, serve};
 pub(crate) use session::{Held, Keep, Served, open_promise};
 pub(crate) use target::ServiceTarget;
 

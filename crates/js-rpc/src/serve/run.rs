@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use binding_span::{CallScope, Enrichment};
+use binding_span::{CallScope, ERROR_MESSAGE, ERROR_TYPE, Enrichment};
 use capnp::Error;
 use futures::FutureExt;
 use js_value::{JsError, Value};
@@ -21,25 +21,39 @@ use crate::beside::{Beside, Inward, Outward};
 use crate::deadlines::Deadline;
 use crate::error::reason;
 use crate::object::Operation;
-use crate::object::{Args, ByteService, Context, External, Payload, Service, Stub};
+use crate::object::{
+    Args, ByteService, ByteStream, Context, External, Payload, Service, ServiceResult, Stub,
+};
 use crate::offload::LARGE;
 use crate::shared::Shared;
 use crate::streaming::{Flow, Transfer};
-use crate::telemetry::{CallSpan, Place};
+use crate::telemetry::{self, CallSpan, HttpInfo, Place};
 use crate::wire::{self, EncodedValue, Wire};
 
-/// Serves a call. `opens` a session: what its result holds may go on saying what it was.
+/// What a call is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Of a binding, by one message, which opens a session: what its result holds may go on saying what it was.
+    Opens,
+    /// Of a binding, in a session that is open.
+    TopLevel,
+    /// Of an object.
+    Object,
+}
+
+/// Serves a call.
 pub(crate) async fn serve(
     service: &dyn Service,
     home: &Home,
     params: Params,
     mut answer: Answer,
-    opens: bool,
+    kind: Kind,
 ) -> Result<(), Error> {
+    let opens = kind == Kind::Opens;
     let _in_flight = home.shared.enter();
     let bytes = service.as_bytes();
     let transfer = LazyTransfer::default();
-    let (mut incoming, given) = match read(&params, home, bytes) {
+    let (mut incoming, given) = match read(&params, home, bytes, kind) {
         Ok(read) => read,
         Err(error) => return answer.refused(error),
     };
@@ -58,7 +72,9 @@ pub(crate) async fn serve(
     answer.set_wants_pipeline(incoming.wants_pipeline);
     let limit = time(&incoming, &home.shared, &mut answer);
     let pusher = incoming.pusher.take();
-    let outcome = running.run(service, incoming, given, home, limit).await;
+    let outcome = running
+        .run(service, incoming, given, home, limit, kind)
+        .await;
     let outcome = match outcome {
         Ok(returned) => {
             let (returned, encoded) = returned.encode().await;
@@ -205,9 +221,11 @@ fn read<'s>(
     params: &Params,
     home: &Home,
     bytes: Option<&'s dyn ByteService>,
+    kind: Kind,
 ) -> Result<(Incoming, Taken<'s>), Error> {
     let incoming = Incoming::read(params)?;
-    if let (Some(service), Operation::Call) = (bytes, &incoming.operation) {
+    let calls = incoming.operation == Operation::Call && !incoming.may_fetch(kind);
+    if let (Some(service), true) = (bytes, calls) {
         let args = wire::copy_args(params.call()?)?;
         return Ok((incoming, Taken::Bytes(service, args)));
     }
@@ -265,6 +283,7 @@ impl Running {
         given: Given<'_>,
         home: &Home,
         limit: Duration,
+        kind: Kind,
     ) -> Result<Returned, CallError> {
         let cx = Context {
             scope: self.scope.clone(),
@@ -272,12 +291,17 @@ impl Running {
             caller: incoming.caller,
             client: home.client,
         };
+        let may_fetch = incoming.may_fetch(kind);
         let method = async {
             let method = &incoming.method;
             let payload = match (given, incoming.operation) {
                 (Given::Bytes(service, args), _) => {
                     return service.call(method, args, &cx).await.map(Returned::Bytes);
                 }
+                (Given::Values(args), Operation::Call) if may_fetch => match args.into_request() {
+                    Ok(request) => self.fetch(service, request?, &cx).await,
+                    Err(args) => service.call(method, args, &cx).await,
+                },
                 (Given::Values(args), Operation::Call) => service.call(method, args, &cx).await,
                 (Given::Values(_), Operation::Get) => service.get(method, &cx).await,
             };
@@ -290,6 +314,37 @@ impl Running {
         let ended = Deadline::after(limit).hold(&home.shared.deadlines, scoped);
         let result = ended.await?.unwrap_or_else(|_| panicked());
         result.map_err(|error| CallError::Thrown(Box::new(error)))
+    }
+
+    /// The call is an HTTP request. What is known of that is said on both spans.
+    async fn fetch(
+        &self,
+        service: &dyn Service,
+        request: http::Request<ByteStream>,
+        cx: &Context,
+    ) -> ServiceResult {
+        let asked = HttpInfo {
+            method: request.method(),
+            path: request.uri().path(),
+        };
+        let mut known = asked.attributes();
+        cx.enrich(known.clone());
+        let response = service.fetch(request, cx).await;
+        if let Ok(response) = &response {
+            let said = telemetry::responded(response.status());
+            cx.enrich(said.clone());
+            known.merge(said);
+            let failed = telemetry::failed_response(response.status());
+            if let Some(error) = failed.filter(|_| self.scope.said().stated_error().is_none()) {
+                cx.enrich(
+                    Enrichment::new()
+                        .attribute(ERROR_TYPE, error.kind)
+                        .attribute(ERROR_MESSAGE, error.message),
+                );
+            }
+        }
+        self.span.apply(&known);
+        response.map(Payload::from_response)
     }
 
     /// `holds`: stubs are in the result.

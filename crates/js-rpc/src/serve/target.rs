@@ -9,6 +9,7 @@ use capnp::Error;
 use super::answer::Answer;
 use super::exported::{Answers, exported};
 use super::incoming::Params;
+use super::run::Kind;
 use super::{Home, run};
 use crate::object::Service;
 use crate::streaming::Streams;
@@ -60,6 +61,10 @@ impl Answers for ServiceTarget {
 
     async fn answer(&self, params: Params, answer: Answer) -> Result<(), Error> {
         self.take_call()?;
-        run::serve(&*self.service, &self.home, params, answer, false).await
+        let kind = match self.calls_left.get() {
+            Some(_) => Kind::TopLevel,
+            None => Kind::Object,
+        };
+        run::serve(&*self.service, &self.home, params, answer, kind).await
     }
 }

@@ -112,6 +112,20 @@ impl Bindings {
         (!shared.is_draining()).then(|| Begun(shared.enter()))
     }
 
+    /// The only binding there is to call, or how many there are.
+    #[cfg(feature = "fetch")]
+    pub(super) fn sole(&self) -> Result<(Rc<str>, Entry), usize> {
+        let entries = self.0.entries.borrow();
+        let mut callable = entries
+            .iter()
+            .filter(|(_, entry)| !matches!(entry, Entry::Tail(_)));
+        match (callable.next(), callable.count()) {
+            (Some((name, entry)), 0) => Ok((Rc::clone(name), entry.clone())),
+            (Some(_), more) => Err(1 + more),
+            (None, _) => Err(0),
+        }
+    }
+
     /// The binding of that name, unless it is another than the `only` one that may be asked for.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use crate::client::import;
 use crate::error::overloaded;
 use crate::network::OpenSessions;
 use crate::observers::Observers;
-use crate::serve::{self, Answer, Arrival, Home, Keep, Params, ServiceTarget};
+use crate::serve::{self, Answer, Arrival, Home, Keep, Kind, Params, ServiceTarget};
 use crate::server::{Entry, Running, tail};
 use crate::streaming::Streams;
 use crate::wire;
@@ -37,7 +37,7 @@ pub(super) struct Port {
 impl Port {
     /// The binding of that name, as far as this connection's listener serves it; where none has that very name, the
     /// one whose name stands behind [`WORKER`].
-    fn find(&self, name: &str) -> Result<(Rc<str>, Entry), String> {
+    pub(super) fn find(&self, name: &str) -> Result<(Rc<str>, Entry), String> {
         let find = |name| self.running.bindings.find(name, self.only.as_deref());
         find(name).or_else(|why| match name.strip_prefix(WORKER) {
             Some(worker) => find(worker).map_err(|_| why),
@@ -76,7 +76,7 @@ impl Port {
         match entry {
             Entry::Service(service) => {
                 let home = Home::new(arrival, import);
-                serve::serve(&*service, &home, params, answer, true).await
+                serve::serve(&*service, &home, params, answer, Kind::Opens).await
             }
             Entry::Proxy(proxy) => proxy.pass(arrival, params, answer).await,
             Entry::Tail(_) => refuse(answer, CallError::Refused(TAKES_TAIL.into())),
@@ -104,7 +104,7 @@ impl Port {
 /// What miniflare puts in front of a Worker's name to name its service.
 const WORKER: &str = "core:user:";
 
-const DRAINING: &str = "it is shutting down";
+pub(super) const DRAINING: &str = "it is shutting down";
 const TAKES_TAIL: &str = "there is nothing to call: this takes tail events";
 
 /// Bindings by name, all or the one that the listener serves: the bootstrap of a connection that names none.
@@ -260,6 +260,17 @@ struct Dispatcher {
 }
 
 impl event_dispatcher::Server for Dispatcher {
+    /// HTTP over Cap'n Proto, as a Worker's `fetch` comes through a debug port.
+    async fn unused0(
+        self: Rc<Self>,
+        _params: event_dispatcher::Unused0Params,
+        _results: event_dispatcher::Unused0Results,
+    ) -> Result<(), Error> {
+        Err(wire::refused(
+            "fetch() is not served over Cap'n Proto; call a method of the binding instead",
+        ))
+    }
+
     async fn js_rpc_session(
         self: Rc<Self>,
         _params: event_dispatcher::JsRpcSessionParams,

@@ -2,6 +2,8 @@
 
 mod bindings;
 mod entry;
+#[cfg(feature = "fetch")]
+mod http;
 mod tail;
 
 use std::future::Future;
@@ -142,6 +144,8 @@ impl Server {
         let running = Rc::new(Running {
             bindings: self.bindings,
             shared: Shared::new(self.sinks, self.limits),
+            #[cfg(feature = "fetch")]
+            stop: stop.clone(),
             close: close.clone(),
         });
         running.bindings.run(&running.shared);
@@ -173,6 +177,9 @@ impl Server {
 pub(crate) struct Running {
     bindings: Bindings,
     pub(crate) shared: Rc<Shared>,
+    /// Nothing begins any more.
+    #[cfg(feature = "fetch")]
+    stop: CancellationToken,
     close: CancellationToken,
 }
 
@@ -183,6 +190,11 @@ async fn accept_all(
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
+    let at = Rc::new(At {
+        only: acceptor.fixed_binding().map(Rc::from),
+        #[cfg(feature = "fetch")]
+        pages: http::Pages::of(acceptor.address()),
+    });
     for count in 1.. {
         // Each has much to do at first, and whoever calls meanwhile would wait for all of it.
         if count % TURN == 0 {
@@ -193,14 +205,22 @@ async fn accept_all(
             admitted = acceptor.accept() => admitted,
         };
         let running = Rc::clone(&running);
-        let binding = acceptor.fixed_binding().map(str::to_owned);
+        let at = Rc::clone(&at);
         tasks.spawn_local(async move {
             let peer = admitted.peer();
-            if let Err(error) = connection(admitted, binding, running).await {
+            if let Err(error) = connection(admitted, &at, running).await {
                 tracing::debug!(%peer, %error, "a connection ended");
             }
         });
     }
+}
+
+/// What a listener makes of its connections.
+struct At {
+    /// The only binding that it serves, if it has one.
+    only: Option<Rc<str>>,
+    #[cfg(feature = "fetch")]
+    pages: http::Pages,
 }
 
 /// A connection's streams end with it.
@@ -212,11 +232,7 @@ impl Drop for Ends {
     }
 }
 
-async fn connection(
-    admitted: Admitted,
-    fixed: Option<String>,
-    running: Rc<Running>,
-) -> io::Result<()> {
+async fn connection(admitted: Admitted, at: &At, running: Rc<Running>) -> io::Result<()> {
     let (client, key) = (admitted.id(), admitted.key());
     let (accepted, slot) = admitted.into_parts();
     let limit = running.shared.limits.connect;
@@ -226,6 +242,12 @@ async fn connection(
         Box::pin(async {
             let (mut read, mut write) = network::split(accepted.open().await?);
             let opening = opening::accept(&mut read, &mut write).await?;
+            #[cfg(not(feature = "fetch"))]
+            if let Opening::Http(_) = opening {
+                let status = "421 Misdirected Request";
+                opening::refuse(&mut write, status, opening::NOT_HTTP).await?;
+                return Err(io::Error::other("a plain HTTP request"));
+            }
             io::Result::Ok((read, write, opening))
         }),
     );
@@ -241,7 +263,7 @@ async fn connection(
     let _ends = Ends(streams.clone());
     let port = Port {
         running: Rc::clone(&running),
-        only: fixed.as_deref().map(Rc::from),
+        only: at.only.clone(),
         sessions: sessions.clone(),
         observers: Observers::default(),
         streams,
@@ -249,13 +271,17 @@ async fn connection(
     };
     let bootstrap = match opening {
         Opening::Connect(name) => {
-            let name = fixed.unwrap_or(name);
-            network::untyped(Entrypoint::bootstrap(&port, &name))
+            let name = port.only.as_deref().unwrap_or(&name);
+            network::untyped(Entrypoint::bootstrap(&port, name))
         }
         Opening::Bare => {
             let named: named_bindings::Client = capnp_rpc::new_client(NamedBindings(port));
             network::untyped(named)
         }
+        #[cfg(feature = "fetch")]
+        Opening::Http(begun) => return http::serve(port, at.pages, begun, read, write).await,
+        #[cfg(not(feature = "fetch"))]
+        Opening::Http(_) => return Ok(()),
     };
     let limits = &running.shared.limits;
     let (system, _) = network::system(

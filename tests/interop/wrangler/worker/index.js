@@ -1,4 +1,5 @@
-// A Worker as people write it, with ordinary service bindings: GET /BINDING?sql=.. asks that one.
+// A Worker as people write it, with ordinary service bindings: GET /BINDING?sql=.. asks that one,
+// and GET /BINDING?fetch= fetches from it.
 import { WorkerEntrypoint } from 'cloudflare:workers';
 
 export default {
@@ -6,6 +7,7 @@ export default {
     const { pathname, searchParams } = new URL(request.url);
     const binding = env[pathname.slice(1)];
     try {
+      if (searchParams.has('fetch')) return await binding.fetch('http://service/');
       return Response.json(await binding.query({ queries: [{ sql: searchParams.get('sql') }] }));
     } catch (error) {
       return new Response(String(error), { status: 500 });

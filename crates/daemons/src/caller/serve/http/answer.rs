@@ -34,27 +34,18 @@ impl Refusal {
         }
     }
 
-    /// The status that a failed call has. What the callee threw is its own; the rest is about the way
-    /// there.
+    /// What a failed call is answered with.
     pub(super) fn failed(error: &CallError) -> Self {
         if let CallError::Thrown(error) = error {
             return Self::thrown(error);
         }
-        let unknown = || format!("{error}; whether the call ran is not known");
-        let (status, message) = match error {
-            CallError::Arguments(_) | CallError::Refused(_) => {
-                (StatusCode::BAD_REQUEST, error.message())
-            }
-            CallError::Deadline(_) => (StatusCode::GATEWAY_TIMEOUT, error.message()),
-            CallError::Unavailable(_) | CallError::Overloaded(_) => {
-                (StatusCode::SERVICE_UNAVAILABLE, error.message())
-            }
+        let message = match error {
             CallError::Disconnected(_) | CallError::Protocol(_) | CallError::Canceled => {
-                (StatusCode::BAD_GATEWAY, unknown())
+                format!("{error}; whether the call ran is not known")
             }
-            _ => (StatusCode::BAD_GATEWAY, error.message()),
+            _ => error.message(),
         };
-        Self::new(status, error.kind(), message)
+        Self::new(error.http_status(), error.kind(), message)
     }
 
     /// All of what was thrown, but for its stack, which is the callee's own affair.
