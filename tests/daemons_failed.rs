@@ -186,8 +186,7 @@ fn every_bound_of_a_database_is_a_setting_of_its_table_and_of_all() {
     let recursive = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 100)";
     let scan = format!("{recursive} select i from n");
     let large = format!("select '{}'", "x".repeat(2000));
-    let params =
-        |n: usize| json!({"queries": [{"sql": "select ?, ?, ?", "params": vec![1; n]}]});
+    let params = |n: usize| json!({"queries": [{"sql": "select ?, ?, ?", "params": vec![1; n]}]});
     let sql = |text: &str| json!({"queries": [{"sql": text}]});
     // (key, value, a call beyond it, what the error has)
     let bounds = [

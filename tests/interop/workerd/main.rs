@@ -7,7 +7,6 @@
 mod called;
 mod calls_rust;
 mod d1;
-mod d1_http;
 mod d1_rows;
 mod errors;
 mod example;
