@@ -165,3 +165,27 @@ async fn the_database_is_a_file_that_others_open_while_it_is_served() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "local")]
+async fn statements_of_a_stock_worker_are_named_at_a_caller_in_between() {
+    within(async {
+        let callee = Daemon::callee().await;
+        let bind = format!("DB={}", callee.address());
+        let caller = Daemon::caller(&["--bind", &bind]).await;
+        let builder = Builder::new("d1_http").external("database", &caller.address());
+        let workerd = builder.start().await;
+        workerd.run("write").await;
+        assert_eq!(workerd.run("read").await, json!([["the Worker"]]));
+        // Nothing tells when a file grows.
+        let named = async || {
+            let tail = std::fs::read_to_string(caller.file("tail.jsonl")).unwrap();
+            tail.matches("\"d1.query\"").count() >= 3
+                && tail.contains("\"cloudflare.d1.response.rows_written\"")
+                && tail.contains("INSERT INTO seen VALUES (?)")
+        };
+        while !named().await {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
