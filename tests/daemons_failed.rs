@@ -181,6 +181,102 @@ fn a_callee_answers_as_it_is_told_and_a_failed_statement_is_a_failed_call_all_th
 }
 
 #[test]
+fn every_bound_of_a_database_is_a_setting_of_its_table_and_of_all() {
+    let world = World::new();
+    let recursive = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 100)";
+    let scan = format!("{recursive} select i from n");
+    let large = format!("select '{}'", "x".repeat(2000));
+    let params = |n: usize| json!({"queries": [{"sql": "select ?, ?, ?", "params": vec![1; n]}]});
+    let sql = |text: &str| json!({"queries": [{"sql": text}]});
+    // (key, value, a call beyond it, what the error has)
+    let bounds = [
+        ("max-parameters", "2", params(3), "too many SQL variables"),
+        ("max-columns", "2", sql("select 1, 2, 3"), "max_columns"),
+        ("max-sql", "'1KB'", sql(&large), "statement too long"),
+        (
+            "max-value",
+            "'1KB'",
+            sql("select zeroblob(2000)"),
+            "string or blob too big",
+        ),
+        (
+            "max-statements",
+            "1",
+            json!({"queries": [{"sql": "select 1"}, {"sql": "select 1"}]}),
+            "max_statements",
+        ),
+        ("max-rows", "99", sql(&scan), "max_result_rows"),
+        ("max-result", "'1KB'", sql(&scan), "max_result_bytes"),
+        (
+            "max-size",
+            "'64KiB'",
+            sql("create table t as select randomblob(200000)"),
+            "max_database_bytes",
+        ),
+    ];
+    let listen = world.unix("callee.sock");
+    let mut file = format!("listen = [\"{listen}\"]\n");
+    for (key, value, ..) in &bounds {
+        let path = world.text(&format!("{key}.sqlite"));
+        let name = key.replace('-', "_");
+        file += &format!("[d1.{name}]\npath = \"{path}\"\ncreate = true\n{key} = {value}\n");
+        file += &format!("[d1.{name}_default]\npath = \"{path}2\"\ncreate = true\n");
+    }
+    std::fs::write(world.path("callee.toml"), &file).unwrap();
+    let config = world.text("callee.toml");
+    let callee = world.start(util::callee(), &["--config", &config]).ready();
+    for (key, _, call, has) in &bounds {
+        let name = key.replace('-', "_");
+        let ask = |name: &str| {
+            let method = format!("{name}.query");
+            world.call(&listen, &["--no-tree", &method, &call.to_string()])
+        };
+        let done = ask(&name);
+        assert_eq!(done.code, Some(1), "{key}: {done:?}");
+        assert!(done.stdout.contains(has), "{key}: {done:?}");
+        let done = ask(&format!("{name}_default"));
+        assert_eq!(done.code, Some(0), "{key}: {done:?}");
+    }
+    assert!(callee.stop().success());
+    // For all databases, by an option and by a variable.
+    let mut command = util::callee();
+    command.env("BINDING_SPAN_D1_MAX_ROWS", "99");
+    let args = [
+        "--listen",
+        &listen,
+        "--d1",
+        &world.db(),
+        "--d1-create",
+        "--d1-max-columns",
+        "2",
+    ];
+    let callee = world.start(command, &args).ready();
+    for (text, has) in [
+        (scan.as_str(), "max_result_rows"),
+        ("select 1, 2, 3", "max_columns"),
+    ] {
+        let done = world.query(&listen, text, &["--no-tree"]);
+        assert!(done.stdout.contains(has), "{done:?}");
+    }
+    assert!(callee.stop().success());
+    for (option, value, has) in [
+        ("--d1-max-parameters", "40000", "SQLite takes 32766 at most"),
+        ("--d1-max-value", "2GB", "SQLite takes 1GB at most"),
+        ("--d1-reply", "old", "possible values: legacy, new"),
+        (
+            "--d1-integers",
+            "exact",
+            "possible values: number, text, bigint",
+        ),
+    ] {
+        let args = ["--listen", &listen, "--d1", &world.db(), option, value];
+        let done = world.run(util::callee(), &args);
+        assert_eq!(done.code, Some(2), "{done:?}");
+        assert!(done.stderr.contains(has), "{done:?}");
+    }
+}
+
+#[test]
 fn a_signal_that_comes_twice_at_once_is_one_and_drains() {
     for first in [Signal::TERM, Signal::INT] {
         let world = World::new();

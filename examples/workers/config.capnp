@@ -1,7 +1,7 @@
 # A shop: a Worker with a D1 database and an AI gateway, both written in Rust, and a Worker that shows spans.
 #
 # The Worker calls through `caller`, which owns the spans of its calls. The addresses are on the command line of
-# workerd, see `start`. D1 bindings need `workerd serve --experimental`, and the two flags below.
+# workerd, see `start`.
 
 using Workerd = import "/workerd/workerd.capnp";
 
@@ -10,7 +10,6 @@ const config :Workerd.Config = (
     ( name = "shop", worker = (
       modules = [(name = "shop.js", esModule = embed "shop.js")],
       compatibilityDate = "2026-05-01",
-      compatibilityFlags = ["experimental", "d1_binding_jsrpc"],
       bindings = [
         ( name = "DB", wrapped = (
           moduleName = "cloudflare-internal:d1-api",
@@ -26,8 +25,10 @@ const config :Workerd.Config = (
       compatibilityDate = "2026-05-01",
     )),
 
-    # One caller, two bindings: the name picks the binding.
-    ( name = "caller-db", external = (address = "unix:./caller.sock", http = (capnpConnectHost = "DB")) ),
+    # One caller, two bindings: a name picks the binding, of calls and of the plain HTTP that D1 speaks.
+    ( name = "caller-db", external = (address = "unix:./caller.sock", http = (
+      injectRequestHeaders = [(name = "binding-span-binding", value = "DB")],
+    )) ),
     ( name = "caller-ai", external = (address = "unix:./caller.sock", http = (capnpConnectHost = "AI")) ),
   ],
   sockets = [(name = "http", address = "127.0.0.1:8787", http = (), service = "shop")],

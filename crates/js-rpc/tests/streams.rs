@@ -26,6 +26,7 @@ struct Seen {
     /// How reading or writing ended.
     ended: RefCell<Vec<Result<usize, StreamError>>>,
     changed: Notify,
+    held: RefCell<Option<ByteStream>>,
 }
 
 impl Seen {
@@ -51,6 +52,12 @@ impl Seen {
 
 #[derive(Clone, Default)]
 struct Streamer(Rc<Seen>);
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Part {
+    name: String,
+    stream: ByteStream,
+}
 
 /// A stream as a value.
 fn readable(stream: ByteStream) -> Payload {
@@ -131,6 +138,17 @@ impl Service for Streamer {
                 reply(&"taken")
             }
             "ignore" => reply(&"ignored"),
+            // As parts of types, in both directions.
+            "typed" => {
+                let (part,): (Part,) = args.parse()?;
+                let length = check(part.stream).await;
+                let length = length.map_err(|error| js_rpc::JsError::error(error.to_string()))?;
+                let stream = patterned(length, 100);
+                reply(&Part {
+                    name: part.name + " there",
+                    stream,
+                })
+            }
             "first" => {
                 let mut stream = stream_of(&args.externals);
                 let first = stream.next().await.unwrap().unwrap();
@@ -158,6 +176,11 @@ impl Service for Streamer {
                     value: Value::WritableStream(0),
                     externals: vec![External::Writable(sink)],
                 })
+            }
+            // Keeps it and does not read it.
+            "hold" => {
+                seen.held.replace(Some(stream_of(&args.externals)));
+                reply(&"held")
             }
             "endless" => {
                 let (sink, stream) = ByteStream::pipe();
@@ -484,6 +507,55 @@ async fn many_streams_share_a_connection_and_calls_pass_those_that_nobody_reads(
         world.caller.closed().await;
     })
     .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn streams_are_parts_of_types() {
+    every_way(Streamer::default, async |world| {
+        let part = Part {
+            name: "here and".into(),
+            stream: patterned(1000, 10),
+        };
+        let back = world.binding().call("typed", (part,)).await.unwrap();
+        let back: Part = back.parse().unwrap();
+        assert_eq!(back.name, "here and there");
+        assert_eq!(check(back.stream).await, Ok(1000));
+        let wrong = world.binding().call("typed", ("no stream",)).await;
+        assert!(wrong.is_err());
+        // Beside a call's values there is nothing that a stream could be.
+        assert!(serde_json::to_string(&patterned(1, 1)).is_err());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_peer_that_writes_more_than_may_be_unread_loses_its_stream_and_no_call() {
+    let seen = Rc::new(Seen::default());
+    let dir = common::socket_dir();
+    let address = common::unix(&dir, "callee");
+    let mut limits = js_rpc::RpcLimits::default();
+    limits.network.stream_bytes = 64 << 10;
+    let stats = limits.network.stats.clone();
+    let server = js_rpc::Server::new().limits(limits);
+    let server = server.service(common::BINDING, Streamer(Rc::clone(&seen)));
+    common::serve(server, &address).await;
+    // A client that believes that the peer takes more.
+    let options = js_rpc::ConnectOptions::default();
+    let connection = js_rpc::Connection::connect(&address, options)
+        .await
+        .unwrap();
+    let binding = connection.binding(common::BINDING);
+    let (sink, stream) = ByteStream::pipe();
+    let writing =
+        tokio::task::spawn_local(
+            async move { while sink.write(pattern(0, 50_000)).await.is_ok() {} },
+        );
+    let held = binding.call("hold", given(External::Readable(stream)));
+    held.await.unwrap();
+    tokio::time::timeout(SOON, writing).await.unwrap().unwrap();
+    assert!(stats.count(js_rpc::Reason::StreamBytes) > 0);
+    let made = binding.call("make", (10, 10)).await.unwrap();
+    assert_eq!(check(stream_of(made.externals())).await, Ok(10));
 }
 
 #[tokio::test(flavor = "local")]

@@ -104,7 +104,9 @@ pub use num_bigint::BigInt;
 pub use object::{IntoIter, Iter, Object};
 pub use refs::ExpandError;
 pub use regexp::{RegExp, RegExpFlags, UnknownFlag};
-pub use serde_impl::{STUB_TOKEN, SerdeError, bigint, from_value, to_value};
+pub use serde_impl::{
+    READABLE_TOKEN, STUB_TOKEN, SerdeError, WRITABLE_TOKEN, bigint, from_value, to_value,
+};
 pub use sparse::SparseArray;
 pub use string::JsString;
 pub use v8::{

@@ -10,7 +10,7 @@ async fn the_example_prints_a_query_and_a_call_of_a_rust_service_as_named_and_ta
     within(async {
         let callee = Daemon::callee().await;
         let gateway = Ours::serve(Server::new().service("AI", Gateway)).await;
-        let builder = Builder::new("../../../../examples/workers/config").experimental();
+        let builder = Builder::new("../../../../examples/workers/config");
         let caller = Daemon::caller(&[
             "--bind",
             &format!("DB={}", callee.address()),

@@ -1,7 +1,7 @@
 //! Values that cross the wire together with the stubs and streams in them, and their serde side.
 //!
 //! A [`Value`] refers to them by number; they themselves travel beside it. Types that derive serde's traits may
-//! contain a [`Stub`] directly: while such a value is converted, what travels beside it is in a table of this
+//! contain a [`Stub`] or a stream directly: while such a value is converted, what travels beside it is in a table of this
 //! thread.
 
 use std::cell::RefCell;
@@ -30,6 +30,22 @@ impl External {
     pub const fn as_stub(&self) -> Option<&Stub> {
         match self {
             Self::Stub(stub) => Some(stub),
+            _ => None,
+        }
+    }
+
+    /// The stream, if it is one.
+    pub const fn as_readable(&self) -> Option<&ByteStream> {
+        match self {
+            Self::Readable(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// The end to write to, if it is one.
+    pub const fn as_writable(&self) -> Option<&ByteSink> {
+        match self {
+            Self::Writable(sink) => Some(sink),
             _ => None,
         }
     }
@@ -84,7 +100,7 @@ fn with_table<R>(externals: Vec<External>, convert: impl FnOnce() -> R) -> (R, V
 }
 
 impl Payload {
-    /// The payload of a serializable value, with the stubs in it.
+    /// The payload of a serializable value, with the stubs and streams in it.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, ConvertError> {
         let (value, externals) = with_table(Vec::new(), || js_value::to_value(value));
         let value = value.map_err(|error| ConvertError(error.to_string()))?;
@@ -94,6 +110,16 @@ impl Payload {
     /// The stub of `Value::Stub(n)`.
     pub fn stub(&self, n: u32) -> Option<&Stub> {
         self.externals.get(n as usize)?.as_stub()
+    }
+
+    /// The stream of `Value::ReadableStream(n)`, or of a body that is one.
+    pub fn readable(&self, n: u32) -> Option<&ByteStream> {
+        self.externals.get(n as usize)?.as_readable()
+    }
+
+    /// The end to write to of `Value::WritableStream(n)`.
+    pub fn writable(&self, n: u32) -> Option<&ByteSink> {
+        self.externals.get(n as usize)?.as_writable()
     }
 
     /// The value as a type of yours.
@@ -126,6 +152,26 @@ impl From<Stub> for Payload {
         Self {
             value: Value::Stub(0),
             externals: vec![External::Stub(stub)],
+        }
+    }
+}
+
+/// A stream alone as the value.
+impl From<ByteStream> for Payload {
+    fn from(stream: ByteStream) -> Self {
+        Self {
+            value: Value::ReadableStream(0),
+            externals: vec![External::Readable(stream)],
+        }
+    }
+}
+
+/// An end to write to alone as the value.
+impl From<ByteSink> for Payload {
+    fn from(sink: ByteSink) -> Self {
+        Self {
+            value: Value::WritableStream(0),
+            externals: vec![External::Writable(sink)],
         }
     }
 }
@@ -264,41 +310,92 @@ pub fn scalar(value: &Value) -> Maybe<AttributeValue> {
     })
 }
 
+/// Puts something into this thread's table.
+fn put<S: Serializer>(
+    external: External,
+    token: &'static str,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    use serde::ser::Error;
+    let number = TABLE.with_borrow_mut(|table| {
+        let externals = table.as_mut()?;
+        externals.push(external);
+        u32::try_from(externals.len() - 1).ok()
+    });
+    let number = number.ok_or_else(|| S::Error::custom(OUTSIDE))?;
+    serializer.serialize_newtype_struct(token, &number)
+}
+
+/// Finds something in this thread's table.
+fn find<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    token: &'static str,
+    pick: impl FnOnce(&External) -> Option<T>,
+) -> Result<T, D::Error> {
+    struct Number;
+    impl<'de> serde::de::Visitor<'de> for Number {
+        type Value = u32;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a stub or stream")
+        }
+
+        fn visit_newtype_struct<D: Deserializer<'de>>(self, d: D) -> Result<u32, D::Error> {
+            u32::deserialize(d)
+        }
+    }
+    let number = deserializer.deserialize_newtype_struct(token, Number)?;
+    TABLE
+        .with_borrow(|table| pick(table.as_ref()?.get(number as usize)?))
+        .ok_or_else(|| D::Error::custom(OUTSIDE))
+}
+
+const OUTSIDE: &str = "stubs and streams can only be part of a call's values";
+
 /// A stub inside of a value that is converted to a [`Payload`]; anywhere else an error.
 impl Serialize for Stub {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::Error;
-        let number = TABLE.with_borrow_mut(|table| {
-            let externals = table.as_mut()?;
-            externals.push(External::Stub(self.clone()));
-            u32::try_from(externals.len() - 1).ok()
-        });
-        let number =
-            number.ok_or_else(|| S::Error::custom("a stub can only be part of a call's values"))?;
-        serializer.serialize_newtype_struct(js_value::STUB_TOKEN, &number)
+        put(
+            External::Stub(self.clone()),
+            js_value::STUB_TOKEN,
+            serializer,
+        )
     }
 }
 
 impl<'de> Deserialize<'de> for Stub {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Number;
-        impl<'de> serde::de::Visitor<'de> for Number {
-            type Value = u32;
+        let pick = |external: &External| external.as_stub().cloned();
+        find(deserializer, js_value::STUB_TOKEN, pick)
+    }
+}
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a stub")
-            }
+/// A stream inside of a value, as a stub may be.
+impl Serialize for ByteStream {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let stream = External::Readable(self.clone());
+        put(stream, js_value::READABLE_TOKEN, serializer)
+    }
+}
 
-            fn visit_newtype_struct<D: Deserializer<'de>>(self, d: D) -> Result<u32, D::Error> {
-                u32::deserialize(d)
-            }
-        }
-        let number = deserializer.deserialize_newtype_struct(js_value::STUB_TOKEN, Number)?;
-        TABLE
-            .with_borrow(|table| {
-                let external = table.as_ref()?.get(number as usize)?;
-                external.as_stub().cloned()
-            })
-            .ok_or_else(|| D::Error::custom("a stub can only be part of a call's values"))
+impl<'de> Deserialize<'de> for ByteStream {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let pick = |external: &External| external.as_readable().cloned();
+        find(deserializer, js_value::READABLE_TOKEN, pick)
+    }
+}
+
+/// An end to write to inside of a value, as a stub may be.
+impl Serialize for ByteSink {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let sink = External::Writable(self.clone());
+        put(sink, js_value::WRITABLE_TOKEN, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSink {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let pick = |external: &External| external.as_writable().cloned();
+        find(deserializer, js_value::WRITABLE_TOKEN, pick)
     }
 }

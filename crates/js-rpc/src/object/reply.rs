@@ -4,6 +4,7 @@ use binding_span::StatedError;
 use js_value::Value;
 use serde::de::DeserializeOwned;
 
+use super::byte_stream::{ByteSink, ByteStream};
 use super::payload::{ConvertError, External, Payload};
 use super::stub::Stub;
 use crate::CallError;
@@ -30,12 +31,22 @@ impl Reply {
         self.payload.stub(n)
     }
 
+    /// The stream of `Value::ReadableStream(n)`, or of a body that is one.
+    pub fn readable(&self, n: u32) -> Option<&ByteStream> {
+        self.payload.readable(n)
+    }
+
+    /// The end to write to of `Value::WritableStream(n)`.
+    pub fn writable(&self, n: u32) -> Option<&ByteSink> {
+        self.payload.writable(n)
+    }
+
     /// What the value refers to, in order of appearance.
     pub fn externals(&self) -> &[External] {
         &self.payload.externals
     }
 
-    /// The result as a type of yours, which may contain [`Stub`]s.
+    /// The result as a type of yours, which may contain [`Stub`]s and streams.
     pub fn parse<T: DeserializeOwned>(self) -> Result<T, ConvertError> {
         self.payload.parse()
     }

@@ -2,11 +2,21 @@
 
 use super::key::Key;
 use super::types::{pass, take_passed};
-use super::{STUB_TOKEN, SerdeError, VALUE_TOKEN, elements};
+use super::{READABLE_TOKEN, STUB_TOKEN, SerdeError, VALUE_TOKEN, WRITABLE_TOKEN, elements};
 use crate::{Boxed, JsError, JsString, Object, SparseArray, Value};
 use num_bigint::BigInt;
 use serde::de::value::{MapDeserializer, SeqDeserializer, U32Deserializer, UnitDeserializer};
 use serde::de::{self, Deserialize, DeserializeOwned, IntoDeserializer, Visitor};
+
+/// What a token of an external stands for.
+fn external(token: &str) -> Option<&'static str> {
+    match token {
+        STUB_TOKEN => Some("stub"),
+        READABLE_TOKEN => Some("ReadableStream"),
+        WRITABLE_TOKEN => Some("WritableStream"),
+        _ => None,
+    }
+}
 
 /// A value as a Rust type.
 ///
@@ -271,8 +281,15 @@ impl<'de> de::Deserializer<'de> for Deserializer {
             Value::Stub(n) if name == STUB_TOKEN => {
                 visitor.visit_newtype_struct(U32Deserializer::<SerdeError>::new(n))
             }
-            other if name == STUB_TOKEN => Err(de::Error::custom(format_args!(
-                "expected a stub, found {}",
+            Value::ReadableStream(n) if name == READABLE_TOKEN => {
+                visitor.visit_newtype_struct(U32Deserializer::<SerdeError>::new(n))
+            }
+            Value::WritableStream(n) if name == WRITABLE_TOKEN => {
+                visitor.visit_newtype_struct(U32Deserializer::<SerdeError>::new(n))
+            }
+            other if external(name).is_some() => Err(de::Error::custom(format_args!(
+                "expected a {}, found {}",
+                external(name).unwrap_or_default(),
                 other.type_name()
             ))),
             _ => visitor.visit_newtype_struct(self),

@@ -20,6 +20,16 @@ pub use types::bigint;
 /// [`Value::Stub`]: crate::Value::Stub
 pub const STUB_TOKEN: &str = "$js_value::Stub";
 
+/// The same for [`Value::ReadableStream`].
+///
+/// [`Value::ReadableStream`]: crate::Value::ReadableStream
+pub const READABLE_TOKEN: &str = "$js_value::ReadableStream";
+
+/// The same for [`Value::WritableStream`].
+///
+/// [`Value::WritableStream`]: crate::Value::WritableStream
+pub const WRITABLE_TOKEN: &str = "$js_value::WritableStream";
+
 /// The name of a newtype struct around any value of ours.
 const VALUE_TOKEN: &str = "$js_value::Value";
 

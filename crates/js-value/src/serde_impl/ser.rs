@@ -1,7 +1,7 @@
 //! Rust types -> values.
 
 use super::types::take_passed;
-use super::{MAX_DEPTH, STUB_TOKEN, SerdeError, VALUE_TOKEN};
+use super::{MAX_DEPTH, READABLE_TOKEN, STUB_TOKEN, SerdeError, VALUE_TOKEN, WRITABLE_TOKEN};
 use crate::{JsString, Object, Value, View};
 use num_bigint::BigInt;
 use serde::ser::{self, Serialize};
@@ -127,9 +127,12 @@ impl ser::Serializer for Serializer {
         }
         let value = value.serialize(self)?;
         match &value {
-            Value::Number(n) if name == STUB_TOKEN && f64::from(*n as u32) == *n => {
-                Ok(Value::Stub(*n as u32))
-            }
+            Value::Number(n) if f64::from(*n as u32) == *n => Ok(match name {
+                STUB_TOKEN => Value::Stub(*n as u32),
+                READABLE_TOKEN => Value::ReadableStream(*n as u32),
+                WRITABLE_TOKEN => Value::WritableStream(*n as u32),
+                _ => value,
+            }),
             _ => Ok(value),
         }
     }

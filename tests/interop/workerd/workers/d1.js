@@ -132,6 +132,29 @@ const cases = {
     return message(DB.query({ queries: [{ sql: "SELEC" }] }));
   },
 
+  async figures({ DB }) {
+    const figures = async (sql, ...values) => {
+      const { meta } = await DB.prepare(sql).bind(...values).run();
+      return [meta.rows_read, meta.rows_written, meta.changes, meta.last_row_id, meta.changed_db];
+    };
+    assert.deepEqual(await figures("CREATE TABLE f (a INTEGER PRIMARY KEY, b INT)"), [1, 2, 0, 0, true]);
+    assert.deepEqual(await figures("CREATE INDEX fb ON f (b)"), [2, 1, 0, 0, true]);
+    assert.deepEqual(await figures("INSERT INTO f (b) VALUES (?), (?), (?)", 7, 7, 8), [0, 6, 3, 3, true]);
+    assert.deepEqual(await figures("SELECT * FROM f WHERE b = ?", 7), [3, 0, 0, 3, false]);
+    assert.deepEqual(await figures("SELECT * FROM f x, f y"), [12, 0, 0, 3, false]);
+    assert.deepEqual(await figures("SELECT count(*) FROM f"), [3, 0, 0, 3, false]);
+    assert.deepEqual(await figures("SELECT * FROM f WHERE b IN (7, 8)"), [6, 0, 0, 3, false]);
+    assert.deepEqual(await figures("UPDATE f SET b = b + 1"), [3, 6, 3, 3, true]);
+    assert.deepEqual(await figures("DELETE FROM f"), [0, 3, 3, 3, true]);
+    assert.equal((await figures("DROP TABLE f"))[1], 0);
+    const [one, two] = await DB.batch([DB.prepare("SELECT 1 AS n"), DB.prepare("SELECT 2 AS n")]);
+    assert.deepEqual([one.results, two.results], [[{ n: 1 }], [{ n: 2 }]]);
+    assert.equal(one.meta.rounded_integers, undefined);
+    const large = await DB.prepare("SELECT 9007199254740993 AS n, 7 AS m").all();
+    assert.equal(large.meta.rounded_integers, 1);
+    assert.deepEqual((await DB.prepare("SELECT 5 AS n").run()).results, [{ n: 5 }]);
+  },
+
   async write({ DB }) {
     await DB.exec("CREATE TABLE IF NOT EXISTS seen (who TEXT)");
     await DB.prepare("INSERT INTO seen VALUES ('the Worker')").run();

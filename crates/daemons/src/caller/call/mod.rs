@@ -47,12 +47,16 @@ pub(super) async fn from_command_line(args: CallArgs) -> Result<(), Failure> {
     let unreached = matches!(&outcome, Ok(Err(CallError::Unavailable(_))));
     let outcome = outcome.and_then(|outcome| outcome.map_err(|error| to.failure(error)));
     // Written also if the callee says that the call failed: it is what it answered.
-    let outcome = outcome.and_then(|reply| {
-        output.result(&reply)?;
-        reply
-            .stated_error()
-            .map_or(Ok(()), |error| Err(error.into()))
-    });
+    let outcome = match outcome {
+        Ok(reply) => tokio::select! {
+            written = output.result(&reply) => written.and_then(|()| {
+                let stated = reply.stated_error();
+                stated.map_or(Ok(()), |error| Err(error.into()))
+            }),
+            number = signals.next() => Err(Failure::Signal(number)),
+        },
+        Err(error) => Err(error),
+    };
     let end = async {
         connection.close().await;
         telemetry.finish().await;

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
-use js_rpc::Reply;
+use futures::StreamExt;
+use js_rpc::{ByteStream, Reply, Value};
 use js_value::{json_text, json_text_pretty};
 use tail::{Tree, TreeStyle};
 
@@ -27,16 +28,38 @@ impl Output {
         }
     }
 
-    /// Writes the result. A reader that went away had enough.
-    pub(super) fn result(&mut self, reply: &Reply) -> Result<(), Failure> {
+    /// Writes the result: a stream's bytes as they come, anything else as JSON. A reader that went away had enough.
+    pub(super) async fn result(&mut self, reply: &Reply) -> Result<(), Failure> {
+        if let Value::ReadableStream(n) = reply.value()
+            && let Some(stream) = reply.readable(*n)
+        {
+            return self.stream(stream.clone()).await;
+        }
         let json = json(reply)?;
         let text = match self.0.is_terminal() {
             true => json_text_pretty(&json),
             false => json_text(&json),
         };
-        match self.0.write_all(format!("{}\n", plain(&text)).as_bytes()) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(cannot_write(&error)),
-            _ => Ok(()),
+        self.write(format!("{}\n", plain(&text)).as_bytes())
+            .map(drop)
+    }
+
+    async fn stream(&mut self, mut stream: ByteStream) -> Result<(), Failure> {
+        while let Some(bytes) = stream.next().await {
+            let bytes = bytes.map_err(|error| Failure::Output(format!("the result: {error}")))?;
+            if !self.write(&bytes)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether somebody reads it.
+    fn write(&mut self, bytes: &[u8]) -> Result<bool, Failure> {
+        match self.0.write_all(bytes) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(cannot_write(&error)),
         }
     }
 }
