@@ -96,10 +96,11 @@ impl Web {
                 }
                 seen.written.set(seen.written.get() + CHUNK as u64);
             }
-            match breaks {
-                true => sink.fail("on purpose"),
-                false => seen.ends.borrow_mut().push(sink.end().await),
+            if breaks {
+                return sink.fail("on purpose");
             }
+            let ended = sink.end().await;
+            seen.ends.borrow_mut().push(ended);
         });
         stream
     }
