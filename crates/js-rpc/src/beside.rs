@@ -41,10 +41,12 @@ impl Beside {
     fn read(external: external::Reader<'_>) -> Result<Self, Error> {
         Ok(match external.which() {
             Ok(external::RpcTarget(target)) => Self::Stub(target.get_cap()?),
-            Ok(external::ReadableStream(stream)) => {
+            Ok(external::ReadableStream(stream)) if stream.has_stream() => {
                 Self::Readable(stream.get_stream()?, stream.get_encoding())
             }
-            Ok(external::WritableStream(stream)) => Self::Writable(stream.get_byte_stream()?),
+            Ok(external::WritableStream(stream)) if stream.has_byte_stream() => {
+                Self::Writable(stream.get_byte_stream()?)
+            }
             other => {
                 let name = name(&other);
                 return Err(wire::refused(&format!("{name}, which is not supported")));
@@ -78,8 +80,8 @@ impl Beside {
 fn name(external: &Result<external::WhichReader<'_>, capnp::NotInSchema>) -> &'static str {
     match external {
         Ok(external::RpcTarget(_)) => "a stub",
-        Ok(external::WritableStream(_)) => "a WritableStream",
-        Ok(external::ReadableStream(_)) => "a ReadableStream",
+        Ok(external::WritableStream(_)) => "a WritableStream without an end to write to",
+        Ok(external::ReadableStream(_)) => "a ReadableStream that was not pushed",
         Ok(external::AbortSignal(_)) => "an AbortSignal",
         Ok(external::SubrequestChannelToken(_) | external::ActorClassChannelToken(_)) => {
             "a service or class binding"

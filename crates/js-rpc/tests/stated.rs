@@ -358,7 +358,7 @@ async fn what_a_proxy_cannot_pass_on_is_refused_and_no_error_of_the_application(
     assert_eq!(failure.get_kind().unwrap(), Kind::Refused);
     let message = failure.get_message().unwrap().to_string().unwrap();
     assert!(
-        message.contains("a ReadableStream, which is not supported"),
+        message.contains("a ReadableStream that was not pushed, which is not supported"),
         "{message}"
     );
     let kinds: Vec<_> = spans.ended(2).await;

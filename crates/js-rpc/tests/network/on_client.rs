@@ -487,7 +487,7 @@ fn answers_that_no_callee_gives() {
             name: "a call of what it does not hold",
             says: "does not hold",
             run: |p| {
-                p.send(&nonsense(1, To::Export(0)));
+                p.send(&nonsense(1, To::Export(7)));
             },
         },
         Attack {

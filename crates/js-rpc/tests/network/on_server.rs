@@ -380,7 +380,7 @@ fn messages_that_this_protocol_has_no_use_for() {
             },
             Attack {
                 name: "a return from another question",
-                expect: Abort("results are elsewhere"),
+                expect: Abort("a return for a question that was not asked"),
                 run: |p| {
                     p.send(&returning(|mut r| r.set_take_from_other_question(0)));
                 },

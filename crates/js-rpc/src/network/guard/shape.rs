@@ -186,6 +186,9 @@ fn call<'a>(
         call::send_results_to::Yourself(()) if class == Class::Stream => true,
         _ => return Err(form("a call whose results go elsewhere than to its caller")),
     };
+    if !it.has_target() {
+        return Err(form("a call of nothing"));
+    }
     let target = target(it.get_target()?, limits)?;
     capabilities(it.get_params()?, limits, caps)?;
     Ok(Shape::Call {
