@@ -188,6 +188,9 @@ async fn streams_of_every_shape_pass_by_every_route() {
             "results",
             "arguments",
             "there_and_back",
+            "responses",
+            "requests",
+            "headers_and_blobs",
             "canceled_by_the_reader",
             "canceled_by_the_callee",
             "broken_by_the_callee",
@@ -245,19 +248,20 @@ async fn the_bytes_of_a_stream_are_what_a_call_prints() {
     within(async {
         let callee = Ours::serve(Server::new().service("SVC", Streams::default())).await;
         let connect = callee.address().to_string();
-        let call = |method: &str, args: &str| {
+        let call = |method: &str, args: &[&str]| {
             let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_caller"));
-            command.args(["call", "--connect", &connect, "--no-tree", method, args]);
+            command.args(["call", "--connect", &connect, "--no-tree", method]);
+            command.args(args);
             command.kill_on_drop(true).output()
         };
-        let made = call("SVC.make", "[300000, 10000]").await.unwrap();
+        let made = call("SVC.make", &["300000", "10000"]).await.unwrap();
         assert!(made.status.success(), "{made:?}");
         assert!(
             made.stdout == pattern(0, 300_000),
             "{} bytes",
             made.stdout.len()
         );
-        let broken = call("SVC.breaks", "[]").await.unwrap();
+        let broken = call("SVC.breaks", &[]).await.unwrap();
         assert_eq!(broken.status.code(), Some(74), "{broken:?}");
         assert!(broken.stdout == pattern(0, 1000));
         let error = String::from_utf8_lossy(&broken.stderr);

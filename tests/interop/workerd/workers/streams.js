@@ -136,6 +136,68 @@ const cases = {
     const two = await to.echo({ a: patterned(10, 10), b: [patterned(20, 20)] });
     assert.deepStrictEqual([await check(two.a), await check(two.b[0])], [10, 20]);
   },
+  /** A Response with each kind of body. */
+  async responses(to) {
+    const form = () => {
+      const form = new FormData();
+      form.append("a", "ä");
+      return form;
+    };
+    const bodies = {
+      nothing: () => null,
+      empty: () => "",
+      text: () => "text",
+      bytes: () => new Uint8Array([1, 2, 255]),
+      buffer: () => new Uint8Array([1, 2, 255]).buffer,
+      stream: () => patterned(100_000, 1000),
+      identity: () => {
+        const { readable, writable } = new IdentityTransformStream();
+        const writer = writable.getWriter();
+        writer.write(pattern(0, 1000)).then(() => writer.close());
+        return readable;
+      },
+      form,
+      params: () => new URLSearchParams({ a: "b c" }),
+      blob: () => new Blob(["blob"], { type: "text/x-blob" }),
+    };
+    const headers = [["x-a", "1"], ["x-b", "ä"], ["set-cookie", "a=1"], ["set-cookie", "b=2"], ["content-language", "de"]];
+    for (const [kind, body] of Object.entries(bodies)) {
+      const made = () => new Response(body(), { status: kind === "nothing" ? 204 : 299, statusText: "Fine", headers });
+      const [wanted, back] = [made(), await to.echo(made())];
+      assert.ok(back instanceof Response, kind);
+      assert.deepStrictEqual([back.status, back.statusText], [wanted.status, wanted.statusText], kind);
+      if (kind !== "form") {
+        assert.deepStrictEqual([...back.headers], [...wanted.headers], kind);
+        const bytes = async (response) => new Uint8Array(await response.arrayBuffer());
+        assert.deepStrictEqual(await bytes(back), await bytes(wanted), kind);
+      } else assert.deepStrictEqual([...(await back.formData())], [["a", "ä"]]);
+    }
+    assert.strictEqual((await to.echo(Response.error())).type, "error");
+    const json = await to.echo({ inner: [Response.json({ a: 1 })] });
+    assert.deepStrictEqual(await json.inner[0].json(), { a: 1 });
+  },
+  async requests(to) {
+    const get = await to.echo(new Request("https://example.com/path?q=1", { headers: { "x-a": "1" }, redirect: "manual" }));
+    assert.deepStrictEqual(
+      [get.method, get.url, get.headers.get("x-a"), get.redirect, get.body],
+      ["GET", "https://example.com/path?q=1", "1", "manual", null],
+    );
+    for (const body of ["text", new Uint8Array([1, 2]), patterned(70_000, 1000), new URLSearchParams({ a: "b" })]) {
+      const sent = new Request("https://example.com/", { method: "PUT", body });
+      const type = sent.headers.get("content-type");
+      const back = await to.echo(sent);
+      assert.deepStrictEqual([back.method, back.headers.get("content-type")], ["PUT", type]);
+      assert.ok((await back.arrayBuffer()).byteLength > 1);
+    }
+  },
+  async headers_and_blobs(to) {
+    const headers = new Headers([["a", "1"], ["b", "2"], ["set-cookie", "x"], ["set-cookie", "y"]]);
+    const back = await to.echo({ headers, same: headers });
+    assert.deepStrictEqual([...back.headers], [...headers]);
+    assert.strictEqual(back.headers, back.same);
+    const blob = await to.echo(new Blob(["text"], { type: "text/plain" }));
+    assert.deepStrictEqual([blob.type, await blob.text()], ["text/plain", "text"]);
+  },
   async large(to) {
     assert.strictEqual(await check(await to.make(64 << 20, 1 << 16)), 64 << 20);
     assert.strictEqual(await to.read(patterned(64 << 20, 1 << 16)), 64 << 20);
