@@ -130,8 +130,8 @@ impl Inward<'_> {
 pub(crate) struct Outward<'a> {
     pub(crate) streams: &'a Streams,
     pub(crate) wire: Wire,
-    /// What takes them there.
-    pub(crate) pusher: Option<&'a external_pusher::Client>,
+    /// What takes them there, asked for if there are any.
+    pub(crate) pusher: &'a dyn Fn() -> Option<external_pusher::Client>,
     pub(crate) transfer: &'a dyn Fn() -> Rc<Transfer>,
     /// As which their bytes count.
     pub(crate) flow: Flow,
@@ -160,14 +160,14 @@ impl Outward<'_> {
         stream: &ByteStream,
         to: external::Builder<'_>,
     ) -> Result<(), Error> {
-        let pusher = self.pusher.ok_or_else(|| {
+        let pusher = (self.pusher)().ok_or_else(|| {
             wire::refused("a ReadableStream: the peer does not say where it takes one")
         })?;
         let transfer = (self.transfer)();
         let mut to = to.init_readable_stream();
         to.set_encoding(stream.encoding());
         let streams = self.streams;
-        to.set_stream(streams.send(stream, pusher, self.wire, transfer, self.flow));
+        to.set_stream(streams.send(stream, &pusher, self.wire, transfer, self.flow));
         Ok(())
     }
 

@@ -40,12 +40,12 @@ pub(crate) trait Content {
     /// Bytes that it takes in a message, but for what is small.
     fn size(&self) -> usize;
 
-    /// Writes what is called and with what. `pusher` takes streams there.
+    /// Writes what is called and with what. `pusher` gives what takes streams there.
     fn write(
         &self,
         params: call_params::Builder<'_>,
         route: &Route,
-        pusher: &external_pusher::Client,
+        pusher: &dyn Fn() -> external_pusher::Client,
     ) -> Result<(), CallError>;
 
     /// Reads the result, or takes what is needed to.
@@ -154,7 +154,7 @@ impl<C: Content> Outgoing<C> {
             Way::ThreeCalls(target) => {
                 let mut request = target.call_request();
                 let mut params = request.get();
-                self.fill(params.reborrow(), &target.clone().cast_to())?;
+                self.fill(params.reborrow(), &|| target.clone().cast_to())?;
                 if let Some(streams) = self.route.streams() {
                     let mut handler = params.init_results_stream_handler();
                     handler.set_external_pusher(streams.pusher());
@@ -174,7 +174,7 @@ impl<C: Content> Outgoing<C> {
                     message.set_binding(name);
                 }
                 let params = message.reborrow().init_params();
-                self.fill(params, &target.clone().cast_to())?;
+                self.fill(params, &|| target.clone().cast_to())?;
                 message.set_time_left(self.deadline.millis_left());
                 message.set_wants_pipeline(self.pipeline);
                 let call = self.route.call();
@@ -199,7 +199,7 @@ impl<C: Content> Outgoing<C> {
     fn fill(
         &self,
         mut params: call_params::Builder<'_>,
-        pusher: &external_pusher::Client,
+        pusher: &dyn Fn() -> external_pusher::Client,
     ) -> Result<(), CallError> {
         self.content.write(params.reborrow(), &self.route, pusher)?;
         if let Some(context) = self.route.call().span().context() {
@@ -405,7 +405,7 @@ impl Content for Values {
         &self,
         mut params: call_params::Builder<'_>,
         route: &Route,
-        pusher: &external_pusher::Client,
+        pusher: &dyn Fn() -> external_pusher::Client,
     ) -> Result<(), CallError> {
         wire::write_method(&self.method.name, params.reborrow());
         let mut operation = params.init_operation();
@@ -416,7 +416,7 @@ impl Content for Values {
                 let outward = Outward {
                     streams: route.streams().ok_or(CallError::Canceled)?,
                     wire: route.wire(),
-                    pusher: Some(pusher),
+                    pusher: &|| Some(pusher()),
                     transfer: &|| self.streams.transfer(route, None),
                     flow: Flow::Sent,
                 };

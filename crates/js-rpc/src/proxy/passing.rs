@@ -225,10 +225,10 @@ impl Answers for Wrapped {
 }
 
 /// How one side of a call takes streams.
-struct Streaming {
+struct Streaming<'a> {
     wire: Wire,
     /// What takes them, if it takes any.
-    pusher: Option<external_pusher::Client>,
+    pusher: &'a dyn Fn() -> Option<external_pusher::Client>,
 }
 
 /// One call on its way through.
@@ -261,20 +261,13 @@ impl Passing {
             limit = given;
         }
         answer.set_wants_pipeline(incoming.wants_pipeline);
-        let direction = self.direction;
-        let caller = Streaming {
-            pusher: incoming
-                .pusher
-                .take()
-                .or_else(|| self.session.streams(direction.back())?.peer()),
-            wire: params.wire(),
-        };
         let bytes = Bytes {
             size: size(&params).unwrap_or_default(),
             operation: incoming.operation,
+            wire: params.wire(),
             params: Some(params),
             passing: self,
-            caller,
+            pusher: incoming.pusher.take(),
             streams: ArgumentStreams::default(),
             answer,
             holds: false,
@@ -305,7 +298,7 @@ impl Passing {
         from: wire_value::Reader<'_>,
         mut to: wire_value::Builder<'_>,
         direction: Direction,
-        (there, here): (Wire, &Streaming),
+        (there, here): (Wire, &Streaming<'_>),
         (flow, transfer): (Flow, &dyn Fn() -> Rc<Transfer>),
     ) -> Result<bool, Error> {
         to.set_v8_serialized(from.get_v8_serialized()?);
@@ -323,7 +316,7 @@ impl Passing {
         let outward = Outward {
             streams: self.session.streams(direction.back()).ok_or_else(gone)?,
             wire: here.wire,
-            pusher: here.pusher.as_ref(),
+            pusher: here.pusher,
             transfer,
             flow,
         };
@@ -394,8 +387,9 @@ struct Bytes {
     /// Until they were sent.
     params: Option<Params>,
     passing: Passing,
-    /// Whoever called.
-    caller: Streaming,
+    /// How whoever called does it, and what takes streams there, if the call says so itself.
+    wire: Wire,
+    pusher: Option<external_pusher::Client>,
     /// Those of the arguments.
     streams: ArgumentStreams,
     answer: Answer,
@@ -415,7 +409,7 @@ impl Content for Bytes {
         &self,
         mut to: call_params::Builder<'_>,
         route: &Route,
-        pusher: &external_pusher::Client,
+        pusher: &dyn Fn() -> external_pusher::Client,
     ) -> Result<(), CallError> {
         let params = self.params.as_ref().ok_or(CallError::Canceled)?;
         self.copy_params(params, to.reborrow(), route, pusher)
@@ -454,7 +448,7 @@ impl Bytes {
         from: &Params,
         mut to: call_params::Builder<'_>,
         route: &Route,
-        pusher: &external_pusher::Client,
+        pusher: &dyn Fn() -> external_pusher::Client,
     ) -> Result<(), Error> {
         let from = from.call()?;
         wire::copy_method(from, to.reborrow())?;
@@ -468,11 +462,11 @@ impl Bytes {
             let to = operation.init_call_with_args();
             let callee = Streaming {
                 wire: route.wire(),
-                pusher: Some(pusher.clone()),
+                pusher: &|| Some(pusher()),
             };
             let keep = || Rc::clone(&self.passing.session) as _;
             let transfer = || self.streams.transfer(route, Some(keep()));
-            let ends = (self.caller.wire, &callee);
+            let ends = (self.wire, &callee);
             self.passing
                 .copy_value(value?, to, back, ends, (Flow::Sent, &transfer))?;
         }
@@ -488,7 +482,13 @@ impl Bytes {
             let value = to.reborrow().init_result();
             let keep = || Rc::clone(&self.passing.session) as _;
             let transfer = || route.transfer(Some(keep()));
-            let ends = (route.wire(), &self.caller);
+            let passing = &self.passing;
+            let told = || passing.session.streams(direction.back())?.peer();
+            let caller = Streaming {
+                wire: self.wire,
+                pusher: &|| self.pusher.clone().or_else(told),
+            };
+            let ends = (route.wire(), &caller);
             let from = from.get_result()?;
             self.holds = self.passing.copy_value(
                 from,

@@ -78,14 +78,10 @@ pub(crate) async fn serve(
     let outcome = match outcome {
         Ok(returned) => {
             let (returned, encoded) = returned.encode().await;
-            let pusher = match returned.has_externals() {
-                true => pusher.or_else(|| home.streams.peer()),
-                false => None,
-            };
             let streams = Outward {
                 streams: &home.streams,
                 wire,
-                pusher: pusher.as_ref(),
+                pusher: &|| pusher.clone().or_else(|| home.streams.peer()),
                 transfer: &|| transfer.get(),
                 flow: Flow::Sent,
             };
