@@ -156,8 +156,9 @@ fn a_socket_that_somebody_listens_on_is_not_taken_over() {
 fn in_terminal(world: &World, options: &str) -> (std::process::Child, rustix::process::Pid) {
     let pid = world.path("pid");
     let _ = std::fs::remove_file(&pid);
+    // Whatever runs the tests may ignore SIGHUP, as under `nohup`, and so would the callee.
     let line = format!(
-        "echo $$ > {}; exec {} {options}",
+        "echo $$ > {}; exec env --default-signal=HUP {} {options}",
         pid.display(),
         util::callee().get_program().display()
     );
