@@ -477,7 +477,7 @@ async fn the_span_is_open_until_the_stream_ends_and_tells_its_bytes() {
 #[tokio::test(flavor = "local")]
 async fn what_is_said_while_a_stream_runs_is_on_the_span() {
     every_way(Streamer::default, async |world| {
-        // workerd's results carry what was said before the return.
+        // workerd's results carry the enrichment from before the return alone.
         if world.wire == common::Wire::ThreeCalls {
             return;
         }

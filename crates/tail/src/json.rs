@@ -208,26 +208,6 @@ pub(crate) mod timestamp {
     }
 }
 
-pub(crate) mod optional_timestamp {
-    use super::*;
-
-    pub(crate) fn serialize<S: Serializer>(
-        time: &Option<SystemTime>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        match time {
-            Some(time) => timestamp::serialize(time, to),
-            None => to.serialize_none(),
-        }
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<SystemTime>, D::Error> {
-        timestamp::deserialize(from).map(Some)
-    }
-}
-
 /// Milliseconds, as an integer or a double.
 pub(crate) fn milliseconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     Ok(f64::deserialize(from)? as u64)

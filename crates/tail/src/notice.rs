@@ -38,11 +38,7 @@ pub enum Notice {
         #[serde(default)]
         behind: u64,
         /// When the oldest event happened that the daemon still has.
-        #[serde(
-            with = "json::optional_timestamp",
-            default,
-            skip_serializing_if = "Option::is_none"
-        )]
+        #[serde(with = "json::date", default, skip_serializing_if = "Option::is_none")]
         since: Option<SystemTime>,
     },
     /// So many events were gone before this reader took them; those that follow came after them.

@@ -14,6 +14,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::util::World;
 
+#[path = "../answer.rs"]
+mod answer;
 #[path = "../npm.rs"]
 mod npm;
 
@@ -204,20 +206,9 @@ impl Wrangler {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let answer = String::from_utf8(answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let chunked = head
-            .to_ascii_lowercase()
-            .contains("transfer-encoding: chunked");
-        let body = if chunked {
-            unchunk(body)
-        } else {
-            body.to_owned()
-        };
-        (status.unwrap_or_else(|| panic!("not HTTP: {answer}")), body)
+        let mut read = Vec::new();
+        stream.read_to_end(&mut read).unwrap();
+        answer::read(read)
     }
 
     /// Asks again until the answer has this: wrangler hears of what changes in the registry a little later.
@@ -246,17 +237,4 @@ impl Drop for Wrangler {
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }
-}
-
-fn unchunk(mut rest: &str) -> String {
-    let mut body = String::new();
-    while let Some((size, behind)) = rest.split_once("\r\n") {
-        let size = usize::from_str_radix(size, 16).unwrap();
-        if size == 0 {
-            break;
-        }
-        body.push_str(&behind[..size]);
-        rest = behind[size..].trim_start_matches("\r\n");
-    }
-    body
 }

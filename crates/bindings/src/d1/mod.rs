@@ -10,7 +10,7 @@
 //!   workerd's words (`UNIQUE constraint failed: t.a: SQLITE_CONSTRAINT (extended: ..)`), is the error: a result or an
 //!   exception ([`ReplyForm`]).
 //! - Parameters and values: [`Param`], [`Cell`], [`Numbers`]. Integers beyond 2^53 arrive rounded to the
-//!   nearest number that JavaScript has, and `meta` says so ([`Integers`]); a blob arrives as an array of numbers.
+//!   nearest number that JavaScript has, which `meta` tells ([`Integers`]); a blob arrives as an array of numbers.
 //! - One text may hold several statements; `exec()` sends each line as one.
 //! - Limits: 100 parameters, 100 columns of a result, 100 kB of SQL, 2 MB a value, 10 GB a database, 30 s a call
 //!   ([`DatabaseOptions`]).

@@ -30,7 +30,7 @@ pub use args::{DevArgs, DevName, DevPlan};
 pub(crate) struct DevRegistry(Option<Rc<Registration>>);
 
 impl DevRegistry {
-    /// Enters what is planned, for `program`, and says so. Who finds an entry comes to one of these listeners, or to one more that
+    /// Enters what is planned, for `program`, and logs it. Who finds an entry comes to one of these listeners, or to one more that
     /// this adds to them.
     ///
     /// # Errors

@@ -224,11 +224,18 @@ impl Answers for Wrapped {
     }
 }
 
-/// How one side of a call takes streams.
-struct Streaming<'a> {
-    wire: Wire,
-    /// What takes them, if it takes any.
+/// How a value passes from one side to the other.
+struct Crossing<'a> {
+    /// Where calls of its targets go, which is where it comes from.
+    direction: Direction,
+    /// How the peer that it comes from is called, and the one that it goes to.
+    from: Wire,
+    to: Wire,
+    /// What takes streams where it goes to, if anything does.
     pusher: &'a dyn Fn() -> Option<external_pusher::Client>,
+    /// What its streams keep open, and as what their bytes count.
+    transfer: &'a dyn Fn() -> Rc<Transfer>,
+    flow: Flow,
 }
 
 /// One call on its way through.
@@ -291,34 +298,33 @@ impl Passing {
         })
     }
 
-    /// Copies a value's bytes as they are. Targets in it are wrapped, their calls going `direction`, which is where
-    /// they come from; streams are received there and sent to the other side. Whether there are any.
+    /// Copies a value's bytes as they are. Targets in it are wrapped; streams are received on the one side and sent to
+    /// the other. Whether there are any.
     fn copy_value(
         &self,
         from: wire_value::Reader<'_>,
         mut to: wire_value::Builder<'_>,
-        direction: Direction,
-        (there, here): (Wire, &Streaming<'_>),
-        (flow, transfer): (Flow, &dyn Fn() -> Rc<Transfer>),
+        crossing: &Crossing<'_>,
     ) -> Result<bool, Error> {
         to.set_v8_serialized(from.get_v8_serialized()?);
         let beside = Beside::of(from)?;
         if beside.is_empty() {
             return Ok(false);
         }
+        let direction = crossing.direction;
         let gone = || Error::disconnected("the connection is over".into());
         let inward = Inward {
             streams: self.session.streams(direction).ok_or_else(gone)?,
-            wire: there,
+            wire: crossing.from,
             // That of the other side counts.
             transfer: &Rc::default,
         };
         let outward = Outward {
             streams: self.session.streams(direction.back()).ok_or_else(gone)?,
-            wire: here.wire,
-            pusher: here.pusher,
-            transfer,
-            flow,
+            wire: crossing.to,
+            pusher: crossing.pusher,
+            transfer: crossing.transfer,
+            flow: crossing.flow,
         };
         let mut copies = to.init_externals(beside.len() as u32);
         for (i, beside) in beside.into_iter().enumerate() {
@@ -387,7 +393,7 @@ struct Bytes {
     /// Until they were sent.
     params: Option<Params>,
     passing: Passing,
-    /// How whoever called does it, and what takes streams there, if the call says so itself.
+    /// How whoever called does it, and what takes streams there, if the call itself names it.
     wire: Wire,
     pusher: Option<external_pusher::Client>,
     /// Those of the arguments.
@@ -458,17 +464,17 @@ impl Bytes {
         } else if from.get_operation().has_call_with_args()
             && let call_params::operation::CallWithArgs(value) = from.get_operation().which()?
         {
-            let back = self.passing.direction.back();
             let to = operation.init_call_with_args();
-            let callee = Streaming {
-                wire: route.wire(),
-                pusher: &|| Some(pusher()),
-            };
             let keep = || Rc::clone(&self.passing.session) as _;
-            let transfer = || self.streams.transfer(route, Some(keep()));
-            let ends = (self.wire, &callee);
-            self.passing
-                .copy_value(value?, to, back, ends, (Flow::Sent, &transfer))?;
+            let crossing = Crossing {
+                direction: self.passing.direction.back(),
+                from: self.wire,
+                to: route.wire(),
+                pusher: &|| Some(pusher()),
+                transfer: &|| self.streams.transfer(route, Some(keep())),
+                flow: Flow::Sent,
+            };
+            self.passing.copy_value(value?, to, &crossing)?;
         }
         Ok(())
     }
@@ -481,22 +487,18 @@ impl Bytes {
         if from.has_result() {
             let value = to.reborrow().init_result();
             let keep = || Rc::clone(&self.passing.session) as _;
-            let transfer = || route.transfer(Some(keep()));
-            let passing = &self.passing;
-            let told = || passing.session.streams(direction.back())?.peer();
-            let caller = Streaming {
-                wire: self.wire,
-                pusher: &|| self.pusher.clone().or_else(told),
-            };
-            let ends = (route.wire(), &caller);
-            let from = from.get_result()?;
-            self.holds = self.passing.copy_value(
-                from,
-                value,
+            let session = &self.passing.session;
+            let peer = || session.streams(direction.back())?.peer();
+            let crossing = Crossing {
                 direction,
-                ends,
-                (Flow::Received, &transfer),
-            )?;
+                from: route.wire(),
+                to: self.wire,
+                pusher: &|| self.pusher.clone().or_else(peer),
+                transfer: &|| route.transfer(Some(keep())),
+                flow: Flow::Received,
+            };
+            let from = from.get_result()?;
+            self.holds = self.passing.copy_value(from, value, &crossing)?;
         }
         // What is called before the result is there has its target; what is disposed of has none otherwise.
         if from.get_has_disposer() && !wants_pipeline {

@@ -51,7 +51,7 @@ pub(crate) struct Incoming {
     pub(crate) wants_pipeline: bool,
     /// Who hears enrichment as it is said.
     pub(crate) observer: Option<enrichment_observer::Client>,
-    /// What takes streams in the result, if the call says so itself.
+    /// What takes streams in the result, if the call itself names it.
     pub(crate) pusher: Option<external_pusher::Client>,
 }
 

@@ -64,24 +64,30 @@ impl Pump {
         transfer.add(flow, 0);
         let mut writes: FuturesUnordered<Write> = FuturesUnordered::new();
         let mut unread = 0;
-        // What was taken from the stream and not written yet, and the room for the next part of it.
+        // What was taken from the stream and not written yet, and the room for the next part of it: there, or waited for.
         let mut rest = Bytes::new();
-        let mut permit: Option<LocalBoxFuture<'static, Permit>> = None;
+        let mut permit: Option<Permit> = None;
+        let mut waiting: Option<LocalBoxFuture<'static, Permit>> = None;
         let mut ended = false;
         let mut canceled = std::pin::pin!(canceled(&sink, &room, wire));
         let mut asked = true;
         loop {
-            while !rest.is_empty() && unread < WINDOW && permit.is_none() {
-                let blocks = blocks(rest.len());
-                match Arc::clone(&room).try_acquire_many_owned(blocks) {
-                    Ok(permit) => {
-                        let bytes = rest.split_to(rest.len().min(CHUNK));
-                        unread += bytes.len();
-                        transfer.add(flow, bytes.len() as u64);
-                        writes.push(write(&sink, &bytes, permit));
-                    }
-                    Err(_) => permit = Some(acquire(&room, blocks)),
+            while waiting.is_none() && !rest.is_empty() {
+                let next = rest.len().min(CHUNK);
+                if unread + next > WINDOW {
+                    break;
                 }
+                let blocks = next.div_ceil(LEAST) as u32;
+                let permitted = permit.take().ok_or(());
+                let permitted =
+                    permitted.or_else(|()| Arc::clone(&room).try_acquire_many_owned(blocks));
+                let Ok(permitted) = permitted else {
+                    waiting = Some(acquire(&room, blocks));
+                    break;
+                };
+                unread += next;
+                transfer.add(flow, next as u64);
+                writes.push(write(&sink, &rest.split_to(next), permitted));
             }
             if ended && writes.is_empty() {
                 break;
@@ -103,12 +109,9 @@ impl Pump {
                     }
                     unread -= bytes;
                 }
-                permitted = wait(&mut permit), if permit.is_some() => {
-                    permit = None;
-                    let bytes = rest.split_to(rest.len().min(CHUNK));
-                    unread += bytes.len();
-                    transfer.add(flow, bytes.len() as u64);
-                    writes.push(write(&sink, &bytes, permitted));
+                permitted = wait(&mut waiting), if waiting.is_some() => {
+                    waiting = None;
+                    permit = Some(permitted);
                 }
                 next = stream.next(), if rest.is_empty() && !ended => match next {
                     Some(Ok(bytes)) => rest = bytes,
@@ -129,11 +132,6 @@ impl Pump {
 }
 
 type Permit = OwnedSemaphorePermit;
-
-/// What a write of that, as far as it fits one, takes of the room.
-fn blocks(bytes: usize) -> u32 {
-    bytes.min(CHUNK).div_ceil(LEAST).max(1) as u32
-}
 
 fn acquire(room: &Arc<Semaphore>, blocks: u32) -> LocalBoxFuture<'static, Permit> {
     let permit = Arc::clone(room).acquire_many_owned(blocks);

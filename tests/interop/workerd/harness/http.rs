@@ -4,6 +4,9 @@ use js_rpc::Address;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
+#[path = "../../answer.rs"]
+mod answer;
+
 /// Asks for a path; status and body.
 pub async fn get(address: &Address, path: &str) -> (u16, String) {
     let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
@@ -22,31 +25,7 @@ async fn request_raw(address: &Address, bytes: &[u8]) -> (u16, String) {
 
 async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> (u16, String) {
     stream.write_all(bytes).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    let answer = String::from_utf8(answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    let chunked = head
-        .to_ascii_lowercase()
-        .contains("transfer-encoding: chunked");
-    let body = if chunked {
-        unchunk(body)
-    } else {
-        body.to_owned()
-    };
-    (status.unwrap_or_else(|| panic!("not HTTP: {answer}")), body)
-}
-
-fn unchunk(mut rest: &str) -> String {
-    let mut body = String::new();
-    while let Some((size, behind)) = rest.split_once("\r\n") {
-        let size = usize::from_str_radix(size, 16).unwrap();
-        if size == 0 {
-            break;
-        }
-        body.push_str(&behind[..size]);
-        rest = behind[size..].trim_start_matches("\r\n");
-    }
-    body
+    let mut read = Vec::new();
+    stream.read_to_end(&mut read).await.unwrap();
+    answer::read(read)
 }

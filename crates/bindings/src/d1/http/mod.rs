@@ -243,7 +243,7 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response<Bytes> {
 }
 
 impl Database {
-    /// Answers a plain HTTP request of D1's, and says so as for a call of `query`. It never fails: what is wrong is in the
+    /// Answers a plain HTTP request of D1's, and enriches as for a call of `query`. It never fails: what is wrong is in the
     /// answer. For those who serve requests by other means than [`Service::fetch`](js_rpc::Service::fetch).
     pub async fn answer_http(&self, request: Request<Bytes>, call: &CallScope) -> Response<Bytes> {
         match HttpCall::of_whole(request, self.options()) {

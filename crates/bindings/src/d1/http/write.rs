@@ -129,7 +129,7 @@ impl Serialize for JsonCell<'_> {
     }
 }
 
-/// An integer with all its digits, and as a string if JavaScript's reader would round it and the operator says so.
+/// An integer with all its digits, and as a string if JavaScript's reader would round it and the operator chose that.
 struct JsonInteger(i64, Integers);
 
 impl Serialize for JsonInteger {

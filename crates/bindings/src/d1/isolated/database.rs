@@ -208,7 +208,7 @@ impl IsolatedDatabase {
         }
     }
 
-    /// Answers a plain HTTP request of D1's, and says so as for a call of `query`. It never fails: what is wrong is in the
+    /// Answers a plain HTTP request of D1's, and enriches as for a call of `query`. It never fails: what is wrong is in the
     /// answer. For those who serve requests by other means than [`Service::fetch`].
     pub async fn answer_http(&self, request: Request<Bytes>, cx: &Context) -> Response<Bytes> {
         match HttpCall::of_whole(request, &self.0.options) {
