@@ -1,10 +1,12 @@
 //! The services that `callee` offers.
 //!
+//! - [`ai`]: models and AI gateways, those that a Worker knows as `env.AI`.
 //! - [`d1`]: a D1 database, the one that a Worker knows as `env.DB`, on a real SQLite file.
 //!
 //! Each service lives in its own module, works without a network, and names and tags the span of the call
 //! that it answers. Sockets, addresses and configuration are not here but in the daemons.
 
+pub mod ai;
 pub mod d1;
 
 /// The README's program compiles.

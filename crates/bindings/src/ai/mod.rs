@@ -1,0 +1,11 @@
+//! An AI binding: what a Worker knows as `env.AI`, with any server behind it that speaks OpenAI's HTTP.
+
+mod account;
+mod options;
+mod upstream;
+
+pub use account::{Account, Cached, Operation, Reading, Usage};
+pub use options::{
+    AiOptions, Backoff, Endpoint, GatewayOptions, ModelRule, Price, ProviderOptions, Secret,
+};
+pub use upstream::{UpstreamAnswer, UpstreamBody, UpstreamError, UpstreamRequest};

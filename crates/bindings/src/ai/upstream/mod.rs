@@ -1,0 +1,115 @@
+//! A provider, as requests are sent to it.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::Stream;
+use http::{HeaderMap, Method, StatusCode};
+
+/// A request to a provider.
+#[derive(Clone)]
+pub struct UpstreamRequest {
+    /// Its method.
+    pub method: Method,
+    /// Its path and query, below the provider's URL: `chat/completions`.
+    pub path: String,
+    /// Its headers, without the provider's key.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// How long the answer may take to begin; the provider's own limit, where nothing is given.
+    pub timeout: Option<Duration>,
+}
+
+/// The answer's body. To drop it gives the provider up, and the permit back.
+pub type UpstreamBody = Pin<Box<dyn Stream<Item = Result<Bytes, UpstreamError>> + Send>>;
+
+/// A provider's answer, whatever its status.
+pub struct UpstreamAnswer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers, without those of the connection.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: UpstreamBody,
+}
+
+/// Why there is no answer, or only a part of one. The text never has a key, a prompt or an answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum UpstreamError {
+    /// Too many requests are waiting for the provider.
+    #[error("{0} has as many requests waiting as it may have")]
+    Busy(String),
+    /// It failed several times in a row, and is left alone for a while.
+    #[error("{name} failed several times in a row, and is asked again in {retry_after:?}")]
+    Open {
+        /// The provider.
+        name: String,
+        /// For how long.
+        retry_after: Duration,
+    },
+    /// Nobody answers there.
+    #[error("cannot connect to {name}: {reason}")]
+    Connect {
+        /// The provider.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The answer did not begin, or did not go on, in time.
+    #[error("{name} did not answer within {after:?}")]
+    Timeout {
+        /// The provider.
+        name: String,
+        /// For how long was waited.
+        after: Duration,
+    },
+    /// The connection broke.
+    #[error("{name} broke its answer off: {reason}")]
+    Broken {
+        /// The provider.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// Its key cannot be read, or is none.
+    #[error("the key of {name} cannot be used: {reason}")]
+    Key {
+        /// The provider.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl UpstreamError {
+    /// `error.type`.
+    pub fn error_type(&self) -> &'static str {
+        match self {
+            Self::Busy(_) => "upstream_busy",
+            Self::Open { .. } => "upstream_circuit_open",
+            Self::Connect { .. } => "upstream_connect",
+            Self::Timeout { .. } => "upstream_timeout",
+            Self::Broken { .. } => "upstream_broken",
+            Self::Key { .. } => "upstream_key",
+        }
+    }
+
+    /// The status for who asked by HTTP.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Open { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Connect { .. } | Self::Broken { .. } | Self::Key { .. } => {
+                StatusCode::BAD_GATEWAY
+            }
+        }
+    }
+
+    /// Whether another attempt may do better.
+    pub fn is_passing(&self) -> bool {
+        !matches!(self, Self::Key { .. })
+    }
+}
