@@ -2,11 +2,17 @@
 
 mod account;
 mod binding;
+mod builtin;
+mod discover;
+#[allow(dead_code)] // until requests are served
+mod models;
 mod options;
+#[allow(dead_code)] // the same
 mod upstream;
 
 pub use account::{Account, Cached, Operation, Reading, Usage};
 pub use binding::{AccountSink, Ai, OpenError, ProviderStatus};
+pub use discover::{Candidate, Found, discover, usual_servers};
 pub use options::{
     AiOptions, Backoff, Endpoint, GatewayOptions, ModelRule, Price, ProviderOptions, Secret,
 };
