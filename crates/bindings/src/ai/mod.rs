@@ -2,6 +2,8 @@
 
 mod account;
 mod binding;
+#[allow(dead_code, unused_imports)] // until the engine uses all of it
+mod gateway;
 mod options;
 mod upstream;
 
