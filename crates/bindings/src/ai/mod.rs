@@ -6,6 +6,8 @@ mod builtin;
 mod discover;
 #[allow(dead_code)] // until requests are served
 mod models;
+#[allow(dead_code, unused_imports)] // until the engine uses all of it
+mod gateway;
 mod options;
 #[allow(dead_code)] // the same
 mod upstream;

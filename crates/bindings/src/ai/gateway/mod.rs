@@ -1,0 +1,21 @@
+//! A gateway's rules, as parts: what a request asks for, which answers are kept, how often it may ask, what is tried
+//! again. `engine` puts them together.
+//!
+//! The names, bounds and defaults are those of Cloudflare's AI Gateway, by its documentation. What differs is said
+//! where it does.
+
+mod attempts;
+mod cache;
+mod error;
+mod limit;
+mod metadata;
+mod rules;
+mod universal;
+
+pub(in crate::ai) use attempts::{Attempts, MAX_PAUSE, Next, Outcome, Tries};
+pub(in crate::ai) use cache::{Cache, Kept, Key, Recording, kept_headers};
+pub(in crate::ai) use error::GatewayError;
+pub(in crate::ai) use limit::RateLimit;
+pub(in crate::ai) use metadata::{Metadata, metadata};
+pub(in crate::ai) use rules::{CustomCost, Rules, forwarded};
+pub(in crate::ai) use universal::{MAX_STEPS, Step, check_endpoint, steps, steps_of};
