@@ -3,14 +3,19 @@
 mod account;
 mod binding;
 mod builtin;
+mod content;
 mod discover;
-#[allow(dead_code)] // until requests are served
-mod models;
-#[allow(dead_code, unused_imports)] // until the engine uses all of it
+mod engine;
 mod gateway;
+mod http;
+mod logs;
+mod models;
+mod openai;
 mod options;
-#[allow(dead_code)] // the same
+mod service;
+mod spans;
 mod upstream;
+mod workers;
 
 pub use account::{Account, Cached, Operation, Reading, Usage};
 pub use binding::{AccountSink, Ai, OpenError, ProviderStatus};
