@@ -37,10 +37,9 @@ pub(super) fn input(body: &Map<String, Value>) -> Enrichment {
     };
     match messages.is_empty() {
         true => Enrichment::new(),
-        false => Enrichment::new().attribute(
-            "gen_ai.input.messages",
-            Value::Array(messages).to_string(),
-        ),
+        false => {
+            Enrichment::new().attribute("gen_ai.input.messages", Value::Array(messages).to_string())
+        }
     }
 }
 
@@ -91,10 +90,7 @@ impl Output {
         let messages: Vec<Value> = choices
             .map(|choice| part("assistant", &choice.text, choice.finish_reason.as_deref()))
             .collect();
-        Enrichment::new().attribute(
-            "gen_ai.output.messages",
-            Value::Array(messages).to_string(),
-        )
+        Enrichment::new().attribute("gen_ai.output.messages", Value::Array(messages).to_string())
     }
 }
 
@@ -172,7 +168,10 @@ mod tests {
             {"role": "assistant", "parts": [{"type": "text", "content": "a"}], "finish_reason": "stop"},
             {"role": "assistant", "parts": [{"type": "text", "content": "b"}]},
         ]);
-        assert_eq!(attribute(&output.enrichment(), "gen_ai.output.messages"), wanted);
+        assert_eq!(
+            attribute(&output.enrichment(), "gen_ai.output.messages"),
+            wanted
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod logs;
 mod models;
 mod openai;
 mod options;
+mod refusal;
 mod service;
 mod spans;
 mod upstream;

@@ -163,6 +163,19 @@ impl Models {
         })
     }
 
+    /// A model of a provider that was asked for by its name, with what it costs: as the first rule says that matches
+    /// and is of that provider.
+    pub(in crate::ai) fn priced(&self, provider: Arc<Provider>, model: &str) -> Resolved {
+        let own = |rule: &&Rule| self.providers[rule.provider].name() == provider.name();
+        let mut rules = self.rules.iter().filter(own);
+        let rule = rules.find(|rule| rule.pattern.matches(model));
+        Resolved {
+            price: rule.and_then(|rule| rule.price),
+            model: model.to_owned(),
+            provider,
+        }
+    }
+
     /// What models there are: aliases, and what each provider lists. Kept for a while, and asked for once only at a time.
     pub(in crate::ai) async fn list(&self) -> Arc<Listing> {
         let mut kept = self.listing.lock().await;

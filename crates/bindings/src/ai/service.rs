@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use binding_span::Enrichment;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use js_rpc::{
     Args, ByteStream, Context, Payload, Service, ServiceResult, Stub, async_trait, nothing, reply,
     unknown_method,
@@ -15,6 +15,7 @@ use super::binding::Ai;
 use super::engine::{Body, Engine, Failure, Gateway};
 use super::gateway::{self, GatewayError, Rules};
 use super::logs::Patch;
+use super::refusal::Refusal;
 use super::workers::{AiError, Search};
 use super::{http as plain, spans};
 
@@ -75,7 +76,7 @@ async fn run(engine: &Arc<Engine>, args: Args, cx: &Context) -> ServiceResult {
             }
         },
         (Err(failure), raw) => {
-            let refusal = plain::Refusal::for_run(failure);
+            let refusal = Refusal::for_run(failure);
             refusal.enrich(cx.scope());
             match raw {
                 true => Ok(Payload::from_response(refusal.into_response())),
@@ -88,7 +89,7 @@ async fn run(engine: &Arc<Engine>, args: Args, cx: &Context) -> ServiceResult {
 /// `models(params?)`.
 async fn models(engine: &Arc<Engine>, args: Args, cx: &Context) -> ServiceResult {
     cx.enrich(Enrichment::new().name("ai.models"));
-    let [params, ..] = json(&args)?;
+    let [params] = json(&args)?;
     let search = Search::of_value(&params)?;
     reply(&engine.search(&search).await)
 }
@@ -120,7 +121,7 @@ impl Service for GatewayService {
             "run" => self.run(args, cx).await,
             "getUrl" => {
                 cx.enrich(Enrichment::new().name("ai_gateway.get_url"));
-                let [provider, ..] = json(&args)?;
+                let [provider] = json(&args)?;
                 let provider = provider.as_str().filter(|name| *name != "universal");
                 reply(&self.engine.url(id, provider)?)
             }
@@ -132,7 +133,7 @@ impl Service for GatewayService {
                 Ok(entry.to_value().into())
             }
             "patchLog" => {
-                let [log, patch, ..] = json(&args)?;
+                let [log, patch] = json(&args)?;
                 let Value::String(log) = log else {
                     return Err(JsError::type_error("patchLog(id, data): the id is a text"));
                 };
@@ -150,13 +151,13 @@ impl Service for GatewayService {
 impl GatewayService {
     /// `run(request or requests, {gateway, extraHeaders}?)`: a `Response`, whatever its status.
     async fn run(&self, args: Args, cx: &Context) -> ServiceResult {
-        let [requests, options, ..] = json(&args)?;
+        let [requests, options] = json(&args)?;
         let answer = match self.job(requests, options) {
             Ok(job) => self.engine.answer(job, cx.scope()).await,
             Err(failure) => Err(failure),
         };
         let response = answer.map(Response::from).unwrap_or_else(|failure| {
-            let refusal = plain::Refusal::for_gateway(failure);
+            let refusal = Refusal::for_gateway(failure);
             refusal.enrich(cx.scope());
             refusal.into_response()
         });
@@ -174,7 +175,8 @@ impl GatewayService {
         let Value::Object(options) = options else {
             return Ok(Rules::of_gateway(&self.gateway.options));
         };
-        let headers = extra_headers(&options).map_err(|error| GatewayError::invalid(error.message))?;
+        let headers =
+            extra_headers(&options).map_err(|error| GatewayError::invalid(error.message))?;
         let rules = Rules::of_gateway(&self.gateway.options);
         let own = options.get("gateway").unwrap_or(&Value::Null);
         // As workerd's wrapper has it, which makes headers of both: the extra ones come last.

@@ -24,10 +24,7 @@ pub(super) fn before(account: &Account) -> Enrichment {
     if let Some(operation) = account.operation.name() {
         said.set_attribute("gen_ai.operation.name", operation);
     }
-    said.set_attribute(
-        "gen_ai.provider.name",
-        account.semantic_provider.clone(),
-    );
+    said.set_attribute("gen_ai.provider.name", account.semantic_provider.clone());
     if !account.model.is_empty() {
         said.set_attribute("gen_ai.request.model", account.model.clone());
     }
@@ -72,7 +69,9 @@ pub(super) fn parameters(operation: Operation, body: &Map<String, Value>) -> Enr
         said.set_attribute("gen_ai.request.choice.count", choices);
     }
     if operation == Operation::Chat {
-        let form = body.get("response_format").and_then(|form| form.get("type"));
+        let form = body
+            .get("response_format")
+            .and_then(|form| form.get("type"));
         match form.and_then(Value::as_str) {
             Some("json_object" | "json_schema") => {
                 said.set_attribute("gen_ai.output.type", "json");
@@ -83,7 +82,7 @@ pub(super) fn parameters(operation: Operation, body: &Map<String, Value>) -> Enr
     }
     let encoding = body.get("encoding_format").and_then(Value::as_str);
     if let (Operation::Embeddings, Some(encoding @ ("float" | "base64"))) = (operation, encoding) {
-        let formats = vec![encoding.to_owned()];
+        let formats = encoding.to_owned();
         said.set_attribute("gen_ai.request.encoding_formats", formats);
     }
     said
@@ -137,7 +136,7 @@ pub(super) fn after(account: &Account) -> Enrichment {
         said.set_attribute("gen_ai.response.model", model.clone());
     }
     if !reading.finish_reasons.is_empty() {
-        let reasons = reading.finish_reasons.clone();
+        let reasons = reading.finish_reasons.join(",");
         said.set_attribute("gen_ai.response.finish_reasons", reasons);
     }
     let usage = &reading.usage;

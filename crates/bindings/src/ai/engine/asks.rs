@@ -2,8 +2,8 @@
 
 use binding_span::Enrichment;
 use bytes::Bytes;
+use http::Method;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::{Method, StatusCode};
 use serde_json::{Map, Value};
 
 use super::super::account::Operation;
@@ -101,8 +101,8 @@ impl Engine {
             known.push(WORKERS_AI);
             return Err(GatewayError::unknown_provider(provider, &known));
         };
-        let is_read = request.method == Method::POST
-            && Operation::of_path(&request.path) != Operation::Other;
+        let is_read =
+            request.method == Method::POST && Operation::of_path(&request.path) != Operation::Other;
         // What cannot be read is for the provider to refuse.
         let mut body = match is_read {
             true => object(&request.body).ok(),
@@ -203,7 +203,9 @@ fn asks_for_usage(path: &str, provider: &Provider, body: &mut Map<String, Value>
 fn object(body: &[u8]) -> Result<Map<String, Value>, GatewayError> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(body)) => Ok(body),
-        Ok(_) => Err(GatewayError::invalid("the body is no object; give one in JSON")),
+        Ok(_) => Err(GatewayError::invalid(
+            "the body is no object; give one in JSON",
+        )),
         // serde_json's text may show what is private.
         Err(error) => Err(GatewayError::invalid(format!(
             "the body is not JSON (line {}, column {}); give an object",

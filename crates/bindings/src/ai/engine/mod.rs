@@ -313,7 +313,8 @@ impl Engine {
         }
         open.answered();
         let is_stream = is_type(&answer.headers, "text/event-stream");
-        let is_read = is_type(&answer.headers, "application/json") && ask.operation != Operation::Other;
+        let is_read =
+            is_type(&answer.headers, "application/json") && ask.operation != Operation::Other;
         // Errors are read too: whether they are tried again is decided without their body, but the next request on the
         // connection is not.
         if is_stream || !(is_read || !answer.status.is_success()) {
@@ -461,7 +462,9 @@ async fn read_whole(
 
 /// Whether a body is of this type, whatever its parameters.
 fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     let kind = value.and_then(|value| value.split(';').next());
     kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted))
 }

@@ -9,18 +9,15 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use super::super::account::{Account, Cached, Operation};
+use super::super::account::{Account, Cached};
 use super::super::content::Output;
 use super::super::gateway::{Kept, Key, Recording, Rules, kept_headers};
-use super::super::logs::{self, Entry};
+use super::super::logs::{Entry, Head, Logs};
 use super::super::options::Price;
 use super::super::upstream::UpstreamRequest;
 use super::super::{openai, spans};
 use super::gateways::Gateway;
 use super::{Ask, Engine};
-
-/// How much of a request or an answer a log entry may have, in bytes.
-const HEAD_BYTES: usize = 16 << 10;
 
 /// A request that has begun.
 pub(super) struct Open {
@@ -28,6 +25,7 @@ pub(super) struct Open {
     call: CallScope,
     pub(super) account: Account,
     price: Option<Price>,
+    arrived: SystemTime,
     begun: Instant,
     sent: Instant,
     gateway: Option<Keeping>,
@@ -74,7 +72,7 @@ impl Open {
             model: ask.model.clone(),
             stream: ask.stream,
             gateway: gateway.as_ref().map(|it| it.gateway.options.id.clone()),
-            log_id: log_id.map(|_| logs::new_id()),
+            log_id: log_id.map(|_| Logs::new_id()),
             ..Account::default()
         };
         Self {
@@ -83,6 +81,7 @@ impl Open {
             call: call.clone(),
             account,
             price: ask.price,
+            arrived: SystemTime::now(),
             begun: now,
             sent: now,
             gateway,
@@ -122,7 +121,10 @@ impl Open {
         let method = known_method(&request.method);
         let span = self.call.child_span(method);
         span.attribute("http.request.method", method);
-        span.attribute("gen_ai.provider.name", self.account.semantic_provider.as_str());
+        span.attribute(
+            "gen_ai.provider.name",
+            self.account.semantic_provider.clone(),
+        );
         if self.account.attempts > 1 {
             let again = i64::from(self.account.attempts - 1);
             span.attribute("http.request.resend_count", again);
@@ -193,7 +195,7 @@ impl Open {
         if let Some(log) = &mut keeping.log {
             log.response_size += bytes.len() as u64;
             if let Some(head) = &mut log.response_head {
-                let room = HEAD_BYTES.saturating_sub(head.len());
+                let room = Head::MAX.saturating_sub(head.len());
                 head.extend_from_slice(&bytes[..bytes.len().min(room)]);
             }
         }
@@ -257,8 +259,8 @@ impl Open {
             && let Some(mut log) = keeping.log.take()
         {
             log.response_type = headers.and_then(|headers| text_of(headers, &CONTENT_TYPE));
-            let entry = log.entry(&self.account, &keeping.rules);
-            self.engine.logs.add(&keeping.gateway.options, entry);
+            let entry = log.entry(&self.account, &keeping.rules, self.arrived);
+            self.engine.logs.add(entry);
         }
     }
 
@@ -308,7 +310,7 @@ impl Keeping {
             request_type: text_of(&request.headers, &CONTENT_TYPE),
             request_size: request.body.len() as u64,
             request_head: rules.log_content.then(|| {
-                let end = request.body.len().min(HEAD_BYTES);
+                let end = request.body.len().min(Head::MAX);
                 request.body.slice(..end)
             }),
             response_type: None,
@@ -324,6 +326,40 @@ impl Keeping {
             rules,
             key,
             log,
+        }
+    }
+}
+
+impl Logged {
+    fn entry(self, account: &Account, rules: &Rules, arrived: SystemTime) -> Entry {
+        let head =
+            |head: Option<&[u8]>, size| head.map_or_else(Head::none, |it| Head::of(it, size));
+        Entry {
+            id: account.log_id.clone().unwrap_or_default(),
+            gateway: account.gateway.clone().unwrap_or_default(),
+            provider: account.provider.clone(),
+            model: account.model.clone(),
+            model_type: account.operation.name().map(str::to_owned),
+            request_type: Some(if account.stream { "stream" } else { "whole" }.to_owned()),
+            path: self.path,
+            duration: account.duration,
+            request_content_type: self.request_type,
+            // Nobody answered: what whoever asked was told.
+            status_code: account.status.unwrap_or_default(),
+            response_content_type: self.response_type,
+            success: account.error_type.is_none(),
+            cached: account.cached == Some(Cached::Hit),
+            tokens_in: account.reading.usage.input,
+            tokens_out: account.reading.usage.output,
+            metadata: rules.metadata.clone(),
+            step: Some(account.step),
+            cost: account.cost,
+            custom_cost: rules.custom_cost.is_some(),
+            request_size: self.request_size,
+            request_head: head(self.request_head.as_deref(), self.request_size),
+            response_size: self.response_size,
+            response_head: head(self.response_head.as_deref(), self.response_size),
+            created_at: arrived,
         }
     }
 }

@@ -12,10 +12,10 @@ mod metadata;
 mod rules;
 mod universal;
 
-pub(in crate::ai) use attempts::{Attempts, MAX_PAUSE, Next, Outcome, Tries};
+pub(in crate::ai) use attempts::{Next, Outcome};
 pub(in crate::ai) use cache::{Cache, Kept, Key, Recording, kept_headers};
 pub(in crate::ai) use error::GatewayError;
 pub(in crate::ai) use limit::RateLimit;
 pub(in crate::ai) use metadata::{Metadata, metadata};
-pub(in crate::ai) use rules::{CustomCost, Rules, forwarded};
-pub(in crate::ai) use universal::{MAX_STEPS, Step, check_endpoint, steps, steps_of};
+pub(in crate::ai) use rules::{Rules, forwarded};
+pub(in crate::ai) use universal::{Step, check_endpoint, steps, steps_of};

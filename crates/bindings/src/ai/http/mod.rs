@@ -1,6 +1,5 @@
 //! Plain HTTP: what a Worker's `env.AI` sends, what clients of a gateway send, and OpenAI's own.
 
-mod answer;
 mod route;
 
 use std::sync::Arc;
@@ -14,11 +13,11 @@ use js_rpc::{ByteStream, StreamError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::answer::{Refusal, ok};
 use self::route::{NoRoute, Route};
 use super::engine::{Engine, Job, PassedOn};
 use super::gateway::{self, GatewayError, Rules};
 use super::logs::{Logs, Patch};
+use super::refusal::{Refusal, ok};
 use super::workers::{AiError, Search};
 
 /// The model, in a Worker's request.
@@ -230,10 +229,12 @@ impl Call<'_> {
                 GatewayError::invalid("the body is not JSON; give {score, feedback, metadata}")
             })?;
             let patch = Patch::from_json(&patch)?;
-            self.engine.logs.patch(gateway, id, patch).await?;
+            let patched = self.engine.logs.patch(gateway, id, patch).await;
+            patched.map_err(GatewayError::from)?;
             return Ok(ok(&json!({"success": true, "result": {}})));
         }
-        let entry = self.engine.logs.get(gateway, id).await?;
+        let entry = self.engine.logs.get(gateway, id).await;
+        let entry = entry.map_err(GatewayError::from)?;
         Ok(ok(&json!({"success": true, "result": entry.to_json()})))
     }
 

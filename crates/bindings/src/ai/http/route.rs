@@ -48,12 +48,7 @@ pub(super) enum NoRoute {
 }
 
 /// What an OpenAI client asks for without naming a provider.
-const OPENAI: [&str; 4] = [
-    "chat/completions",
-    "completions",
-    "embeddings",
-    "responses",
-];
+const OPENAI: [&str; 4] = ["chat/completions", "completions", "embeddings", "responses"];
 
 impl Route {
     /// Reads a method, a path and its query; `binding` is the binding's name.
@@ -258,10 +253,22 @@ mod tests {
         let cases = [
             ("GET", "/run", NoRoute::Method("POST")),
             ("POST", "/v1/models", NoRoute::Method("GET")),
-            ("PUT", "/ai-gateway/gateways/g/logs/1", NoRoute::Method("GET, PATCH")),
+            (
+                "PUT",
+                "/ai-gateway/gateways/g/logs/1",
+                NoRoute::Method("GET, PATCH"),
+            ),
             ("GET", "/v1/chat/completions", NoRoute::Method("POST")),
-            ("POST", "/to-everything/markdown/transformer", NoRoute::NotServed("toMarkdown")),
-            ("POST", "/autorag/rags/a/search", NoRoute::NotServed("autorag")),
+            (
+                "POST",
+                "/to-everything/markdown/transformer",
+                NoRoute::NotServed("toMarkdown"),
+            ),
+            (
+                "POST",
+                "/autorag/rags/a/search",
+                NoRoute::NotServed("autorag"),
+            ),
             ("GET", "/", NoRoute::Path),
             ("POST", "/v1/OTHER/g/openai/chat/completions", NoRoute::Path),
             ("POST", "/v1/AI/g/openai", NoRoute::Path),

@@ -185,6 +185,23 @@ pub(in crate::ai) fn event(data: impl std::fmt::Display) -> Bytes {
     Bytes::from(format!("data: {data}\n\n"))
 }
 
+/// An event that came, as it is sent on.
+pub(in crate::ai) fn again(event: &Event) -> Bytes {
+    let mut text = String::with_capacity(event.data.len() + 16);
+    if let Some(name) = &event.name {
+        text.push_str("event: ");
+        text.push_str(name);
+        text.push('\n');
+    }
+    for line in event.data.split('\n') {
+        text.push_str("data: ");
+        text.push_str(line);
+        text.push('\n');
+    }
+    text.push('\n');
+    Bytes::from(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,5 +8,5 @@ mod reading;
 mod usage_chunk;
 
 pub(in crate::ai) use cost::cost;
-pub(in crate::ai) use events::{Event, Events, TooLong, event};
+pub(in crate::ai) use events::{Event, Events, TooLong, again, event};
 pub(in crate::ai) use usage_chunk::{ask_for_usage, is_usage_only};

@@ -248,7 +248,7 @@ impl Provider {
 }
 
 async fn ask_builtin(request: UpstreamRequest) -> Result<Begun, Failed> {
-    let answer = builtin::answer(request).map_err(Failed::ours)?;
+    let answer = builtin::answer(&request).map_err(Failed::ours)?;
     let mut rest = answer.body;
     let first = rest.try_next().await.map_err(Failed::ours)?;
     Ok(Begun {

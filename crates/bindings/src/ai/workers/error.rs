@@ -342,7 +342,8 @@ impl From<&UpstreamError> for AiError {
     fn from(error: &UpstreamError) -> Self {
         let internal_code = match error {
             UpstreamError::Busy(_) | UpstreamError::Open { .. } => 3040,
-            UpstreamError::Timeout { .. } => 3007,
+            UpstreamError::Timeout { .. } | UpstreamError::Waited { .. } => 3007,
+            UpstreamError::Request { .. } => 5006,
             UpstreamError::Connect { .. }
             | UpstreamError::Broken { .. }
             | UpstreamError::Key { .. } => 3043,

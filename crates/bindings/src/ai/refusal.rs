@@ -5,14 +5,15 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use js_rpc::ByteStream;
+use js_value::JsError;
 use serde_json::{Value, json};
 
-use super::super::engine::Failure;
-use super::super::gateway::GatewayError;
-use super::super::workers::AiError;
+use super::engine::Failure;
+use super::gateway::GatewayError;
+use super::workers::AiError;
 
 /// Why a request is not answered by a model.
-pub(super) enum Refusal {
+pub(in crate::ai) enum Refusal {
     /// In Workers AI's terms.
     Ai(AiError),
     /// In a gateway's.
@@ -37,9 +38,20 @@ impl From<GatewayError> for Refusal {
     }
 }
 
+/// What a Worker catches that asked by RPC.
+impl From<Refusal> for JsError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Ai(error) => error.into(),
+            Refusal::Gateway(error) | Refusal::OpenAi(error) => error.into(),
+            Refusal::Method(_) | Refusal::Path => JsError::error(PATHS),
+        }
+    }
+}
+
 impl Refusal {
     /// For a Worker's `run`.
-    pub(super) fn for_run(failure: Failure) -> Self {
+    pub(in crate::ai) fn for_run(failure: Failure) -> Self {
         match failure {
             Failure::Upstream(error) => Self::Ai(AiError::from(&error)),
             Failure::Gateway(error) => Self::Gateway(error),
@@ -48,7 +60,7 @@ impl Refusal {
     }
 
     /// For a gateway's clients.
-    pub(super) fn for_gateway(failure: Failure) -> Self {
+    pub(in crate::ai) fn for_gateway(failure: Failure) -> Self {
         match failure {
             Failure::Upstream(error) => Self::Gateway(GatewayError::from(&error)),
             Failure::Gateway(error) => Self::Gateway(error),
@@ -57,7 +69,7 @@ impl Refusal {
     }
 
     /// For OpenAI's clients.
-    pub(super) fn for_openai(self) -> Self {
+    pub(in crate::ai) fn for_openai(self) -> Self {
         match self {
             Self::Gateway(error) => Self::OpenAi(error),
             other => other,
@@ -65,7 +77,7 @@ impl Refusal {
     }
 
     /// States on the span what went wrong, unless a request to a model has done so.
-    pub(super) fn enrich(&self, call: &CallScope) {
+    pub(in crate::ai) fn enrich(&self, call: &CallScope) {
         let kind = match self {
             Self::Ai(error) => error.error_type(),
             Self::Gateway(error) | Self::OpenAi(error) => error.error_type,
@@ -76,7 +88,7 @@ impl Refusal {
         }
     }
 
-    pub(super) fn into_response(self) -> Response<ByteStream> {
+    pub(in crate::ai) fn into_response(self) -> Response<ByteStream> {
         match self {
             Self::Ai(error) => with_type(error.status(), error.body()),
             Self::Gateway(error) => error.into_response().map(ByteStream::from),
@@ -125,7 +137,7 @@ fn openai(error: &GatewayError) -> Response<ByteStream> {
 }
 
 /// A value as the answer.
-pub(super) fn ok(value: &Value) -> Response<ByteStream> {
+pub(in crate::ai) fn ok(value: &Value) -> Response<ByteStream> {
     with_type(StatusCode::OK, value.to_string().into())
 }
 
