@@ -4,6 +4,8 @@ mod account;
 mod binding;
 #[allow(dead_code, unused_imports)] // until the engine uses all of it
 mod gateway;
+#[allow(dead_code, unused_imports)] // until the engine uses all of it
+mod logs;
 mod options;
 mod upstream;
 
