@@ -4,11 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::super::binding::OpenError;
-use super::super::gateway::{Cache, GatewayError, RateLimit};
+use super::super::gateway::{Cache, GatewayError, RateLimit, check_gateway_id};
 use super::super::options::{AiOptions, GatewayOptions};
-
-/// How long an id may be that was not configured.
-const MAX_ID: usize = 64;
 
 /// A gateway: its rules, and what it has of its requests.
 pub(in crate::ai) struct Gateway {
@@ -29,10 +26,8 @@ impl Gateways {
         let mut known = HashMap::new();
         for gateway in &options.gateways {
             let id = gateway.id.clone();
-            if id.is_empty() || id.len() > MAX_ID {
-                let text = format!("the id of a gateway has 1 to {MAX_ID} bytes, {id:?} has not");
-                return Err(OpenError::Options(text));
-            }
+            let checked = check_gateway_id(&id);
+            checked.map_err(|error| OpenError::Options(error.message))?;
             let opened = Gateway::new(gateway.clone(), None);
             if known.insert(id, Arc::new(opened)).is_some() {
                 let text = format!("two gateways have the id {:?}", gateway.id);
@@ -52,13 +47,10 @@ impl Gateways {
             return Ok(Arc::clone(gateway));
         }
         match &self.shared {
-            Some(cache) if !id.is_empty() && id.len() <= MAX_ID => {
-                let gateway = Gateway::new(GatewayOptions::new(id), Some(Arc::clone(cache)));
-                Ok(Arc::new(gateway))
+            Some(cache) => {
+                let options = GatewayOptions::new(check_gateway_id(id)?);
+                Ok(Arc::new(Gateway::new(options, Some(Arc::clone(cache)))))
             }
-            Some(_) => Err(GatewayError::invalid(format!(
-                "the id of a gateway has 1 to {MAX_ID} bytes"
-            ))),
             None => {
                 let mut known: Vec<&str> = self.known.keys().map(String::as_str).collect();
                 known.sort_unstable();

@@ -317,7 +317,7 @@ impl Engine {
             is_type(&answer.headers, "application/json") && ask.operation != Operation::Other;
         // Errors are read too: whether they are tried again is decided without their body, but the next request on the
         // connection is not.
-        if is_stream || !(is_read || !answer.status.is_success()) {
+        if is_stream || !is_read && answer.status.is_success() {
             return Ok(Got::Stream(answer));
         }
         let most = self.options.max_answer_bytes;

@@ -5,13 +5,13 @@ use std::time::{Instant, SystemTime};
 
 use binding_span::{CallScope, ChildSpan, Enrichment};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::super::account::{Account, Cached};
 use super::super::content::Output;
-use super::super::gateway::{Kept, Key, Recording, Rules, kept_headers};
+use super::super::gateway::{Kept, Key, Marks, Recording, Rules, kept_headers};
 use super::super::logs::{Entry, Head, Logs};
 use super::super::options::Price;
 use super::super::upstream::UpstreamRequest;
@@ -157,25 +157,13 @@ impl Open {
     pub(super) fn annotate(&self, headers: &mut HeaderMap) {
         let Some(keeping) = &self.gateway else { return };
         let account = &self.account;
-        let mut set = |name: &'static str, value: &str| {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
+        let marks = Marks {
+            log_id: account.log_id.as_deref(),
+            event_id: keeping.rules.event_id.as_deref(),
+            cached: account.cached,
+            step: Some(account.step),
         };
-        if let Some(cached) = account.cached {
-            let cached = match cached {
-                Cached::Hit => "HIT",
-                Cached::Miss => "MISS",
-            };
-            set("cf-aig-cache-status", cached);
-        }
-        set("cf-aig-step", &account.step.to_string());
-        if let Some(id) = &account.log_id {
-            set("cf-aig-log-id", id);
-        }
-        if let Some(id) = &keeping.rules.event_id {
-            set("cf-aig-event-id", id);
-        }
+        marks.write(headers);
     }
 
     /// Reads an answer, or an event of one.

@@ -4,6 +4,7 @@
 //! The names, bounds and defaults are those of Cloudflare's AI Gateway, by its documentation. What differs is said
 //! where it does.
 
+mod answer;
 mod attempts;
 mod cache;
 mod error;
@@ -12,6 +13,7 @@ mod metadata;
 mod rules;
 mod universal;
 
+pub(in crate::ai) use answer::{Marks, check_gateway_id};
 pub(in crate::ai) use attempts::{Next, Outcome};
 pub(in crate::ai) use cache::{Cache, Kept, Key, Recording, kept_headers};
 pub(in crate::ai) use error::GatewayError;

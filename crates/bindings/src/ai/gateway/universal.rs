@@ -172,11 +172,19 @@ pub(in crate::ai) fn check_endpoint(endpoint: &str) -> Result<&str, GatewayError
         return Err(refused("which has characters that no path has"));
     }
     let segments = path.split('?').next().unwrap_or_default();
-    let upwards = segments
+    if segments.contains("://") {
+        return Err(refused("which is a URL"));
+    }
+    // As a server may read it.
+    let decoded = segments
+        .to_ascii_lowercase()
+        .replace("%2e", ".")
+        .replace("%2f", "/")
+        .replace("%5c", "/");
+    match decoded
         .split('/')
-        .map(|segment| segment.to_ascii_lowercase().replace("%2e", "."))
-        .any(|segment| matches!(segment.as_str(), "." | ".."));
-    match upwards || segments.to_ascii_lowercase().contains("%2f..") {
+        .any(|segment| matches!(segment, "." | ".."))
+    {
         true => Err(refused("which leads upwards")),
         false => Ok(path),
     }
@@ -383,6 +391,10 @@ mod tests {
             "a\r\nx",
             "a#b",
             "a%2f../b",
+            "..%2Fadmin",
+            "a/..%5cb",
+            "http://elsewhere/v1",
+            "/https://elsewhere",
         ] {
             assert!(check_endpoint(bad).is_err(), "{bad}");
         }
