@@ -82,7 +82,7 @@ pub(super) fn parameters(operation: Operation, body: &Map<String, Value>) -> Enr
     }
     let encoding = body.get("encoding_format").and_then(Value::as_str);
     if let (Operation::Embeddings, Some(encoding @ ("float" | "base64"))) = (operation, encoding) {
-        let formats = encoding.to_owned();
+        let formats = vec![encoding.to_owned()];
         said.set_attribute("gen_ai.request.encoding_formats", formats);
     }
     said
@@ -136,7 +136,7 @@ pub(super) fn after(account: &Account) -> Enrichment {
         said.set_attribute("gen_ai.response.model", model.clone());
     }
     if !reading.finish_reasons.is_empty() {
-        let reasons = reading.finish_reasons.join(",");
+        let reasons = reading.finish_reasons.clone();
         said.set_attribute("gen_ai.response.finish_reasons", reasons);
     }
     let usage = &reading.usage;
