@@ -341,10 +341,10 @@ mod tests {
         let cache = Cache::new(1 << 20);
         let (short, long) = (Key::custom("g", "short"), Key::custom("g", "long"));
         assert_eq!(cache.get(&short), None);
-        assert!(cache.put(short, kept(10), Duration::from_millis(60)));
+        assert!(cache.put(short, kept(10), Duration::from_millis(400)));
         assert!(cache.put(long, kept(20), HOUR));
         assert_eq!(cache.get(&short).unwrap().body.len(), 10);
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(450));
         assert_eq!(cache.get(&short), None);
         assert_eq!(cache.get(&long).unwrap().body.len(), 20);
     }
@@ -354,9 +354,9 @@ mod tests {
         let cache = Cache::new(1 << 20);
         let key = Key::custom("g", "k");
         assert!(cache.put(key, kept(10), HOUR));
-        assert!(cache.put(key, kept(11), Duration::from_millis(30)));
+        assert!(cache.put(key, kept(11), Duration::from_millis(400)));
         assert_eq!(cache.get(&key).unwrap().body.len(), 11);
-        std::thread::sleep(Duration::from_millis(60));
+        std::thread::sleep(Duration::from_millis(450));
         assert_eq!(cache.get(&key), None);
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{OpenOptions, Permissions};
 use std::io::{Error, ErrorKind};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::ffi;
@@ -38,6 +38,16 @@ pub(super) fn prepare(path: &Path) -> Result<PathBuf, String> {
         Err(error) if error.kind() == ErrorKind::NotFound => create(&path).map(|()| path),
         Err(error) => Err(permission(&error)),
     }
+}
+
+/// Device and inode.
+pub(super) type Identity = (u64, u64);
+
+/// Which file is there now.
+pub(super) fn identity(path: &Path) -> Result<Identity, String> {
+    std::fs::symlink_metadata(path)
+        .map(|file| (file.dev(), file.ino()))
+        .map_err(|error| permission(&error))
 }
 
 fn create(path: &Path) -> Result<(), String> {

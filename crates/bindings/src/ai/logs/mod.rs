@@ -45,12 +45,12 @@ pub(in crate::ai) struct Logs {
 
 #[derive(Debug, Default)]
 struct Counts {
-    dropped: AtomicU64,
+    lost: AtomicU64,
 }
 
 impl Counts {
     fn lose(&self, entries: usize) {
-        self.dropped.fetch_add(entries as u64, Ordering::Relaxed);
+        self.lost.fetch_add(entries as u64, Ordering::Relaxed);
     }
 }
 
@@ -120,7 +120,9 @@ impl From<LogError> for GatewayError {
                 retry_after: Some(Duration::from_secs(1)),
                 ..Self::internal(error.to_string())
             },
-            LogError::Closed | LogError::Storage(_) => Self::internal(error.to_string()),
+            LogError::Closed => Self::internal(error.to_string()),
+            // Why is the operator's, and in a warning.
+            LogError::Storage(_) => Self::internal("the gateway's log cannot be used"),
         }
     }
 }
@@ -217,7 +219,7 @@ impl Logs {
 
     /// How many entries were lost: the queue was full, or the file could not be written.
     pub(in crate::ai) fn dropped(&self) -> u64 {
-        self.counts.dropped.load(Ordering::Relaxed)
+        self.counts.lost.load(Ordering::Relaxed)
     }
 
     async fn ask<T>(

@@ -1,7 +1,7 @@
 //! The log as a table.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
@@ -73,6 +73,8 @@ INSERT INTO logs (
 /// The connection, and how much is in it.
 pub(super) struct Store {
     pub(super) connection: Connection,
+    /// Where the file is, and which file that was; none in memory.
+    place: Option<(PathBuf, file::Identity)>,
     keepings: Keepings,
     /// Bytes of each allowance's entries: of a named gateway's, or of all the others' under no name.
     bytes: HashMap<String, u64>,
@@ -87,8 +89,10 @@ impl Store {
         if let Some(path) = &path {
             file::protect(path)?;
         }
+        let place = path.map(|path| file::identity(&path).map(|file| (path, file)));
         let mut store = Self {
             connection,
+            place: place.transpose()?,
             keepings,
             bytes: HashMap::new(),
         };
@@ -123,8 +127,25 @@ impl Store {
         Ok(())
     }
 
+    /// Begins a new file when the one that is open was moved away, removed or replaced: what is written into it
+    /// nobody would find.
+    fn stay_in_place(&mut self) -> Result<(), LogError> {
+        let Some((path, file)) = &self.place else {
+            return Ok(());
+        };
+        if file::identity(path).is_ok_and(|now| now == *file) {
+            return Ok(());
+        }
+        let new = Self::open(Some(path), self.keepings.clone()).map_err(LogError::Storage)?;
+        let old = std::mem::replace(self, new);
+        // Closed, it would remove the write-ahead log at its path, which is the new file's by now.
+        std::mem::forget(old.connection);
+        Ok(())
+    }
+
     /// Writes entries, all or none.
     pub(super) fn add(&mut self, entries: &[Box<Entry>]) -> Result<(), LogError> {
+        self.stay_in_place()?;
         let mut added = Vec::with_capacity(entries.len());
         let transaction = self.connection.transaction().map_err(storage)?;
         {

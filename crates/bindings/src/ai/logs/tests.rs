@@ -615,6 +615,50 @@ async fn a_disk_that_is_full_costs_entries_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_log_that_was_moved_away_or_removed_begins_anew() {
+    let (folder, path) = folder();
+    let logs = open(&path);
+    let rows = |path: &Path| -> i64 {
+        Connection::open(path)
+            .unwrap()
+            .query_row("SELECT count(*) FROM logs", (), |row| row.get(0))
+            .unwrap()
+    };
+    logs.add(entry("g"));
+    logs.flush().await;
+    let moved = folder.path().join("moved.db");
+    let copied = Connection::open(&path).unwrap();
+    copied
+        .execute("VACUUM INTO ?1", [moved.display().to_string()])
+        .unwrap();
+    std::fs::remove_file(&path).unwrap();
+    for _ in 0..2 {
+        let added = entry("g");
+        logs.add(added.clone());
+        assert_eq!(logs.get("g", &added.id).await.unwrap().entry, added);
+    }
+    drop(copied);
+    assert_eq!(logs.dropped(), 0);
+    assert_eq!((rows(&moved), rows(&path)), (1, 2));
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    logs.add(entry("g"));
+    logs.flush().await;
+    assert_eq!(logs.dropped(), 1, "a folder is in its place");
+    std::fs::remove_dir(&path).unwrap();
+    logs.add(entry("g"));
+    logs.close().await;
+    assert_eq!((logs.dropped(), rows(&path)), (1, 1));
+}
+
+#[tokio::test]
+async fn who_asks_does_not_learn_where_the_log_is() {
+    let error = GatewayError::from(LogError::Storage("/var/lib/private/log.db".into()));
+    assert_eq!((error.status.as_u16(), error.code), (500, 7000));
+    assert_eq!(error.message, "the gateway's log cannot be used");
+}
+
+#[tokio::test]
 async fn who_adds_never_waits_and_what_is_lost_is_counted() {
     let (_folder, path) = folder();
     let logs = open(&path);

@@ -1,6 +1,7 @@
 //! The thread that owns the file.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -113,10 +114,11 @@ impl Writer {
                 Err(_) => break,
             }
         }
-        if let Err(error) = self.store.add(&entries) {
+        let added = self.store.add(&entries);
+        if added.is_err() {
             self.counts.lose(entries.len());
-            self.warn(&error);
         }
+        self.tell(&added);
         next
     }
 
@@ -124,7 +126,9 @@ impl Writer {
     fn answer(&mut self, job: Job) {
         match job {
             Job::Get { gateway, id, reply } => {
-                let _ = reply.send(self.store.get(&gateway, &id));
+                let found = self.store.get(&gateway, &id);
+                self.tell(&found);
+                let _ = reply.send(found);
             }
             Job::Patch {
                 gateway,
@@ -132,7 +136,9 @@ impl Writer {
                 patch,
                 reply,
             } => {
-                let _ = reply.send(self.store.patch(&gateway, &id, &patch));
+                let patched = self.store.patch(&gateway, &id, &patch);
+                self.tell(&patched);
+                let _ = reply.send(patched);
             }
             Job::Prune(reply) => {
                 let mut pruned = self.prune();
@@ -152,21 +158,20 @@ impl Writer {
         let pruned = self.store.prune();
         self.pruned = Instant::now();
         self.more = matches!(pruned, Ok(true));
-        if let Err(error) = &pruned {
-            self.warn(error);
-        }
+        self.tell(&pruned);
         pruned.map(drop)
     }
 
-    fn warn(&mut self, error: &LogError) {
+    /// Warns, if the log failed and not who asked.
+    fn tell<T>(&mut self, result: &Result<T, LogError>) {
+        let Err(error @ LogError::Storage(_)) = result else {
+            return;
+        };
         if self.warned.is_some_and(|at| at.elapsed() < WARN_EVERY) {
             return;
         }
         self.warned = Some(Instant::now());
-        let dropped = self
-            .counts
-            .dropped
-            .load(std::sync::atomic::Ordering::Relaxed);
-        tracing::warn!(%error, dropped, "entries of the AI gateways' log are lost");
+        let lost = self.counts.lost.load(Ordering::Relaxed);
+        tracing::warn!(%error, lost, "entries of the AI gateways' log are lost");
     }
 }
