@@ -92,3 +92,6 @@ async fn look(client: &reqwest::Client, candidate: &Candidate) -> Option<Found> 
             .collect(),
     })
 }
+
+#[cfg(test)]
+mod tests;

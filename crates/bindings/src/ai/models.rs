@@ -347,3 +347,6 @@ fn entry(value: &Value) -> Option<Entry> {
         created: value.get("created").and_then(Value::as_i64),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@ mod url;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(in crate::ai) use tests::server as test_server;
 
 use std::pin::Pin;
 use std::time::Duration;

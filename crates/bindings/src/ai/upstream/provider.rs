@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use http::header::{HeaderMap, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Method, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -315,10 +315,14 @@ impl Http {
             })?;
             headers.insert(key.header(), value);
         }
-        let has_body = !matches!(request.method, Method::GET | Method::HEAD);
+        let wants_body = matches!(request.method, Method::POST | Method::PUT | Method::PATCH);
+        if wants_body && request.body.is_empty() {
+            // The client leaves it out, and servers wait for a body or refuse the request (RFC 9110, 8.6).
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         let mut to_send = reqwest::Request::new(request.method, url);
         *to_send.headers_mut() = headers;
-        if has_body || !request.body.is_empty() {
+        if !request.body.is_empty() {
             *to_send.body_mut() = Some(request.body.into());
         }
         Ok(to_send)
