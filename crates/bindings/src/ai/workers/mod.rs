@@ -26,3 +26,6 @@ pub(in crate::ai) use inputs::{Asked, Task, request};
 pub(in crate::ai) use models::{Listed, Search, models};
 pub(in crate::ai) use reply::reply;
 pub(in crate::ai) use stream::Stream;
+
+#[cfg(test)]
+mod tests;
