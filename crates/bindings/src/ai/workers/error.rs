@@ -273,9 +273,16 @@ impl AiError {
             ),
             _ => (3043, "upstream_error", "The provider failed"),
         };
-        let description = match cut(message, MAX_MESSAGE) {
-            "" => format!("{words} ({})", status.as_u16()),
-            message => message.to_owned(),
+        // Who refuses a key likes to repeat it, or a part of it: that is the operator's, and not the caller's.
+        let message = if error_type == "unauthorized" {
+            ""
+        } else {
+            cut(message, MAX_MESSAGE)
+        };
+        let description = if message.is_empty() {
+            format!("{words} ({})", status.as_u16())
+        } else {
+            message.to_owned()
         };
         // An answer that is no error and cannot be used, which came with a status that says nothing.
         let status = if status.is_client_error() || status.is_server_error() {
@@ -435,11 +442,11 @@ mod tests {
             ),
             (
                 401,
-                r#"{"error":{"message":"key?"}}"#,
+                r#"{"error":{"message":"Incorrect API key provided: sk-1"}}"#,
                 401,
                 3023,
                 "unauthorized",
-                "key?",
+                "The provider refuses the key that it was sent (401)",
             ),
             (
                 500,

@@ -1,6 +1,6 @@
 //! Workers AI's `run(model, inputs)` in OpenAI's terms, there and back.
 //!
-//! [`request`] makes a request of the inputs, [`reply`] and [`Stream`] make Workers AI's shapes of the answer, and
+//! [`request()`] makes a request of the inputs, [`reply()`] and [`Stream`] make Workers AI's shapes of the answer, and
 //! [`AiError`] has its codes. Nothing here sends anything.
 //!
 //! # What is served
@@ -26,3 +26,6 @@ pub(in crate::ai) use inputs::{Asked, Task, request};
 pub(in crate::ai) use models::{Listed, Search, models};
 pub(in crate::ai) use reply::reply;
 pub(in crate::ai) use stream::Stream;
+
+#[cfg(test)]
+mod tests;
