@@ -71,6 +71,7 @@ impl Attempts {
 
 impl Tries {
     /// How many attempts were made.
+    #[cfg(test)]
     pub(in crate::ai) fn made(&self) -> u32 {
         self.made
     }

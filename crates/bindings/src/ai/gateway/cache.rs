@@ -180,6 +180,7 @@ impl Cache {
     }
 
     /// Bytes that are kept.
+    #[cfg(test)]
     pub(in crate::ai) fn bytes(&self) -> u64 {
         self.entries.run_pending_tasks();
         self.entries.weighted_size()

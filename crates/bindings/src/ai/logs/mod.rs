@@ -203,11 +203,13 @@ impl Logs {
     ///
     /// # Errors
     /// When the log cannot be written.
+    #[cfg(test)]
     pub(in crate::ai) async fn prune(&self) -> Result<(), LogError> {
         self.ask(Job::Prune).await
     }
 
     /// Waits until everything that was added before is written.
+    #[cfg(test)]
     pub(in crate::ai) async fn flush(&self) {
         self.wait(Job::Flush).await;
     }

@@ -36,7 +36,9 @@ pub(super) enum Job {
         patch: Patch,
         reply: oneshot::Sender<Result<(), LogError>>,
     },
+    #[cfg(test)]
     Prune(oneshot::Sender<Result<(), LogError>>),
+    #[cfg(test)]
     Flush(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
 }
@@ -140,6 +142,7 @@ impl Writer {
                 self.tell(&patched);
                 let _ = reply.send(patched);
             }
+            #[cfg(test)]
             Job::Prune(reply) => {
                 let mut pruned = self.prune();
                 while self.more {
@@ -147,7 +150,11 @@ impl Writer {
                 }
                 let _ = reply.send(pruned);
             }
-            Job::Flush(reply) | Job::Close(reply) => {
+            #[cfg(test)]
+            Job::Flush(reply) => {
+                let _ = reply.send(());
+            }
+            Job::Close(reply) => {
                 let _ = reply.send(());
             }
             Job::Add(entry) => drop(entry),

@@ -104,19 +104,6 @@ impl AiError {
         )
     }
 
-    /// A model that nobody runs; `hint` says what there is.
-    pub fn no_such_model(model: &str, hint: &str) -> Self {
-        let separator = if hint.is_empty() { "" } else { ": " };
-        let text = format!("No such model {} or task{separator}{hint}", shown(model));
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            5007,
-            UPSTREAM,
-            "no_such_model",
-            text,
-        )
-    }
-
     /// A name that is none.
     pub fn invalid_model(reason: &str) -> Self {
         let text = format!("The model name is invalid: {reason}");
@@ -174,12 +161,6 @@ impl AiError {
             "request_too_large",
             text,
         )
-    }
-
-    /// Nobody waits any longer.
-    pub fn aborted() -> Self {
-        let text = "Request was aborted";
-        Self::new(StatusCode::REQUEST_TIMEOUT, 3008, UPSTREAM, "aborted", text)
     }
 
     /// An answer that is not JSON although it was asked for.
@@ -299,13 +280,9 @@ impl AiError {
     }
 
     /// Workers AI's number for it.
+    #[cfg(test)]
     pub fn internal_code(&self) -> u32 {
         self.internal_code
-    }
-
-    /// The JavaScript error's `name`.
-    pub fn name(&self) -> &'static str {
-        self.name
     }
 
     /// What happened, for the caller alone.
@@ -500,7 +477,6 @@ mod tests {
             let length = error.description().len();
             assert!((1000..=1027).contains(&length), "{length}");
         }
-        assert!(AiError::no_such_model(&long, "").description().len() < 300);
         assert!(AiError::lora(&long).description().len() < 400);
     }
 
