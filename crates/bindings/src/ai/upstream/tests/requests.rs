@@ -204,7 +204,7 @@ async fn only_methods_with_a_body_say_how_long_it_is() {
 
 #[tokio::test]
 async fn what_would_show_the_key_is_not_sent() {
-    let server = Server::answering(|request| ok(request)).await;
+    let server = Server::answering(ok).await;
     let provider = open(options(&server));
     for method in [Method::TRACE, Method::CONNECT] {
         let error = error(&provider, UpstreamRequest { method, ..chat() }).await;
