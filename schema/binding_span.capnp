@@ -21,8 +21,9 @@ struct Attribute {
   # The key, 1 to 256 bytes of UTF-8.
 
   value @1 :List(TagValue);
-  # Exactly one value. A reader skips an attribute without a value; of several the first counts.
-  # (A list, because the tail format that this travels into has lists here.)
+  # One value, or several of one type: a list, of at most 64 elements. A list of a single element is that element.
+  # A reader skips an attribute without a value; it drops, and counts, a list that is longer or of several types.
+  # A reader that takes no lists takes the first element.
 }
 
 struct TagValue {

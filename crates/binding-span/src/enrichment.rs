@@ -251,13 +251,13 @@ impl Enrichment {
         self.check_total(self.bytes - before + len)
     }
 
-    /// Whether `key` with a value of `size` bytes fits: where it stands already, and the new byte
+    /// Whether `key` with a value of `size` bytes, of which one text has `longest`, fits: where it stands already, and the new byte
     /// count. Needs no copy, so that a reader can ask before it makes one.
     pub(crate) fn check_attribute(
         &self,
         key: &str,
         size: usize,
-        is_string: bool,
+        longest: usize,
     ) -> Result<(Option<usize>, usize), DropReason> {
         if key.is_empty() {
             return Err(DropReason::KeyEmpty);
@@ -268,7 +268,7 @@ impl Enrichment {
         if key == DROPPED_KEY {
             return Err(DropReason::DeniedKey);
         }
-        if is_string && size > self.limits.string_bytes {
+        if longest > self.limits.string_bytes {
             return Err(DropReason::StringTooLong);
         }
         let at = self.position(key);
@@ -306,8 +306,10 @@ impl Enrichment {
         key: Cow<'static, str>,
         value: AttributeValue,
     ) -> Result<(), DropReason> {
-        let is_string = matches!(value, AttributeValue::String(_));
-        let (at, bytes) = self.check_attribute(&key, value.size(), is_string)?;
+        if value.elements() > self.limits.list_elements {
+            return Err(DropReason::ListTooLong);
+        }
+        let (at, bytes) = self.check_attribute(&key, value.size(), value.longest_text())?;
         self.bytes = bytes;
         match at {
             Some(at) => self.attributes[at].value = value,

@@ -23,6 +23,7 @@ mod context;
 mod enrichment;
 mod limits;
 pub mod link;
+mod list;
 mod policy;
 mod scope;
 mod sink;
@@ -37,6 +38,7 @@ pub use child::ChildSpan;
 pub use context::{InvalidTraceparent, InvocationId, SpanContext, SpanId, TraceId};
 pub use enrichment::Enrichment;
 pub use limits::{DropReason, Dropped, Limits};
+pub use list::AttributeList;
 pub use policy::{DENIED_PREFIXES, MAX_DISTINCT_NAMES, Policy, PolicyConfig, Rename};
 pub use scope::{CallScope, Scoped, current, current_span, enrich};
 pub use sink::{

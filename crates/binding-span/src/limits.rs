@@ -7,7 +7,7 @@ use std::fmt;
 
 /// The caps on one call's enrichment. Lengths are bytes of UTF-8.
 ///
-/// The first three are the ones of the proposal to workerd; the other two are ours, and bound what a
+/// The first three are the ones of the proposal to workerd; the others are ours, and bound what a
 /// caller copies for one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -15,12 +15,14 @@ pub struct Limits {
     pub attributes: usize,
     /// Bytes of one key, 256.
     pub key_bytes: usize,
-    /// Bytes of one string value, 128 KiB.
+    /// Bytes of one string value, or of one in a list, 128 KiB.
     pub string_bytes: usize,
     /// Bytes of the name, 256.
     pub name_bytes: usize,
-    /// Bytes in all, 256 KiB: name, keys, strings, and 8 for each scalar.
+    /// Bytes in all, 256 KiB: name, keys, strings, and 8 for each scalar; of a list those of its elements.
     pub total_bytes: usize,
+    /// Elements of one list, 64.
+    pub list_elements: usize,
 }
 
 impl Limits {
@@ -31,6 +33,7 @@ impl Limits {
         string_bytes: 128 * 1024,
         name_bytes: 256,
         total_bytes: 256 * 1024,
+        list_elements: 64,
     };
 }
 
@@ -68,6 +71,8 @@ reasons! {
     KeyTooLong = "key_too_long",
     /// The string value is longer than [`Limits::string_bytes`].
     StringTooLong = "string_too_long",
+    /// The list has more than [`Limits::list_elements`].
+    ListTooLong = "list_too_long",
     /// There are [`Limits::attributes`] other keys already.
     TooManyAttributes = "too_many_attributes",
     /// [`Limits::total_bytes`] would be exceeded.
@@ -76,7 +81,7 @@ reasons! {
     InvalidUtf8 = "invalid_utf8",
     /// A value from the wire is of a type that this version does not know.
     UnknownValue = "unknown_value",
-    /// A part of a message from the wire cannot be read.
+    /// A part of a message from the wire cannot be read, or a list from there is of several types.
     Malformed = "malformed",
     /// The binding's policy does not allow callees to rename.
     RenameOff = "rename_off",

@@ -121,11 +121,11 @@ mod otel {
     //! thread; recording `otel.name` does not once the context has been asked for.
 
     use opentelemetry::trace::{Status, TraceContextExt};
-    use opentelemetry::{KeyValue, StringValue, Value};
+    use opentelemetry::{Array, KeyValue, StringValue, Value};
     use tracing::Span;
     use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-    use crate::{Applied, AttributeValue, Enrichment, OtelSide, wire::DROPPED_KEY};
+    use crate::{Applied, AttributeList, AttributeValue, Enrichment, OtelSide, wire::DROPPED_KEY};
 
     pub(super) fn apply(span: &Span, enrichment: &Enrichment, applied: &mut Applied) {
         let context = span.context();
@@ -165,6 +165,18 @@ mod otel {
             AttributeValue::Bool(value) => Value::Bool(*value),
             AttributeValue::Int64(value) => Value::I64(*value),
             AttributeValue::Float64(value) => Value::F64(*value),
+            AttributeValue::List(list) => Value::Array(array(list)),
+        }
+    }
+
+    fn array(list: &AttributeList) -> Array {
+        match list {
+            AttributeList::Strings(list) => {
+                Array::String(list.iter().cloned().map(StringValue::from).collect())
+            }
+            AttributeList::Bools(list) => Array::Bool(list.clone()),
+            AttributeList::Int64s(list) => Array::I64(list.clone()),
+            AttributeList::Float64s(list) => Array::F64(list.clone()),
         }
     }
 }

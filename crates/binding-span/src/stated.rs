@@ -65,13 +65,15 @@ mod tests {
 
     #[test]
     fn a_class_is_a_text_or_an_integer_and_anything_else_states_no_error() {
-        let cases: [(AttributeValue, Option<&str>); 6] = [
+        let cases: [(AttributeValue, Option<&str>); 8] = [
             ("SQLITE_BUSY".into(), Some("SQLITE_BUSY")),
             (503.into(), Some("503")),
             ("".into(), None),
             (true.into(), None),
             (false.into(), None),
             (1.5.into(), None),
+            (["E", "F"].into(), None),
+            ([503, 504].into(), None),
         ];
         for (value, kind) in cases {
             let said = Enrichment::new().attribute(ERROR_TYPE, value.clone());

@@ -1,6 +1,8 @@
-//! The value of an attribute: one of four scalars, and what becomes one.
+//! The value of an attribute: one of four scalars or a list of one of them, and what becomes one.
 
 use std::borrow::Cow;
+
+use crate::AttributeList;
 
 /// The value of an attribute.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +15,8 @@ pub enum AttributeValue {
     Int64(i64),
     /// A double; NaN and the infinities are values like any other.
     Float64(f64),
+    /// Several of one of these. Rare, hence behind a pointer: a value is no larger for it.
+    List(Box<AttributeList>),
 }
 
 /// One tag of a span.
@@ -60,7 +64,33 @@ impl AttributeValue {
     pub fn size(&self) -> usize {
         match self {
             Self::String(text) => text.len(),
+            Self::List(list) => list.size(),
             _ => 8,
+        }
+    }
+
+    /// The bytes of memory that it takes besides its own, at most about: for budgets of those who keep it.
+    pub fn footprint(&self) -> usize {
+        match self {
+            Self::List(list) => list.size() + list.overhead(),
+            scalar => scalar.size(),
+        }
+    }
+
+    /// The bytes of its text, or of the longest one of a list; 0 if there is none.
+    pub(crate) fn longest_text(&self) -> usize {
+        match self {
+            Self::String(text) => text.len(),
+            Self::List(list) => list.longest(),
+            _ => 0,
+        }
+    }
+
+    /// How many elements it has: one unless it is a list.
+    pub(crate) fn elements(&self) -> usize {
+        match self {
+            Self::List(list) => list.len(),
+            _ => 1,
         }
     }
 
@@ -69,6 +99,7 @@ impl AttributeValue {
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Float64(one), Self::Float64(other)) => one.to_bits() == other.to_bits(),
+            (Self::List(one), Self::List(other)) => one.is_same(other),
             _ => self == other,
         }
     }
@@ -82,7 +113,7 @@ impl AttributeValue {
     }
 }
 
-/// For people; text comes as it is, not escaped.
+/// For people; text comes as it is, not escaped, but in a list quoted and escaped.
 impl std::fmt::Display for AttributeValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -90,6 +121,7 @@ impl std::fmt::Display for AttributeValue {
             Self::Bool(value) => value.fmt(f),
             Self::Int64(value) => value.fmt(f),
             Self::Float64(value) => write!(f, "{value:?}"),
+            Self::List(list) => list.fmt(f),
         }
     }
 }
@@ -132,9 +164,10 @@ impl From<usize> for AttributeValue {
     }
 }
 
-/// What can be given as an attribute's value: a scalar, or something that may not be one.
+/// What can be given as an attribute's value: a scalar, a list of them, or something that may be neither.
 ///
-/// `None` means "no value": the attribute is skipped, an earlier one of the same key stays.
+/// `None` means "no value": the attribute is skipped, an earlier one of the same key stays. An empty list is no
+/// value.
 pub trait IntoAttributeValue {
     /// The value, if there is one.
     fn into_attribute_value(self) -> Option<AttributeValue>;
@@ -142,7 +175,7 @@ pub trait IntoAttributeValue {
 
 impl<T: Into<AttributeValue>> IntoAttributeValue for T {
     fn into_attribute_value(self) -> Option<AttributeValue> {
-        Some(self.into())
+        Some(self.into()).filter(|value| value.elements() > 0)
     }
 }
 
@@ -158,24 +191,35 @@ pub struct Maybe<T>(pub Option<T>);
 
 impl<T: Into<AttributeValue>> IntoAttributeValue for Maybe<T> {
     fn into_attribute_value(self) -> Option<AttributeValue> {
-        self.0.map(Into::into)
+        self.0?.into_attribute_value()
     }
 }
 
-/// Strings, booleans and numbers; null, arrays and objects are skipped.
+/// Strings, booleans and numbers, and arrays of one of these. Numbers of an array are int64 if all are, otherwise
+/// float64. Null, objects, and arrays that are empty or of several types are skipped.
 #[cfg(feature = "json")]
 impl IntoAttributeValue for &serde_json::Value {
     fn into_attribute_value(self) -> Option<AttributeValue> {
-        use serde_json::Value;
         match self {
-            Value::String(text) => Some(text.clone().into()),
-            Value::Bool(value) => Some((*value).into()),
-            Value::Number(number) => number
-                .as_i64()
-                .map(AttributeValue::Int64)
-                .or_else(|| number.as_f64().map(AttributeValue::from_number)),
-            Value::Null | Value::Array(_) | Value::Object(_) => None,
+            serde_json::Value::Array(elements) => {
+                AttributeList::from_elements(elements.iter().map(json_scalar)).map(Into::into)
+            }
+            other => json_scalar(other),
         }
+    }
+}
+
+#[cfg(feature = "json")]
+fn json_scalar(value: &serde_json::Value) -> Option<AttributeValue> {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => Some(text.clone().into()),
+        Value::Bool(value) => Some((*value).into()),
+        Value::Number(number) => number
+            .as_i64()
+            .map(AttributeValue::Int64)
+            .or_else(|| number.as_f64().map(AttributeValue::from_number)),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 

@@ -13,8 +13,8 @@ use binding_span_schema::binding_span_capnp::{
 };
 
 use crate::{
-    Attribute, AttributeValue, DropReason, ERROR_TYPE, Enrichment, Limits, SpanContext, SpanId,
-    TraceId,
+    Attribute, AttributeList, AttributeValue, DropReason, ERROR_TYPE, Enrichment, Limits,
+    SpanContext, SpanId, TraceId,
 };
 
 /// The attribute in which a callee says how much it dropped itself; outside of the caps.
@@ -60,15 +60,43 @@ pub fn write<'a>(
     }
 }
 
-/// Writes one attribute, with exactly one value.
+/// Writes one attribute: one value, or those of a list.
 pub fn write_attribute(mut builder: attribute::Builder<'_>, key: &str, value: &AttributeValue) {
     builder.set_name(key);
-    let mut tag = builder.init_value(1).get(0);
+    let tags = builder.init_value(value.elements() as u32);
     match value {
-        AttributeValue::String(text) => tag.set_string(text.as_ref()),
-        AttributeValue::Bool(value) => tag.set_bool(*value),
-        AttributeValue::Int64(value) => tag.set_int64(*value),
-        AttributeValue::Float64(value) => tag.set_float64(*value),
+        AttributeValue::String(text) => tags.get(0).set_string(text.as_ref()),
+        AttributeValue::Bool(value) => tags.get(0).set_bool(*value),
+        AttributeValue::Int64(value) => tags.get(0).set_int64(*value),
+        AttributeValue::Float64(value) => tags.get(0).set_float64(*value),
+        AttributeValue::List(list) => write_list(tags, list),
+    }
+}
+
+fn write_list(tags: struct_list::Builder<'_, tag_value::Owned>, list: &AttributeList) {
+    match list {
+        AttributeList::Strings(list) => write_elements(tags, list, |mut tag, text| {
+            tag.set_string(text.as_ref());
+        }),
+        AttributeList::Bools(list) => {
+            write_elements(tags, list, |mut tag, value| tag.set_bool(*value));
+        }
+        AttributeList::Int64s(list) => {
+            write_elements(tags, list, |mut tag, value| tag.set_int64(*value));
+        }
+        AttributeList::Float64s(list) => {
+            write_elements(tags, list, |mut tag, value| tag.set_float64(*value));
+        }
+    }
+}
+
+fn write_elements<T>(
+    mut tags: struct_list::Builder<'_, tag_value::Owned>,
+    list: &[T],
+    set: impl Fn(tag_value::Builder<'_>, &T),
+) {
+    for (i, element) in list.iter().enumerate() {
+        set(tags.reborrow().get(i as u32), element);
     }
 }
 
@@ -211,6 +239,14 @@ fn read_attribute(
         return Err(DropReason::KeyTooLong);
     }
     let key = key.to_str().map_err(|_| DropReason::InvalidUtf8)?;
+    if values.len() > 1 {
+        if key == DROPPED_KEY {
+            return Err(DropReason::UnknownValue);
+        }
+        let list = read_list(enrichment, key, values, effort)?;
+        enrichment.set_attribute(key.to_owned(), list);
+        return Ok(());
+    }
     let value = values.get(0).which();
     let value = value.map_err(|_| DropReason::UnknownValue)?;
     if key == DROPPED_KEY {
@@ -224,13 +260,91 @@ fn read_attribute(
             let text = text.map_err(|_| DropReason::Malformed)?;
             effort.spend(text.len());
             // Before it is copied, and before UTF-8 is checked.
-            enrichment.check_attribute(key, text.len(), true)?;
+            enrichment.check_attribute(key, text.len(), text.len())?;
             let text = text.to_str().map_err(|_| DropReason::InvalidUtf8)?;
             AttributeValue::String(Cow::Owned(text.to_owned()))
         }
     };
     enrichment.set_attribute(key.to_owned(), value);
     Ok(())
+}
+
+/// Several values: a list, if they are of one type.
+fn read_list(
+    enrichment: &Enrichment,
+    key: &str,
+    values: struct_list::Reader<'_, tag_value::Owned>,
+    effort: &mut Effort,
+) -> Result<AttributeList, DropReason> {
+    use tag_value::{Bool, Float64, Int64, String};
+    // Before it is walked: a list may claim any number of elements.
+    if values.len() as usize > enrichment.limits().list_elements {
+        return Err(DropReason::ListTooLong);
+    }
+    let first = values.get(0).which();
+    Ok(match first.map_err(|_| DropReason::UnknownValue)? {
+        String(_) => AttributeList::Strings(read_texts(enrichment, key, values, effort)?),
+        Bool(_) => AttributeList::Bools(read_elements(values, |value| match value {
+            Bool(value) => Some(value),
+            _ => None,
+        })?),
+        Int64(_) => AttributeList::Int64s(read_elements(values, |value| match value {
+            Int64(value) => Some(value),
+            _ => None,
+        })?),
+        Float64(_) => AttributeList::Float64s(read_elements(values, |value| match value {
+            Float64(value) => Some(value),
+            _ => None,
+        })?),
+    })
+}
+
+/// The elements of a list, each of which `take` has to know.
+fn read_elements<T>(
+    values: struct_list::Reader<'_, tag_value::Owned>,
+    take: impl Fn(tag_value::WhichReader<'_>) -> Option<T>,
+) -> Result<Vec<T>, DropReason> {
+    let element = |value: tag_value::Reader<'_>| {
+        let value = value.which().map_err(|_| DropReason::UnknownValue)?;
+        take(value).ok_or(DropReason::Malformed)
+    };
+    values.iter().map(element).collect()
+}
+
+/// The texts of a list. All are measured before one is copied.
+fn read_texts(
+    enrichment: &Enrichment,
+    key: &str,
+    values: struct_list::Reader<'_, tag_value::Owned>,
+    effort: &mut Effort,
+) -> Result<Vec<Cow<'static, str>>, DropReason> {
+    let limits = enrichment.limits();
+    let mut texts: Vec<text::Reader<'_>> = Vec::with_capacity(values.len() as usize);
+    let (mut size, mut longest) = (0, 0);
+    for value in values.iter() {
+        let value = value.which().map_err(|_| DropReason::UnknownValue)?;
+        let tag_value::String(text) = value else {
+            return Err(DropReason::Malformed);
+        };
+        let text = text.map_err(|_| DropReason::Malformed)?;
+        effort.spend(text.len());
+        size += text.len();
+        longest = longest.max(text.len());
+        // At once, since every text that is looked at uses up the message's traversal limit.
+        if longest > limits.string_bytes {
+            return Err(DropReason::StringTooLong);
+        }
+        if size > limits.total_bytes {
+            return Err(DropReason::TotalBytes);
+        }
+        texts.push(text);
+    }
+    enrichment.check_attribute(key, size, longest)?;
+    let copied = |text: text::Reader<'_>| {
+        let text = text.to_str().map_err(|_| DropReason::InvalidUtf8)?;
+        Ok(Cow::Owned(text.to_owned()))
+    };
+    texts.into_iter().map(copied).collect()
 }
 
 fn read_dropped(

@@ -76,8 +76,9 @@ fn every_cap_holds_at_its_limit_and_not_one_past_it() {
         string_bytes,
         name_bytes,
         total_bytes,
-        ..
+        list_elements,
     } = Limits::DEFAULT;
+    assert_eq!(list_elements, 64);
     assert_eq!(
         (most, key_bytes, string_bytes, name_bytes, total_bytes),
         (256, 256, 131_072, 256, 262_144)
@@ -108,6 +109,22 @@ fn every_cap_holds_at_its_limit_and_not_one_past_it() {
             fits: Enrichment::new().attribute("k", "v".repeat(string_bytes)),
             too_much: Enrichment::new().attribute("k", "v".repeat(string_bytes + 1)),
             reason: DropReason::StringTooLong,
+        },
+        Cap {
+            fits: Enrichment::new().attribute("k", vec!["v".repeat(string_bytes)]),
+            too_much: Enrichment::new().attribute("k", vec!["v".repeat(string_bytes + 1)]),
+            reason: DropReason::StringTooLong,
+        },
+        Cap {
+            fits: Enrichment::new().attribute("k", vec![true; list_elements]),
+            too_much: Enrichment::new().attribute("k", vec![true; list_elements + 1]),
+            reason: DropReason::ListTooLong,
+        },
+        Cap {
+            // Each of the texts fits.
+            fits: Enrichment::new().attribute("k", vec!["v".repeat(total_bytes / 4); 3]),
+            too_much: Enrichment::new().attribute("k", vec!["v".repeat(total_bytes / 4); 4]),
+            reason: DropReason::TotalBytes,
         },
         Cap {
             fits: attributes(most),
@@ -170,6 +187,41 @@ fn the_total_counts_what_is_there_and_not_what_was_replaced() {
     said.set_attribute("k", 1);
     assert_eq!(said.size(), 200 + 1 + 8, "a scalar counts for eight");
     assert!(said.dropped().is_empty());
+}
+
+#[test]
+fn a_list_counts_with_the_sum_of_its_elements_also_where_it_is_replaced_or_removed() {
+    let mut said = Enrichment::new().attribute("k", ["stop", "length", ""]);
+    assert_eq!(said.size(), 1 + 10);
+    said.set_attribute("k", [1.5, 2.5, 3.5]);
+    assert_eq!(said.size(), 1 + 3 * 8);
+    said.set_attribute("k", [true]);
+    assert_eq!(said.size(), 1 + 8);
+    said.set_attribute("k", Vec::<i64>::new());
+    assert_eq!(said.get("k"), Some(&[true].into()), "nothing is said");
+    said.set_attribute("k", vec![0_i64; 65]);
+    assert_eq!(said.get("k"), Some(&[true].into()), "it is dropped whole");
+    assert_eq!(said.dropped().to_string(), "list_too_long=1");
+    said.merge(Enrichment::new().attribute("k", ["a", "b"]));
+    assert_eq!(said.size(), 1 + 2);
+    said.remove("k");
+    assert_eq!(said.size(), 0);
+}
+
+#[test]
+fn a_list_changes_when_an_element_does_doubles_by_their_bits() {
+    let mut said = Enrichment::new()
+        .attribute("texts", ["a", "b"])
+        .attribute("doubles", [f64::NAN, 0.0]);
+    let same = said.clone();
+    assert!(said.absorb(same).is_empty());
+    let newer = Enrichment::new()
+        .attribute("texts", ["a", "c"])
+        .attribute("doubles", [f64::NAN, -0.0]);
+    let changed = said.absorb(newer);
+    assert_eq!(changed.attributes().len(), 2);
+    let longer = Enrichment::new().attribute("texts", ["a", "c", "d"]);
+    assert_eq!(said.absorb(longer).attributes().len(), 1);
 }
 
 #[test]

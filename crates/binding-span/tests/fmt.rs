@@ -63,10 +63,12 @@ fn a_plain_subscriber_sees_name_and_attributes_inside_of_the_span() {
         .attribute("db.system.name", "sqlite")
         .attribute("rows", 3)
         .attribute("ratio", 2.0)
+        .attribute("reasons", ["stop", "length"])
         .attribute("", 1);
     let line = printed(&said);
     let expected = "INFO jsRpcSession{method=\"query\"}: binding_span::enrichment: span enriched \
-                    name=\"d1.query\" attributes=db.system.name=\"sqlite\" rows=3 ratio=2.0 dropped=1\n";
+                    name=\"d1.query\" attributes=db.system.name=\"sqlite\" rows=3 ratio=2.0 \
+                    reasons=[\"stop\", \"length\"] dropped=1\n";
     assert!(line.ends_with(expected), "{line}");
 }
 
@@ -76,6 +78,7 @@ fn what_another_process_said_cannot_draw_on_the_terminal_or_forge_a_line() {
     let said = Enrichment::new()
         .name(nasty)
         .attribute(nasty, nasty)
+        .attribute("list", vec![nasty; 2])
         .attribute("rows=3 forged", "a\" forged=\"b");
     let line = printed(&said);
     assert_eq!(line.matches('\n').count(), 1, "{line:?}");

@@ -66,6 +66,29 @@ fn a_span_is_renamed_and_tagged_after_it_was_entered_and_injected_from_another_t
 }
 
 #[test]
+fn a_list_is_an_array() {
+    use opentelemetry::Array;
+    let spans = exported(Sampler::AlwaysOn, || {
+        let said = Enrichment::new()
+            .attribute("reasons", ["stop", "length"])
+            .attribute("bools", [true, false])
+            .attribute("integers", [1, 2])
+            .attribute("doubles", [1.5]);
+        let applied = tracing::info_span!("call").apply_enrichment(&said);
+        assert_eq!(applied.attributes, 4);
+    });
+    let texts = vec!["stop".into(), "length".into()];
+    for (key, array) in [
+        ("reasons", Array::String(texts)),
+        ("bools", Array::Bool(vec![true, false])),
+        ("integers", Array::I64(vec![1, 2])),
+        ("doubles", Array::F64(vec![1.5])),
+    ] {
+        assert_eq!(value(&spans[0], key), Some(Value::Array(array)));
+    }
+}
+
+#[test]
 fn merged_attributes_are_exported_once_with_the_last_value() {
     let spans = exported(Sampler::AlwaysOn, || {
         let mut said = said();

@@ -37,6 +37,47 @@ fn names_and_typed_values_arrive_in_order() {
 }
 
 #[test]
+fn lists_arrive_as_lists_and_one_of_a_single_element_as_that() {
+    let said = Enrichment::new()
+        .attribute("strings", ["stop", "", "длина"])
+        .attribute("bools", [true, false])
+        .attribute("integers", [i64::MIN, 0, i64::MAX])
+        .attribute("doubles", [3.0, -0.0, f64::INFINITY])
+        .attribute("most", vec![1_i64; 64])
+        .attribute("after", "a list");
+    assert_eq!(over_the_wire(&said), said);
+    let single = Enrichment::new().attribute("single", ["stop"]);
+    assert_eq!(
+        over_the_wire(&single),
+        Enrichment::new().attribute("single", "stop")
+    );
+    let none = Enrichment::new().attribute("none", Vec::<String>::new());
+    assert!(none.is_silent(), "an empty list is no value");
+}
+
+#[test]
+fn lists_of_the_wire_are_held_to_the_readers_limits() {
+    let mut message = Builder::new_default();
+    let said = Enrichment::new()
+        .attribute("a", [1_i64, 2])
+        .attribute("b", [1_i64, 2, 3])
+        .attribute("c", ["four", "five5"]);
+    binding_span::write(&said, || message.init_root());
+    let limits = Limits {
+        list_elements: 2,
+        string_bytes: 4,
+        ..Limits::DEFAULT
+    };
+    let read = binding_span::read(message.get_root_as_reader().unwrap(), limits);
+    assert_eq!(read.attributes().len(), 1);
+    assert_eq!(read.get("a"), Some(&[1_i64, 2].into()));
+    assert_eq!(
+        read.dropped().to_string(),
+        "string_too_long=1 list_too_long=1"
+    );
+}
+
+#[test]
 fn nan_arrives_as_nan() {
     let read = over_the_wire(&Enrichment::new().attribute("nan", f64::NAN));
     assert!(matches!(read.get("nan"), Some(AttributeValue::Float64(x)) if x.is_nan()));
@@ -94,6 +135,7 @@ fn counts_from_the_wire_saturate_and_only_integers_count() {
         (AttributeValue::Int64(0), 0, DropReason::Callee),
         (AttributeValue::from("5"), 1, DropReason::UnknownValue),
         (AttributeValue::Float64(5.0), 1, DropReason::UnknownValue),
+        ([5_i64, 6].into(), 1, DropReason::UnknownValue),
     ];
     for (value, count, reason) in cases {
         let mut message = Builder::new_default();

@@ -69,7 +69,7 @@ pub use network::{NetworkStats, Reason};
 pub use object::{
     Args, Arguments, ByteService, ByteSink, ByteStream, CallBuilder, ClientId, Context,
     ConvertError, External, IntoArgs, Operation, Payload, PendingCall, Reply, Service,
-    ServiceResult, StreamError, Stub, method_names, method_path, nothing, reply, scalar,
+    ServiceResult, StreamError, Stub, attribute_value, method_names, method_path, nothing, reply,
     service_fn, unknown_method,
 };
 pub use offload::{LARGE, offload};

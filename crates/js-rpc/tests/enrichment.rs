@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use binding_span::{AttributeValue, AttributeValue::*, DropReason, Enrichment, Maybe};
 use common::{Wire, World, every_way, said, service};
-use js_rpc::{Args, Stub, Value, enrich, nothing, reply};
+use js_rpc::{Args, Stub, Value, attribute_value, enrich, nothing, reply};
 
 /// A service whose every method says this.
 fn saying(say: fn(&js_rpc::Context)) -> impl js_rpc::Service {
@@ -162,6 +162,50 @@ async fn javascript_numbers_become_integers_where_they_are_integers_of_64_bits()
 }
 
 #[tokio::test(flavor = "local")]
+async fn javascript_arrays_become_lists_where_their_elements_are_of_one_type() {
+    let number = Value::Number;
+    let cases = [
+        (
+            vec!["stop".into(), "length".into()],
+            Some(["stop", "length"].into()),
+        ),
+        (
+            vec![Value::Bool(true), Value::Bool(false)],
+            Some([true, false].into()),
+        ),
+        (vec![number(1.0), number(-0.0)], Some([1_i64, 0].into())),
+        (vec![number(1.0), number(2.5)], Some([1.0, 2.5].into())),
+        (vec![number(P63), number(1.0)], Some([P63, 1.0].into())),
+        (vec![], None),
+        (vec![number(1.0), "a".into()], None),
+        (vec!["a".into(), Value::Null], None),
+        (vec![Value::Undefined, "a".into()], None),
+        (vec![Value::Array(vec!["a".into()]), "a".into()], None),
+    ];
+    let echo = || {
+        service(async |_: &str, args: Args, cx: &js_rpc::Context| {
+            cx.enrich(Enrichment::new().attribute("list", attribute_value(&args.values[0])));
+            cx.enrich(Enrichment::new().attribute("long", vec![0_i64; 65]));
+            nothing()
+        })
+    };
+    every_way(echo, async |world: &World| {
+        for (elements, expected) in &cases {
+            let args = Args::from(vec![Value::Array(elements.clone())]);
+            let (_, span) = world.one(world.binding().call("run", args)).await;
+            assert_eq!(span.get("list"), expected.as_ref(), "{elements:?}");
+            assert_eq!(span.get("long"), None);
+            assert_eq!(
+                span.dropped.to_string(),
+                "callee=1",
+                "skipped is not dropped"
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
 async fn json_and_rust_values_keep_what_they_are() {
     let cases = [
         ("9007199254740993", Some(Int64((1 << 53) + 1))),
@@ -177,7 +221,13 @@ async fn json_and_rust_values_keep_what_they_are() {
         (r#""\u0000é""#, Some(text("\0é"))),
         ("false", Some(Bool(false))),
         ("null", None),
-        ("[1]", None),
+        ("[1, 2]", Some([1_i64, 2].into())),
+        ("[1, 2.5]", Some([1.0, 2.5].into())),
+        (r#"["stop", "length"]"#, Some(["stop", "length"].into())),
+        ("[true, false]", Some([true, false].into())),
+        ("[1]", Some(Int64(1))), // a list of one travels as its element
+        ("[]", None),
+        (r#"[1, "a"]"#, None),
         ("{}", None),
     ];
     let echo = || {

@@ -13,7 +13,7 @@ use js_rpc::{
     Args, Client, ConnectOptions, Connection, Context, JsError, Proxy, Server, Stub, reply,
 };
 use opentelemetry::trace::{SpanId, SpanKind, Status, TracerProvider as _};
-use opentelemetry::{KeyValue, Value};
+use opentelemetry::{Array, KeyValue, Value};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
 use tracing::Instrument;
 use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt};
@@ -103,6 +103,7 @@ fn value(span: &SpanData, key: &str) -> Option<Value> {
 fn callee() -> impl js_rpc::Service {
     service(async |method: &str, _: Args, cx: &Context| {
         let said = Enrichment::new().name("d1.query").attribute("rows", 3);
+        let said = said.attribute("reasons", ["stop", "length"]);
         cx.enrich(said.attribute("cost", 1.5).attribute("service.name", "you"));
         match method {
             "throw" => Err(JsError::type_error("no")),
@@ -143,6 +144,8 @@ async fn the_same_span_is_seen_by_recorder_opentelemetry_and_fmt() {
         assert_eq!(exported.span_kind, SpanKind::Client);
         assert_eq!(value(exported, "rows"), Some(Value::I64(3)));
         assert_eq!(value(exported, "cost"), Some(Value::F64(1.5)));
+        let reasons = Array::String(vec!["stop".into(), "length".into()]);
+        assert_eq!(value(exported, "reasons"), Some(Value::Array(reasons)));
         assert_eq!(value(exported, "service.name"), None);
         assert_eq!(value(exported, "binding_span.dropped"), Some(Value::I64(1)));
         assert_eq!(value(exported, "rpc.method"), Some("run".into()));
@@ -169,7 +172,7 @@ async fn the_same_span_is_seen_by_recorder_opentelemetry_and_fmt() {
         );
 
         let text = telemetry.log.text();
-        let said = "span enriched name=\"d1.query\" attributes=rows=3 cost=1.5 dropped=1";
+        let said = "span enriched name=\"d1.query\" attributes=rows=3 reasons=[\"stop\", \"length\"] cost=1.5 dropped=1";
         assert!(text.contains(said), "{text}");
         assert!(
             text.contains("request{") && text.contains(":jsRpcSession{"),

@@ -177,6 +177,6 @@ impl Event {
 
 /// About how many bytes of memory attributes hold.
 pub(crate) fn attributes_size(attributes: &[Attribute]) -> usize {
-    let held = |a: &Attribute| size_of::<Attribute>() + a.key.len() + a.value.size();
+    let held = |a: &Attribute| size_of::<Attribute>() + a.key.len() + a.value.footprint();
     attributes.iter().map(held).sum()
 }

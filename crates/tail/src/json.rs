@@ -2,7 +2,8 @@
 //!
 //! JSON has no NaN and no infinities; they are written as the strings `"NaN"`, `"Infinity"` and
 //! `"-Infinity"`, as Protocol Buffers' JSON does, and come back as strings. (`JSON.stringify` in a tail
-//! worker prints `null` for all three, which is read as NaN.) Int64 is an integer of JSON, all 64 bits;
+//! worker prints `null` for all three, which is read as NaN.) In
+//! a list with numbers they come back as numbers. Int64 is an integer of JSON, all 64 bits;
 //! a double that is integral is written with `.0`, so that its type survives.
 //!
 //! A line may go to a terminal, so what [`text::is_hidden`] names is written as `\u` escapes: same
@@ -14,7 +15,7 @@ mod value;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use binding_span::{Attribute, AttributeValue};
+use binding_span::{Attribute, AttributeList, AttributeValue};
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde::ser::{SerializeSeq, SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
@@ -226,12 +227,38 @@ pub(crate) mod attributes {
                 AttributeValue::String(text) => object.serialize_field("value", text)?,
                 AttributeValue::Bool(value) => object.serialize_field("value", value)?,
                 AttributeValue::Int64(value) => object.serialize_field("value", value)?,
-                AttributeValue::Float64(value) => match not_a_number(*value) {
-                    Some(word) => object.serialize_field("value", word)?,
-                    None => object.serialize_field("value", value)?,
+                AttributeValue::Float64(value) => {
+                    object.serialize_field("value", &Double(*value))?;
+                }
+                AttributeValue::List(list) => match &**list {
+                    AttributeList::Strings(list) => object.serialize_field("value", list)?,
+                    AttributeList::Bools(list) => object.serialize_field("value", list)?,
+                    AttributeList::Int64s(list) => object.serialize_field("value", list)?,
+                    AttributeList::Float64s(list) => {
+                        object.serialize_field("value", &Doubles(list))?;
+                    }
                 },
             }
             object.end()
+        }
+    }
+
+    struct Double(f64);
+
+    impl Serialize for Double {
+        fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            match not_a_number(self.0) {
+                Some(word) => to.serialize_str(word),
+                None => to.serialize_f64(self.0),
+            }
+        }
+    }
+
+    struct Doubles<'a>(&'a [f64]);
+
+    impl Serialize for Doubles<'_> {
+        fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            to.collect_seq(self.0.iter().map(|&value| Double(value)))
         }
     }
 
@@ -266,11 +293,37 @@ pub(crate) mod attributes {
         from: D,
     ) -> Result<Vec<Attribute>, D::Error> {
         let read = Vec::<Read>::deserialize(from)?;
-        let attribute = |Read { name, value }| Attribute::new(name, scalar(value));
+        let attribute = |Read { name, value }| Attribute::new(name, read_value(value));
         Ok(read.into_iter().map(attribute).collect())
     }
 
-    /// A list, which workerd has and we have not, is shown as its JSON.
+    /// One of several types, which workerd can have and we cannot, is shown as its JSON, and so is an empty one.
+    fn read_value(value: Value) -> AttributeValue {
+        if let Value::Array(elements) = &value {
+            // Beside a number, what stands for one that JSON has not is one.
+            let numbers = elements.iter().any(Value::is_number);
+            let element = |value: &Value| match value {
+                Value::Array(_) | Value::Object(_) => None,
+                Value::Null if !numbers => None,
+                Value::String(word) if numbers => a_number(word).map(AttributeValue::Float64),
+                value => Some(scalar(value.clone())),
+            };
+            if let Some(list) = AttributeList::from_elements(elements.iter().map(element)) {
+                return list.into();
+            }
+        }
+        scalar(value)
+    }
+
+    fn a_number(word: &str) -> Option<f64> {
+        match word {
+            "NaN" => Some(f64::NAN),
+            "Infinity" => Some(f64::INFINITY),
+            "-Infinity" => Some(f64::NEG_INFINITY),
+            _ => None,
+        }
+    }
+
     fn scalar(value: Value) -> AttributeValue {
         match value {
             Value::String(text) => text.into(),

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use anstyle::{AnsiColor, Style};
-use binding_span::AttributeValue;
+use binding_span::{AttributeList, AttributeValue};
 
 pub(crate) const DIM: Style = Style::new().dimmed();
 pub(crate) const NAME: Style = Style::new().bold();
@@ -19,6 +19,11 @@ pub(crate) fn value(of: &AttributeValue) -> Style {
         AttributeValue::String(_) => AnsiColor::Green,
         AttributeValue::Bool(_) => AnsiColor::Magenta,
         AttributeValue::Int64(_) | AttributeValue::Float64(_) => AnsiColor::Yellow,
+        AttributeValue::List(list) => match **list {
+            AttributeList::Strings(_) => AnsiColor::Green,
+            AttributeList::Bools(_) => AnsiColor::Magenta,
+            AttributeList::Int64s(_) | AttributeList::Float64s(_) => AnsiColor::Yellow,
+        },
     };
     colour.on_default()
 }

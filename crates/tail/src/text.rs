@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
+use binding_span::{AttributeList, AttributeValue};
+
 /// Whether a character would do something to a terminal or to what a reader believes to see instead
 /// of being seen: controls (ANSI escapes begin with one, in C1 also with a single one), line and
 /// paragraph separators, bidirectional overrides, invisible characters, tags.
@@ -77,6 +79,41 @@ pub(crate) fn quote(text: &str, max: usize) -> String {
     } else {
         out.push('"');
     }
+    out
+}
+
+/// A value, as [`quote`] shows texts: of a list at most `max` characters of all of them, and then how many more
+/// elements there are.
+pub(crate) fn value(value: &AttributeValue, max: usize) -> String {
+    match value {
+        AttributeValue::String(text) => quote(text, max),
+        AttributeValue::List(list) => match &**list {
+            AttributeList::Strings(texts) => elements(texts, max, |text, left| quote(text, left)),
+            AttributeList::Bools(list) => elements(list, max, |value, _| value.to_string()),
+            AttributeList::Int64s(list) => elements(list, max, |value, _| value.to_string()),
+            AttributeList::Float64s(list) => elements(list, max, |value, _| format!("{value:?}")),
+        },
+        scalar => scalar.to_string(),
+    }
+}
+
+/// `["a","b", … 3 more]`
+fn elements<T>(list: &[T], max: usize, shown: impl Fn(&T, usize) -> String) -> String {
+    let mut out = String::from("[");
+    let mut left = max;
+    for (i, element) in list.iter().enumerate() {
+        if left == 0 {
+            let _ = write!(out, ", … {} more", grouped((list.len() - i) as u64));
+            break;
+        }
+        if i > 0 {
+            out.push(',');
+        }
+        let element = shown(element, left);
+        left = left.saturating_sub(element.chars().count());
+        out.push_str(&element);
+    }
+    out.push(']');
     out
 }
 
@@ -169,6 +206,24 @@ mod tests {
         assert_eq!(quote("äöü", 3), r#""äöü""#);
         assert_eq!(quote("äöüß", 3), r#""äöü…" (8 bytes)"#);
         assert_eq!(quote(&"x".repeat(12_345), 2), r#""xx…" (12,345 bytes)"#);
+    }
+
+    #[test]
+    fn a_list_shows_its_elements_as_far_as_there_is_space() {
+        let cases: [(AttributeValue, &str); 7] = [
+            (["a", "b"].into(), r#"["a","b"]"#),
+            (["a, b", "\"\u{1b}\n"].into(), r#"["a, b","\"\u{1b}\n"]"#),
+            (vec!["x".repeat(11)].into(), r#"["xxxxxxxxxx…" (11 bytes)]"#),
+            (["x"; 12].into(), r#"["x","x","x","x", … 8 more]"#),
+            ([1, -20].into(), "[1,-20]"),
+            ([1.0, f64::INFINITY].into(), "[1.0,inf]"),
+            (vec![true; 1000].into(), "[true,true,true, … 997 more]"),
+        ];
+        for (list, shown) in cases {
+            assert_eq!(value(&list, 10), shown);
+        }
+        assert_eq!(value(&1.5.into(), 1), "1.5");
+        assert_eq!(value(&"text".into(), 2), r#""te…" (4 bytes)"#);
     }
 
     #[test]

@@ -84,6 +84,10 @@ fn a_client_call_has_the_lines_of_a_tail_worker() {
             Attribute::new("whole", 3.0),
             Attribute::new("nan", f64::NAN),
             Attribute::new("inf", f64::NEG_INFINITY),
+            Attribute::new("strings", ["stop", "\u{1b}\"", ""]),
+            Attribute::new("bools", [true, false]),
+            Attribute::new("ints", [i64::MIN, 3]),
+            Attribute::new("doubles", [3.0, 1.5, f64::NAN]),
         ],
     );
     let mut dropped = Dropped::default();
@@ -171,6 +175,36 @@ fn lines_of_a_real_tail_worker_are_read() {
         info[2].value,
         AttributeValue::Float64(9_223_372_036_854_775_808.0)
     );
+    for (json, value) in [
+        (r#"["stop","length"]"#, ["stop", "length"].into()),
+        (r#"["NaN","length"]"#, ["NaN", "length"].into()),
+        (r#"[true]"#, [true].into()),
+        (r#"[1,2]"#, [1, 2].into()),
+        (
+            r#"[1,2.5,"Infinity","-Infinity"]"#,
+            [1.0, 2.5, f64::INFINITY, f64::NEG_INFINITY].into(),
+        ),
+        // What is no list of ours is its JSON.
+        ("[]", "[]".into()),
+        ("[[1]]", "[[1]]".into()),
+        (r#"["a",null]"#, r#"["a",null]"#.into()),
+        (r#"[true,1]"#, r#"[true,1]"#.into()),
+        (r#"[{"a":1}]"#, r#"[{"a":1}]"#.into()),
+    ] as [(&str, AttributeValue); 10]
+    {
+        let event = read(&format!(
+            r#"{{"type":"attributes","info":[{{"name":"k","value":{json}}}]}}"#
+        ));
+        let Ok(EventKind::Attributes { info }) = event else {
+            panic!("{event:?}");
+        };
+        assert_eq!(info[0].value, value, "{json}");
+    }
+    let nan = read(r#"{"type":"attributes","info":[{"name":"k","value":[1,null,"NaN"]}]}"#);
+    let Ok(EventKind::Attributes { info }) = nan else {
+        panic!("{nan:?}");
+    };
+    assert_eq!(info[0].value.to_string(), "[1.0, NaN, NaN]");
 }
 
 #[test]

@@ -32,6 +32,7 @@ fn caller() -> Recorder {
             Attribute::new("db.response.returned_rows", 1),
             Attribute::new("cloudflare.d1.response.sql_duration_ms", 0.25),
             Attribute::new("cached", false),
+            Attribute::new("gen_ai.response.finish_reasons", ["stop", "le\u{202e}ngth"]),
         ],
     );
     let mut dropped = Dropped::default();

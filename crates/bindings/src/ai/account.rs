@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// What a request asks for; the conventions' `gen_ai.operation.name`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// `chat/completions`, and what is like it: OpenAI's `responses`, Anthropic's `messages`.
     Chat,
@@ -12,6 +12,7 @@ pub enum Operation {
     /// `embeddings`.
     Embeddings,
     /// Something else of a provider's, which is passed on and not read.
+    #[default]
     Other,
 }
 
@@ -81,7 +82,7 @@ pub enum Cached {
 }
 
 /// One request to a model, from before it is sent until its answer has ended.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Account {
     /// What is asked for.
     pub operation: Operation,
@@ -103,8 +104,10 @@ pub struct Account {
     pub error_type: Option<String>,
     /// Whether the cache answered, where it was asked.
     pub cached: Option<Cached>,
-    /// Attempts at providers, all together.
+    /// Attempts at this provider.
     pub attempts: u32,
+    /// Attempts at those that were asked before it.
+    pub attempts_before: u32,
     /// Which of the gateway's requests was answered, from 0: more than 0 is a fallback.
     pub step: u32,
     /// The gateway's log entry.

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use js_rpc::{Args, Context, Service, ServiceResult, async_trait, unknown_method};
-
 use super::account::Account;
+use super::engine::Engine;
 use super::options::AiOptions;
 
 /// Hears of every request to a model when it has ended. It is called on the thread that serves the call, and must not wait.
@@ -31,13 +30,7 @@ pub enum OpenError {
 
 /// An AI binding. Clones are the same one.
 #[derive(Clone)]
-pub struct Ai(Arc<Inner>);
-
-struct Inner {
-    name: String,
-    options: AiOptions,
-    sink: Option<Arc<dyn AccountSink>>,
-}
+pub struct Ai(Arc<Engine>);
 
 /// How a provider is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,12 +55,7 @@ impl Ai {
         options: AiOptions,
         sink: Option<Arc<dyn AccountSink>>,
     ) -> Result<Self, OpenError> {
-        let name = name.into();
-        Ok(Self(Arc::new(Inner {
-            name,
-            options,
-            sink,
-        })))
+        Engine::open(name.into(), options, sink).map(|engine| Self(Arc::new(engine)))
     }
 
     /// Its name.
@@ -82,17 +70,21 @@ impl Ai {
 
     /// How its providers are doing.
     pub fn status(&self) -> Vec<ProviderStatus> {
-        let _ = &self.0.sink;
-        Vec::new()
+        let providers = self.0.models.providers().iter();
+        providers.map(|provider| provider.status()).collect()
     }
 
-    /// Lets what is being written to the log be written.
-    pub async fn close(&self) {}
-}
+    /// Log entries that were lost, because the log could not keep up or could not be written.
+    pub fn lost_log_entries(&self) -> u64 {
+        self.0.logs.dropped()
+    }
 
-#[async_trait(?Send)]
-impl Service for Ai {
-    async fn call(&self, method: &str, _args: Args, _cx: &Context) -> ServiceResult {
-        unknown_method(method)
+    /// Waits until the log has what was added to it, and closes it.
+    pub async fn close(&self) {
+        self.0.logs.close().await;
+    }
+
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.0
     }
 }

@@ -134,7 +134,7 @@ pub struct ModelRule {
     pub pattern: String,
     /// The provider's name; the first provider, where nothing is given.
     pub provider: Option<String>,
-    /// What the model is called there; the same, where nothing is given.
+    /// What the model is called there; the same, where nothing is given, but without the provider's name before it.
     pub model: Option<String>,
     /// What it costs.
     pub price: Option<Price>,

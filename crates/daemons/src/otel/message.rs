@@ -2,10 +2,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use binding_span::{Attribute, AttributeValue, SpanKind};
+use binding_span::{Attribute, AttributeList, AttributeValue, SpanKind};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, ArrayValue, InstrumentationScope, KeyValue,
+};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{
     ResourceSpans, ScopeSpans, Span, SpanFlags, Status, span, status,
@@ -98,11 +100,28 @@ fn pair(attribute: Attribute) -> KeyValue {
         AttributeValue::Bool(value) => Value::BoolValue(value),
         AttributeValue::Int64(value) => Value::IntValue(value),
         AttributeValue::Float64(value) => Value::DoubleValue(value),
+        AttributeValue::List(list) => Value::ArrayValue(ArrayValue {
+            values: elements(*list),
+        }),
     };
     KeyValue {
         key: attribute.key.into_owned(),
         value: Some(any(value)),
         ..KeyValue::default()
+    }
+}
+
+fn elements(list: AttributeList) -> Vec<AnyValue> {
+    fn each<T>(list: Vec<T>, value: impl Fn(T) -> Value) -> Vec<AnyValue> {
+        list.into_iter()
+            .map(|element| any(value(element)))
+            .collect()
+    }
+    match list {
+        AttributeList::Strings(list) => each(list, |text| Value::StringValue(text.into_owned())),
+        AttributeList::Bools(list) => each(list, Value::BoolValue),
+        AttributeList::Int64s(list) => each(list, Value::IntValue),
+        AttributeList::Float64s(list) => each(list, Value::DoubleValue),
     }
 }
 

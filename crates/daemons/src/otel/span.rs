@@ -1,8 +1,12 @@
 //! A span while it is kept here: what is known of it, each attribute once.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
-use binding_span::{Attribute, AttributeValue, SpanClose, SpanContext, SpanId, SpanKind, SpanOpen};
+use binding_span::{
+    Attribute, AttributeList, AttributeValue, SpanClose, SpanContext, SpanId, SpanKind, SpanOpen,
+    error_type,
+};
 
 use super::SpanLimits;
 
@@ -99,8 +103,8 @@ impl Record {
                 .iter()
                 .position(|a| a.key == attribute.key);
             let bytes = match found {
-                Some(_) => value.size(),
-                None => ATTRIBUTE_BYTES + attribute.key.len() + value.size(),
+                Some(_) => value.footprint(),
+                None => ATTRIBUTE_BYTES + attribute.key.len() + value.footprint(),
             };
             let full = found.is_none() && limits.count.is_some_and(|n| self.attributes.len() >= n);
             if full || !room(bytes) {
@@ -136,7 +140,7 @@ impl Record {
             let kind = Attribute::new(ERROR_TYPE, kind.to_owned());
             self.upsert(&[kind], limits, room);
         }
-        let failed = !kind.is_empty() || self.attributes.iter().any(|a| a.key == ERROR_TYPE);
+        let failed = !kind.is_empty() || self.attributes.iter().any(states_error);
         if failed {
             let message = close.error.map_or("", |error| error.message);
             let message = &message[..message.floor_char_boundary(STATUS_BYTES)];
@@ -156,14 +160,34 @@ impl Record {
 }
 
 impl SpanLimits {
-    /// A value, and of a text that is too long its beginning.
+    /// A value, and of a text that is too long its beginning, also in a list.
     fn shorten(&self, value: &AttributeValue) -> AttributeValue {
-        let (Some(limit), Some(text)) = (self.value_chars, value.as_str()) else {
+        let Some(limit) = self.value_chars else {
             return value.clone();
         };
-        match text.char_indices().nth(limit) {
-            Some((end, _)) => AttributeValue::String(text[..end].to_owned().into()),
-            None => value.clone(),
+        match value {
+            AttributeValue::String(text) => AttributeValue::String(beginning(text, limit)),
+            AttributeValue::List(list) => match &**list {
+                AttributeList::Strings(list) => {
+                    let list = list.iter().map(|text| beginning(text, limit));
+                    AttributeList::Strings(list.collect()).into()
+                }
+                _ => value.clone(),
+            },
+            _ => value.clone(),
         }
+    }
+}
+
+/// Whether it says that its span failed, as [`binding_span::StatedError`] has it.
+fn states_error(attribute: &Attribute) -> bool {
+    attribute.key == ERROR_TYPE && error_type(&attribute.value).is_some()
+}
+
+/// At most `limit` characters of a text.
+fn beginning(text: &Cow<'static, str>, limit: usize) -> Cow<'static, str> {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => text[..end].to_owned().into(),
+        None => text.clone(),
     }
 }

@@ -8,8 +8,10 @@ use binding_span::{
     Attribute, AttributeValue, DropReason, Dropped, ErrorInfo, NewSpan, Outcome, SpanClose,
     SpanContext, SpanKind, SpanOpen, SpanRef, SpanSink,
 };
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
 
 use super::budget::HELD_BYTES;
+use super::message;
 use super::queue::Queue;
 use super::sampler::{RootRule, Sampler};
 use super::sink::OtelSink;
@@ -171,6 +173,62 @@ fn how_a_span_ended_is_its_status() {
         Some(""),
         "a failure that came as a result is one"
     );
+    for no_error in [AttributeValue::from(""), ["E", "F"].into(), true.into()] {
+        let span = Bench::usual().whole(|sink, span| {
+            sink.attributes(span, &[Attribute::new("error.type", no_error.clone())]);
+        });
+        assert_eq!(span.status, None, "{no_error:?}");
+    }
+}
+
+#[test]
+fn a_list_is_an_array_cut_text_by_text_and_kept_within_the_budget() {
+    let limits = SpanLimits {
+        count: None,
+        value_chars: Some(3),
+    };
+    let said = [
+        Attribute::new("reasons", ["stop", "öl", ""]),
+        Attribute::new("bools", [true, false]),
+        Attribute::new("ints", [1, 2]),
+        Attribute::new("doubles", [0.5]),
+    ];
+    let bench = bench(Sampler::default(), limits, 8);
+    let span = bench.whole(|sink, span| sink.attributes(span, &said));
+    assert_eq!(get(&span, "reasons"), Some(&["sto", "öl", ""].into()));
+
+    let plain = Bench::usual().whole(|_, _| {}).bytes;
+    let many = Attribute::new("k", vec![""; 64]);
+    let lists = Bench::usual()
+        .whole(|sink, span| sink.attributes(span, &[many]))
+        .bytes;
+    assert!(
+        lists - plain >= 64 * size_of::<String>(),
+        "{}",
+        lists - plain
+    );
+
+    let request = message::request(&message::resource(&[]), vec![span]);
+    let exported = &request.resource_spans[0].scope_spans[0].spans[0];
+    let array = |key| {
+        let found = exported.attributes.iter().find(|pair| pair.key == key);
+        match found.unwrap().value.as_ref().unwrap().value.clone() {
+            Some(Value::ArrayValue(array)) => array
+                .values
+                .into_iter()
+                .filter_map(|any| any.value)
+                .collect::<Vec<_>>(),
+            other => panic!("{key}: {other:?}"),
+        }
+    };
+    let text = |text: &str| Value::StringValue(text.to_owned());
+    assert_eq!(array("reasons"), [text("sto"), text("öl"), text("")]);
+    assert_eq!(
+        array("bools"),
+        [Value::BoolValue(true), Value::BoolValue(false)]
+    );
+    assert_eq!(array("ints"), [Value::IntValue(1), Value::IntValue(2)]);
+    assert_eq!(array("doubles"), [Value::DoubleValue(0.5)]);
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub use call::CallBuilder;
 pub use client_id::ClientId;
 pub(crate) use method::Method;
 pub use method::{Operation, method_names, method_path};
-pub use payload::{Args, Arguments, ConvertError, External, IntoArgs, Payload, scalar};
+pub use payload::{Args, Arguments, ConvertError, External, IntoArgs, Payload, attribute_value};
 pub use pending::PendingCall;
 pub(crate) use pending::Pipeline;
 pub use reply::Reply;

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 
-use binding_span::{AttributeValue, Maybe};
+use binding_span::{AttributeList, AttributeValue, Maybe};
 use js_value::Value;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -292,22 +292,34 @@ impl<T: Serialize> IntoArgs for T {
 }
 
 /// A JavaScript value as the value of an attribute: strings, booleans and numbers, the latter int64 when
-/// they are integral. Everything else is none, and the attribute is skipped.
+/// they are integral, and arrays of one of these, whose numbers are int64 when all are integral. Everything else is
+/// none, arrays of several types or of nothing included, and the attribute is skipped.
 ///
 /// ```
-/// use js_rpc::{Enrichment, Value, scalar};
+/// use js_rpc::{Enrichment, Value, attribute_value};
+/// let reasons = Value::Array(vec!["stop".into(), "length".into()]);
 /// let said = Enrichment::new()
-///     .attribute("n", scalar(&Value::Number(3.0)))
-///     .attribute("none", scalar(&Value::Null));
-/// assert_eq!(said.attributes().len(), 1);
+///     .attribute("n", attribute_value(&Value::Number(3.0)))
+///     .attribute("gen_ai.response.finish_reasons", attribute_value(&reasons))
+///     .attribute("none", attribute_value(&Value::Null));
+/// assert_eq!(said.attributes().len(), 2);
 /// ```
-pub fn scalar(value: &Value) -> Maybe<AttributeValue> {
+pub fn attribute_value(value: &Value) -> Maybe<AttributeValue> {
     Maybe(match value {
+        Value::Array(elements) => {
+            AttributeList::from_elements(elements.iter().map(scalar)).map(Into::into)
+        }
+        single => scalar(single),
+    })
+}
+
+fn scalar(value: &Value) -> Option<AttributeValue> {
+    match value {
         Value::Bool(value) => Some((*value).into()),
         Value::Number(number) => Some(AttributeValue::from_number(*number)),
         Value::String(text) => Some(text.to_string_lossy().into_owned().into()),
         _ => None,
-    })
+    }
 }
 
 /// Puts something into this thread's table.

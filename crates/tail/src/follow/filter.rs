@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use binding_span::{Attribute, AttributeValue, ERROR_TYPE, error_type};
+use binding_span::{Attribute, AttributeList, AttributeValue, ERROR_TYPE, error_type};
 use wildmatch::WildMatch;
 
 use crate::SPAN_NAME;
@@ -31,7 +31,7 @@ pub struct Filter {
 pub struct AttributeFilter {
     /// Its key.
     pub key: String,
-    /// A pattern for its value, as text; without one any value will do.
+    /// A pattern for its value, as text, or for an element of a list; without one any value will do.
     pub value: Option<String>,
 }
 
@@ -105,16 +105,55 @@ impl Conditions {
             let wanted = *key == attribute.key
                 && pattern
                     .as_ref()
-                    .is_none_or(|p| p.matches(&text(&attribute.value)));
+                    .is_none_or(|pattern| matches(pattern, &attribute.value));
             met.attributes |= u64::from(wanted) << i;
         }
     }
 }
 
-/// A value as one would write it: strings without quotes.
-fn text(value: &AttributeValue) -> String {
-    match value.as_str() {
-        Some(text) => text.to_owned(),
-        None => value.to_string(),
+/// Whether a value is meant, as one would write it: strings without quotes. Of a list, an element or all of it.
+fn matches(pattern: &WildMatch, value: &AttributeValue) -> bool {
+    let AttributeValue::List(list) = value else {
+        return match value.as_str() {
+            Some(text) => pattern.matches(text),
+            None => pattern.matches(&value.to_string()),
+        };
+    };
+    let element = match &**list {
+        AttributeList::Strings(list) => list.iter().any(|text| pattern.matches(text)),
+        AttributeList::Bools(list) => list.iter().any(|value| pattern.matches(&value.to_string())),
+        AttributeList::Int64s(list) => list.iter().any(|value| pattern.matches(&value.to_string())),
+        AttributeList::Float64s(list) => list
+            .iter()
+            .any(|value| pattern.matches(&format!("{value:?}"))),
+    };
+    element || pattern.matches(&value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_meant_by_an_element_and_by_all_of_it() {
+        let cases: [(AttributeValue, &str, bool); 10] = [
+            (["stop", "length"].into(), "length", true),
+            (["stop", "length"].into(), "l*", true),
+            (["stop", "length"].into(), "stop*length", false),
+            (["stop", "length"].into(), "[\"stop\", \"length\"]", true),
+            (["stop", "length"].into(), "tool_calls", false),
+            ([1, 20].into(), "20", true),
+            ([1, 20].into(), "2", false),
+            ([true].into(), "true", true),
+            ([1.0, 2.5].into(), "1.0", true),
+            ("stop".into(), "stop", true),
+        ];
+        for (value, pattern, met) in cases {
+            assert_eq!(
+                matches(&WildMatch::new(pattern), &value),
+                met,
+                "{value} {pattern}"
+            );
+        }
     }
 }

@@ -111,8 +111,7 @@ impl SpanLines {
                 let words: Vec<&str> = text.split_whitespace().collect();
                 text::quote(&words.join(" "), STATEMENT)
             }
-            AttributeValue::String(text) => text::quote(text, self.pick(VALUES)),
-            other => other.to_string(),
+            value => text::value(value, self.pick(VALUES)),
         }
     }
 }

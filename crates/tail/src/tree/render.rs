@@ -258,10 +258,7 @@ impl Page<'_> {
     }
 
     fn value(&self, value: &AttributeValue) -> String {
-        let shown = match value {
-            AttributeValue::String(text) => text::quote(text, self.pick(VALUE, VALUE_VERBOSE)),
-            other => other.to_string(),
-        };
+        let shown = text::value(value, self.pick(VALUE, VALUE_VERBOSE));
         self.paint.value(value, shown)
     }
 

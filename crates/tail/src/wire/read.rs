@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::{Duration, UNIX_EPOCH};
 
 use binding_span::wire::{read_span_context, read_trace_id};
-use binding_span::{Attribute, AttributeValue, InvocationId, SpanId};
+use binding_span::{Attribute, AttributeList, AttributeValue, InvocationId, SpanId};
 use binding_span_schema::binding_span_capnp::{attribute, tag_value};
 use binding_span_schema::tail_stream_capnp::{
     diagnostic_channel_event, log, outcome, return_, span_open, span_update, stream_diagnostics,
@@ -358,21 +358,29 @@ impl Reading<'_> {
         }))
     }
 
-    /// A list is its JSON: an attribute has one value here.
+    /// Several values are a list; of several types, which workerd may send and we have not, their JSON.
     fn list(
         &mut self,
         values: struct_list::Reader<'_, tag_value::Owned>,
     ) -> capnp::Result<AttributeValue> {
-        let mut list = Vec::new();
-        for i in 0..self.count(values.len(), LIST) {
-            list.push(match self.value(values.get(i))? {
-                Some(AttributeValue::String(text)) => text.into_owned().into(),
-                Some(AttributeValue::Bool(value)) => value.into(),
-                Some(AttributeValue::Int64(value)) => value.into(),
-                Some(AttributeValue::Float64(value)) => value.into(),
-                None => serde_json::Value::Null,
-            });
+        // An element takes memory also when it has no text.
+        let most = (self.left / size_of::<AttributeValue>()).min(LIST as usize);
+        let count = self.count(values.len(), most as u32);
+        self.left -= count as usize * size_of::<AttributeValue>();
+        let mut elements = Vec::new();
+        for i in 0..count {
+            elements.push(self.value(values.get(i))?);
         }
-        Ok(serde_json::Value::Array(list).to_string().into())
+        if let Some(list) = AttributeList::from_elements(elements.iter().cloned()) {
+            return Ok(list.into());
+        }
+        let json = elements.into_iter().map(|element| match element {
+            Some(AttributeValue::String(text)) => text.into_owned().into(),
+            Some(AttributeValue::Bool(value)) => value.into(),
+            Some(AttributeValue::Int64(value)) => value.into(),
+            Some(AttributeValue::Float64(value)) => value.into(),
+            Some(AttributeValue::List(_)) | None => serde_json::Value::Null,
+        });
+        Ok(serde_json::Value::Array(json.collect()).to_string().into())
     }
 }

@@ -1,6 +1,8 @@
 //! What of a request's headers is kept: whoever reads a tail need not be who may make the request again.
 
-use binding_span::AttributeValue;
+use std::borrow::Cow;
+
+use binding_span::{AttributeList, AttributeValue};
 
 use crate::{FetchInfo, Header};
 
@@ -61,9 +63,18 @@ impl Headers {
 
     /// Takes out of an attribute what is not kept: it may have the URL of a request, or a header.
     pub(super) fn apply_attribute(self, key: &str, value: &mut AttributeValue) {
-        let AttributeValue::String(text) = value else {
-            return;
-        };
+        match value {
+            AttributeValue::String(text) => self.apply_text(key, text),
+            AttributeValue::List(list) => {
+                if let AttributeList::Strings(list) = &mut **list {
+                    list.iter_mut().for_each(|text| self.apply_text(key, text));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn apply_text(self, key: &str, text: &mut Cow<'static, str>) {
         let header = ["http.request.header.", "http.response.header."]
             .iter()
             .find_map(|prefix| key.strip_prefix(prefix));
@@ -178,6 +189,9 @@ mod tests {
             let mut redacted = AttributeValue::from(value);
             Headers::Redacted.apply_attribute(key, &mut redacted);
             assert_eq!(redacted.as_str(), Some(kept), "{key}");
+            let mut redacted = AttributeValue::from([value, value]);
+            Headers::Redacted.apply_attribute(key, &mut redacted);
+            assert_eq!(redacted, [kept, kept].into(), "{key}");
             let mut as_it_is = AttributeValue::from(value);
             Headers::All.apply_attribute(key, &mut as_it_is);
             assert_eq!(as_it_is.as_str(), Some(value), "{key}");

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use binding_span::wire::write_attribute;
 use binding_span::{Attribute, InvocationId, SpanId, TraceId};
 use binding_span_schema::tail_stream_capnp::tail_event;
 use serde_json::json;
@@ -361,6 +362,12 @@ fn an_event_is_cut_to_what_readers_take_and_counted_with_all_it_holds() {
             1,
         ),
         (
+            EventKind::Attributes {
+                info: vec![Attribute::new("k", vec![large(MIB / 4); 8])],
+            },
+            1,
+        ),
+        (
             EventKind::Exception {
                 name: large(MIB),
                 message: large(MIB),
@@ -415,20 +422,48 @@ fn a_log_that_was_cut_says_so_as_workerd_does() {
 }
 
 #[test]
-fn a_list_of_values_is_its_json() {
+fn several_values_are_a_list_and_of_several_types_their_json() {
     let mut message = Message::new_default();
     let root: tail_event::Builder<'_> = message.init_root();
-    let mut list = root.init_event().init_attribute(2);
+    let mut list = root.init_event().init_attribute(4);
     list.reborrow().get(0).set_name("list");
     let mut values = list.reborrow().get(0).init_value(3);
     values.reborrow().get(0).set_string("a");
     values.reborrow().get(1).set_int64(1);
     values.get(2).set_bool(true);
     list.reborrow().get(1).set_name("empty");
-    list.get(1).init_value(0);
+    list.reborrow().get(1).init_value(0);
+    let reasons = Attribute::new("reasons", ["stop", "length"]);
+    let doubles = Attribute::new("doubles", [1.0, f64::NAN]);
+    for (i, Attribute { key, value }) in [(2, &reasons), (3, &doubles)] {
+        write_attribute(list.reborrow().get(i), key, value);
+    }
     let (read, _) = read(&message, Headers::All);
     let line: serde_json::Value = serde_json::from_str(&read.to_line()).unwrap();
-    let values =
-        json!([{"name": "list", "value": "[\"a\",1,true]"}, {"name": "empty", "value": "[]"}]);
+    let values = json!([
+        {"name": "list", "value": "[\"a\",1,true]"},
+        {"name": "empty", "value": "[]"},
+        {"name": "reasons", "value": ["stop", "length"]},
+        {"name": "doubles", "value": [1.0, "NaN"]},
+    ]);
     assert_eq!(line["event"]["info"], values);
+    let EventKind::Attributes { info } = &read.event else {
+        panic!("{read:?}");
+    };
+    assert_eq!(info[2], reasons);
+    // What is sent on is what came.
+    let again = self::read(&written(&read), Headers::All).0;
+    assert_eq!(again.to_line(), read.to_line());
+}
+
+#[test]
+fn lists_without_a_text_are_held_to_the_bytes_of_an_event() {
+    let attribute = |i: u32| Attribute::new(format!("k{i}"), vec![""; 5000]);
+    let info = (0..1000).map(attribute).collect();
+    let (read, found) = read(
+        &written(&event(EventKind::Attributes { info })),
+        Headers::All,
+    );
+    assert!(found.cut > 900, "{}", found.cut);
+    assert!(read.size() < 2 * 1024 * 1024, "{}", read.size());
 }

@@ -1,5 +1,20 @@
 //! A provider, as requests are sent to it.
 
+mod admission;
+mod body;
+mod breaker;
+mod failure;
+mod headers;
+mod key;
+mod provider;
+mod tls;
+mod url;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(in crate::ai) use tests::server as test_server;
+
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -7,18 +22,22 @@ use bytes::Bytes;
 use futures::Stream;
 use http::{HeaderMap, Method, StatusCode};
 
+pub(in crate::ai) use provider::{Provider, local_client};
+
 /// A request to a provider.
 #[derive(Clone)]
 pub struct UpstreamRequest {
     /// Its method.
     pub method: Method,
-    /// Its path and query, below the provider's URL: `chat/completions`.
+    /// Its path and query, below the provider's URL: `chat/completions`. One that leads elsewhere is refused.
     pub path: String,
-    /// Its headers, without the provider's key.
+    /// Its headers, without the provider's key. Those of a connection are left out, and so is who a caller is, if the
+    /// provider has a key of its own.
     pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
-    /// How long the answer may take to begin; the provider's own limit, where nothing is given.
+    /// How long the answer may take to begin, once it is asked for: its head and the first byte of its body. The
+    /// provider's own limit, where nothing is given.
     pub timeout: Option<Duration>,
 }
 
@@ -41,6 +60,14 @@ pub enum UpstreamError {
     /// Too many requests are waiting for the provider.
     #[error("{0} has as many requests waiting as it may have")]
     Busy(String),
+    /// None of the requests that it is answering ended in time for this one.
+    #[error("{name} was busy with other requests for {after:?}")]
+    Waited {
+        /// The provider.
+        name: String,
+        /// For how long was waited.
+        after: Duration,
+    },
     /// It failed several times in a row, and is left alone for a while.
     #[error("{name} failed several times in a row, and is asked again in {retry_after:?}")]
     Open {
@@ -73,6 +100,12 @@ pub enum UpstreamError {
         /// Why.
         reason: String,
     },
+    /// It is asked for something that is not below its URL, or not a request to a model.
+    #[error("the request cannot be sent: {reason}")]
+    Request {
+        /// Why.
+        reason: &'static str,
+    },
     /// Its key cannot be read, or is none.
     #[error("the key of {name} cannot be used: {reason}")]
     Key {
@@ -87,11 +120,12 @@ impl UpstreamError {
     /// `error.type`.
     pub fn error_type(&self) -> &'static str {
         match self {
-            Self::Busy(_) => "upstream_busy",
+            Self::Busy(_) | Self::Waited { .. } => "upstream_busy",
             Self::Open { .. } => "upstream_circuit_open",
             Self::Connect { .. } => "upstream_connect",
             Self::Timeout { .. } => "upstream_timeout",
             Self::Broken { .. } => "upstream_broken",
+            Self::Request { .. } => "upstream_request",
             Self::Key { .. } => "upstream_key",
         }
     }
@@ -99,7 +133,8 @@ impl UpstreamError {
     /// The status for who asked by HTTP.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Request { .. } => StatusCode::BAD_REQUEST,
+            Self::Busy(_) | Self::Waited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Open { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Connect { .. } | Self::Broken { .. } | Self::Key { .. } => {
@@ -110,6 +145,6 @@ impl UpstreamError {
 
     /// Whether another attempt may do better.
     pub fn is_passing(&self) -> bool {
-        !matches!(self, Self::Key { .. })
+        !matches!(self, Self::Key { .. } | Self::Request { .. })
     }
 }

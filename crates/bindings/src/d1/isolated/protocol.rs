@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use binding_span::{AttributeValue, Enrichment};
+use binding_span::{AttributeList, AttributeValue, Enrichment};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +129,10 @@ enum Tag {
     Bool(bool),
     Int(i64),
     Float(f64),
+    Texts(Vec<String>),
+    Bools(Vec<bool>),
+    Ints(Vec<i64>),
+    Floats(Vec<f64>),
 }
 
 impl From<Enrichment> for Tags {
@@ -139,6 +143,14 @@ impl From<Enrichment> for Tags {
                 AttributeValue::Bool(value) => Tag::Bool(*value),
                 AttributeValue::Int64(value) => Tag::Int(*value),
                 AttributeValue::Float64(value) => Tag::Float(*value),
+                AttributeValue::List(list) => match &**list {
+                    AttributeList::Strings(list) => {
+                        Tag::Texts(list.iter().map(|text| text.to_string()).collect())
+                    }
+                    AttributeList::Bools(list) => Tag::Bools(list.clone()),
+                    AttributeList::Int64s(list) => Tag::Ints(list.clone()),
+                    AttributeList::Float64s(list) => Tag::Floats(list.clone()),
+                },
             };
             (attribute.key.clone().into_owned(), value)
         });
@@ -161,6 +173,10 @@ impl From<Tags> for Enrichment {
                 Tag::Bool(value) => enrichment.set_attribute(key, value),
                 Tag::Int(value) => enrichment.set_attribute(key, value),
                 Tag::Float(value) => enrichment.set_attribute(key, value),
+                Tag::Texts(list) => enrichment.set_attribute(key, list),
+                Tag::Bools(list) => enrichment.set_attribute(key, list),
+                Tag::Ints(list) => enrichment.set_attribute(key, list),
+                Tag::Floats(list) => enrichment.set_attribute(key, list),
             };
         }
         enrichment
@@ -280,6 +296,23 @@ mod tests {
     fn put(frames: &mut Frames, bytes: &[u8]) {
         frames.spare()[..bytes.len()].copy_from_slice(bytes);
         frames.advance(bytes.len());
+    }
+
+    #[test]
+    fn tags_come_out_as_they_went_in() {
+        let said = Enrichment::new()
+            .name("d1.query")
+            .attribute("text", "a")
+            .attribute("bool", true)
+            .attribute("int", i64::MIN)
+            .attribute("float", 1.0)
+            .attribute("texts", ["a", ""])
+            .attribute("bools", [true])
+            .attribute("ints", [1, 2])
+            .attribute("floats", [1.0, 2.5]);
+        let sent = postcard::to_allocvec(&Tags::from(said.clone())).unwrap();
+        let read: Tags = postcard::from_bytes(&sent).unwrap();
+        assert_eq!(Enrichment::from(read), said);
     }
 
     #[test]

@@ -1,0 +1,474 @@
+//! What happens to a request between who asks and who answers: a gateway's rules, the span, the account.
+
+mod asks;
+mod gateways;
+mod open;
+mod tap;
+
+use std::sync::Arc;
+
+use binding_span::{CallScope, Enrichment};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use js_rpc::ByteStream;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+pub(in crate::ai) use self::asks::PassedOn;
+pub(in crate::ai) use self::gateways::Gateway;
+use self::gateways::Gateways;
+use self::open::Open;
+use self::tap::Tap;
+use super::account::Operation;
+use super::binding::{AccountSink, OpenError};
+use super::gateway::{self, GatewayError, Kept, Next, Outcome, Rules};
+use super::logs::{Keepings, Logs};
+use super::models::Models;
+use super::options::{AiOptions, Price};
+use super::upstream::{Provider, UpstreamAnswer, UpstreamBody, UpstreamError, UpstreamRequest};
+use super::workers::{self, AiError, Search, Task};
+
+/// What a name cannot have in a segment of a path.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b'@');
+
+/// A binding's parts.
+pub(in crate::ai) struct Engine {
+    pub(in crate::ai) name: String,
+    pub(in crate::ai) options: AiOptions,
+    pub(in crate::ai) models: Models,
+    pub(in crate::ai) logs: Logs,
+    gateways: Gateways,
+    sink: Option<Arc<dyn AccountSink>>,
+}
+
+/// What somebody asks for: the first of these that is answered well.
+pub(in crate::ai) struct Job {
+    /// By whose rules.
+    pub(in crate::ai) gateway: Option<Arc<Gateway>>,
+    /// Who is asked, in order; not empty.
+    pub(in crate::ai) asks: Vec<Ask>,
+}
+
+/// A request to one provider.
+pub(in crate::ai) struct Ask {
+    pub(in crate::ai) provider: Arc<Provider>,
+    pub(in crate::ai) operation: Operation,
+    /// The model as it was asked for.
+    pub(in crate::ai) model: String,
+    pub(in crate::ai) price: Option<Price>,
+    pub(in crate::ai) request: UpstreamRequest,
+    /// Whether a stream is asked for.
+    pub(in crate::ai) stream: bool,
+    /// What the answer becomes.
+    pub(in crate::ai) shape: Shape,
+    /// The gateway's rules for it.
+    pub(in crate::ai) rules: Option<Rules>,
+    /// What the request itself says about its span.
+    pub(in crate::ai) parameters: Enrichment,
+}
+
+/// What a provider's answer becomes for who asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ai) enum Shape {
+    /// It stays. An event with nothing but usage is left out where only we asked for it.
+    AsIs { drop_usage: bool },
+    /// Workers AI's.
+    Workers(Task),
+}
+
+/// An answer for who asked.
+pub(in crate::ai) struct Answer {
+    pub(in crate::ai) status: StatusCode,
+    pub(in crate::ai) headers: HeaderMap,
+    pub(in crate::ai) body: Body,
+}
+
+/// An answer's body.
+pub(in crate::ai) enum Body {
+    /// All of it is there.
+    Whole(Bytes),
+    /// It comes.
+    Stream(ByteStream),
+}
+
+impl From<Answer> for Response<ByteStream> {
+    fn from(answer: Answer) -> Self {
+        let mut response = Response::new(match answer.body {
+            Body::Whole(bytes) => ByteStream::from(bytes),
+            Body::Stream(stream) => stream,
+        });
+        *response.status_mut() = answer.status;
+        *response.headers_mut() = answer.headers;
+        response
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(in crate::ai) enum Failure {
+    /// The provider did not answer.
+    #[error("{0}")]
+    Upstream(UpstreamError),
+    /// The gateway did not ask.
+    #[error("{0}")]
+    Gateway(GatewayError),
+    /// It cannot be asked for, or the provider refused it, in Workers AI's terms.
+    #[error("{0}")]
+    Ai(AiError),
+}
+
+/// What came of one attempt.
+enum Got {
+    /// A body that can only be passed on.
+    Stream(UpstreamAnswer),
+    /// All of the answer.
+    Whole(StatusCode, HeaderMap, Bytes),
+}
+
+impl Engine {
+    pub(in crate::ai) fn open(
+        name: String,
+        options: AiOptions,
+        sink: Option<Arc<dyn AccountSink>>,
+    ) -> Result<Self, OpenError> {
+        Ok(Self {
+            models: Models::new(&options)?,
+            gateways: Gateways::new(&options)?,
+            logs: Logs::open(options.log.as_deref(), Keepings::new(&options.gateways))?,
+            name,
+            options,
+            sink,
+        })
+    }
+
+    /// The gateway of this id.
+    pub(in crate::ai) fn gateway(&self, id: &str) -> Result<Arc<Gateway>, GatewayError> {
+        self.gateways.get(id)
+    }
+
+    /// Workers AI's `run`, by a gateway's rules if its options name one.
+    pub(in crate::ai) fn run(
+        &self,
+        model: &str,
+        inputs: &Value,
+        gateway: Option<(&str, &Value)>,
+        headers: &HeaderMap,
+    ) -> Result<Job, Failure> {
+        let gateway = gateway.map(|(id, options)| {
+            let gateway = self.gateway(id)?;
+            let rules = Rules::of_gateway(&gateway.options).with_headers(headers)?;
+            Ok((gateway, rules.with_options(options)?))
+        });
+        let gateway = gateway.transpose().map_err(Failure::Gateway)?;
+        let (gateway, rules) = gateway.unzip();
+        let ask = self.ask_workers(model, inputs, rules);
+        let asks = vec![ask.map_err(Failure::Ai)?];
+        Ok(Job { gateway, asks })
+    }
+
+    /// A gateway's list of requests.
+    pub(in crate::ai) fn universal(
+        &self,
+        gateway: Arc<Gateway>,
+        steps: Vec<gateway::Step>,
+        rules: &Rules,
+    ) -> Result<Job, Failure> {
+        let asks = steps.into_iter().map(|step| self.ask_step(step, rules));
+        let asks = asks.collect::<Result<_, _>>()?;
+        let gateway = Some(gateway);
+        Ok(Job { gateway, asks })
+    }
+
+    /// Where clients of a gateway reach a provider of it; without one, all of them.
+    pub(in crate::ai) fn url(
+        &self,
+        gateway: &str,
+        provider: Option<&str>,
+    ) -> Result<String, GatewayError> {
+        let id = &self.gateway(gateway)?.options.id;
+        let Some(base) = &self.options.public_url else {
+            return Err(GatewayError::internal(
+                "it is not known where this binding is reached by HTTP; configure its public URL",
+            ));
+        };
+        let named = |text: &str| utf8_percent_encode(text, SEGMENT).to_string();
+        let mut url = format!(
+            "{}/v1/{}/{}",
+            base.trim_end_matches('/'),
+            named(&self.name),
+            named(id)
+        );
+        if let Some(provider) = provider {
+            url.push('/');
+            url.push_str(&named(provider));
+        }
+        Ok(url)
+    }
+
+    /// The models there are, in Workers AI's form.
+    pub(in crate::ai) async fn search(&self, search: &Search) -> Vec<Value> {
+        let listing = self.models.list().await;
+        let listed = listing.models.iter().map(|model| workers::Listed {
+            id: model.id.clone(),
+            provider: model.provider.clone(),
+        });
+        workers::models(&listed.collect::<Vec<_>>(), search)
+    }
+
+    /// Answers a request.
+    pub(in crate::ai) async fn answer(
+        self: &Arc<Self>,
+        job: Job,
+        call: &CallScope,
+    ) -> Result<Answer, Failure> {
+        let Job { gateway, asks } = job;
+        let last = asks.len().saturating_sub(1);
+        let mut before = 0;
+        let limited = gateway.as_ref().map(|gateway| gateway.limit.check());
+        for (step, ask) in asks.into_iter().enumerate() {
+            let mut open = Open::new(self, gateway.as_ref(), &ask, call);
+            open.account.step = u32::try_from(step).unwrap_or(u32::MAX);
+            open.account.attempts_before = before;
+            open.begin(&ask.parameters);
+            if let Some(Err(after)) = limited {
+                let error = GatewayError::rate_limited(after);
+                open.fail(error.error_type);
+                return Err(Failure::Gateway(error));
+            }
+            if let Some(kept) = open.look_up() {
+                return self.deliver(Got::kept(&kept), open, &ask);
+            }
+            let got = self.attempts(&mut open, &ask).await;
+            before += open.account.attempts;
+            let answered_well = got.as_ref().is_ok_and(|got| got.status().is_success());
+            if answered_well || step == last {
+                return match got {
+                    Ok(got) => self.deliver(got, open, &ask),
+                    Err(error) => {
+                        open.fail(error.error_type());
+                        Err(match ask.shape {
+                            Shape::Workers(_) => Failure::Ai(AiError::from(&error)),
+                            Shape::AsIs { .. } => Failure::Upstream(error),
+                        })
+                    }
+                };
+            }
+            match got {
+                Ok(got) => {
+                    open.head(got.status());
+                    open.end(got.headers());
+                }
+                Err(error) => open.fail(error.error_type()),
+            }
+        }
+        Err(Failure::Gateway(GatewayError::invalid(
+            "the list has no request",
+        )))
+    }
+
+    /// Asks one provider, as often as the rules have it.
+    async fn attempts(&self, open: &mut Open, ask: &Ask) -> Result<Got, UpstreamError> {
+        let mut tries = ask.rules.as_ref().map(|rules| rules.attempts.begin());
+        loop {
+            open.account.attempts += 1;
+            open.sent();
+            let got = self.attempt(open, ask).await;
+            let outcome = match &got {
+                Ok(got) => Outcome::Answer(got.status(), got.headers()),
+                Err(error) => Outcome::Error(error),
+            };
+            match tries.as_mut().map(|tries| tries.after(outcome)) {
+                Some(Next::Again(pause)) => {
+                    drop(got);
+                    tokio::time::sleep(pause).await;
+                }
+                Some(Next::Done | Next::GiveUp) | None => return got,
+            }
+        }
+    }
+
+    async fn attempt(&self, open: &mut Open, ask: &Ask) -> Result<Got, UpstreamError> {
+        let mut span = open.child_span(&ask.request);
+        let sent = ask.provider.send(ask.request.clone()).await;
+        let answer = match sent {
+            Ok(answer) => answer,
+            Err(error) => {
+                span.fail(error.error_type(), &error.to_string());
+                return Err(error);
+            }
+        };
+        span.attribute(
+            "http.response.status_code",
+            i64::from(answer.status.as_u16()),
+        );
+        if !answer.status.is_success() {
+            span.fail(&answer.status.as_u16().to_string(), answer.status.as_str());
+        }
+        open.answered();
+        let is_stream = is_type(&answer.headers, "text/event-stream");
+        let is_read =
+            is_type(&answer.headers, "application/json") && ask.operation != Operation::Other;
+        // Errors are read too: whether they are tried again is decided without their body, but the next request on the
+        // connection is not.
+        if is_stream || !is_read && answer.status.is_success() {
+            return Ok(Got::Stream(answer));
+        }
+        let most = self.options.max_answer_bytes;
+        let whole = read_whole(ask.provider.name(), answer.body, most).await;
+        match whole {
+            Ok(whole) => Ok(Got::Whole(answer.status, answer.headers, whole)),
+            Err(error) => {
+                span.fail(error.error_type(), &error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// Passes an answer on, in the shape that is wanted.
+    fn deliver(&self, got: Got, mut open: Open, ask: &Ask) -> Result<Answer, Failure> {
+        open.head(got.status());
+        match got {
+            Got::Stream(answer) => Ok(self.pass_on(answer, open, ask)),
+            Got::Whole(status, headers, body) => give(status, headers, body, open, ask),
+        }
+    }
+
+    fn pass_on(&self, answer: UpstreamAnswer, open: Open, ask: &Ask) -> Answer {
+        let UpstreamAnswer {
+            status,
+            mut headers,
+            body,
+        } = answer;
+        open.streams();
+        let name = ask.provider.name();
+        let most = self.options.max_answer_bytes;
+        let mut shown = match ask.shape {
+            Shape::AsIs { .. } => headers.clone(),
+            Shape::Workers(_) => of_type("text/event-stream"),
+        };
+        headers.remove(CONTENT_LENGTH);
+        if is_type(&headers, "text/event-stream") {
+            shown.remove(CONTENT_LENGTH);
+        }
+        open.annotate(&mut shown);
+        let tap = Tap::new(name, body, headers, ask.shape, open, most);
+        Answer {
+            status,
+            headers: shown,
+            body: Body::Stream(ByteStream::new(tap)),
+        }
+    }
+}
+
+/// Gives a whole answer, in the shape that is wanted.
+fn give(
+    status: StatusCode,
+    mut headers: HeaderMap,
+    body: Bytes,
+    mut open: Open,
+    ask: &Ask,
+) -> Result<Answer, Failure> {
+    headers.remove(CONTENT_LENGTH);
+    open.pass(&body);
+    let read = match ask.operation {
+        Operation::Other => None,
+        _ => serde_json::from_slice::<Value>(&body).ok(),
+    };
+    if let Some(read) = read.as_ref().filter(|_| status.is_success()) {
+        open.read(read);
+    }
+    let shaped = match ask.shape {
+        Shape::AsIs { .. } => Ok((headers.clone(), body)),
+        Shape::Workers(_) if !status.is_success() => Err(AiError::upstream(status, &body)),
+        Shape::Workers(task) => {
+            let read = read.ok_or_else(|| AiError::unreadable("it is no JSON"));
+            let shaped = read.and_then(|read| workers::reply(task, &read));
+            shaped.map(|shaped| (of_type("application/json"), shaped.to_string().into()))
+        }
+    };
+    match shaped {
+        Ok((mut shown, body)) => {
+            open.annotate(&mut shown);
+            open.end(&headers);
+            Ok(Answer {
+                status,
+                headers: shown,
+                body: Body::Whole(body),
+            })
+        }
+        Err(error) => {
+            open.account.error_type = Some(error.error_type().into());
+            open.end(&headers);
+            Err(Failure::Ai(error))
+        }
+    }
+}
+
+impl Got {
+    /// What a gateway has kept.
+    fn kept(kept: &Kept) -> Self {
+        let (headers, body) = (kept.headers.clone(), kept.body.clone());
+        match kept.stream {
+            false => Self::Whole(kept.status, headers, body),
+            true => Self::Stream(UpstreamAnswer {
+                status: kept.status,
+                headers,
+                body: Box::pin(futures::stream::iter([Ok(body)])),
+            }),
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Stream(answer) => answer.status,
+            Self::Whole(status, ..) => *status,
+        }
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        match self {
+            Self::Stream(answer) => &answer.headers,
+            Self::Whole(_, headers, _) => headers,
+        }
+    }
+}
+
+/// Reads all of an answer.
+async fn read_whole(
+    provider: &str,
+    mut body: UpstreamBody,
+    most: usize,
+) -> Result<Bytes, UpstreamError> {
+    let mut whole = BytesMut::new();
+    while let Some(bytes) = body.next().await {
+        let bytes = bytes?;
+        if whole.len() + bytes.len() > most {
+            return Err(UpstreamError::Broken {
+                name: provider.to_owned(),
+                reason: format!("it has more than {most} bytes (max_answer_bytes)"),
+            });
+        }
+        whole.extend_from_slice(&bytes);
+    }
+    Ok(whole.freeze())
+}
+
+/// Whether a body is of this type, whatever its parameters.
+fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let kind = value.and_then(|value| value.split(';').next());
+    kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted))
+}
+
+fn of_type(kind: &'static str) -> HeaderMap {
+    HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))])
+}

@@ -1,0 +1,375 @@
+//! A request to a model that has begun. However it ends, that is told once: to the span, the sink and the log.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use binding_span::{CallScope, ChildSpan, Enrichment};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+use http::{Method, StatusCode};
+use serde_json::Value;
+
+use super::super::account::{Account, Cached};
+use super::super::content::Output;
+use super::super::gateway::{Kept, Key, Marks, Recording, Rules, kept_headers};
+use super::super::logs::{Entry, Head, Logs};
+use super::super::options::Price;
+use super::super::upstream::UpstreamRequest;
+use super::super::{openai, spans};
+use super::gateways::Gateway;
+use super::{Ask, Engine};
+
+/// A request that has begun.
+pub(super) struct Open {
+    engine: Arc<Engine>,
+    call: CallScope,
+    pub(super) account: Account,
+    price: Option<Price>,
+    arrived: SystemTime,
+    begun: Instant,
+    sent: Instant,
+    gateway: Option<Keeping>,
+    /// What the answer says, where that goes to the span.
+    output: Option<Output>,
+    settled: bool,
+}
+
+/// What a gateway keeps of a request and its answer.
+struct Keeping {
+    gateway: Arc<Gateway>,
+    rules: Rules,
+    /// Where the answer is kept, if it is.
+    key: Option<Key>,
+    recording: Recording,
+    log: Option<Logged>,
+}
+
+/// What a log entry has that the account has not.
+struct Logged {
+    path: String,
+    request_type: Option<String>,
+    request_size: u64,
+    request_head: Option<Bytes>,
+    response_type: Option<String>,
+    response_size: u64,
+    response_head: Option<Vec<u8>>,
+}
+
+impl Open {
+    pub(super) fn new(
+        engine: &Arc<Engine>,
+        gateway: Option<&Arc<Gateway>>,
+        ask: &Ask,
+        call: &CallScope,
+    ) -> Self {
+        let now = Instant::now();
+        let gateway = gateway.map(|gateway| Keeping::new(gateway, ask));
+        let log_id = gateway.as_ref().and_then(|keeping| keeping.log.as_ref());
+        let account = Account {
+            operation: ask.operation,
+            provider: ask.provider.name().to_owned(),
+            semantic_provider: ask.provider.semantic_name().to_owned(),
+            model: ask.model.clone(),
+            stream: ask.stream,
+            gateway: gateway.as_ref().map(|it| it.gateway.options.id.clone()),
+            log_id: log_id.map(|_| Logs::new_id()),
+            ..Account::default()
+        };
+        Self {
+            output: engine.options.content_on_spans.then(Output::default),
+            engine: Arc::clone(engine),
+            call: call.clone(),
+            account,
+            price: ask.price,
+            arrived: SystemTime::now(),
+            begun: now,
+            sent: now,
+            gateway,
+            settled: false,
+        }
+    }
+
+    /// Says what is known before anybody is asked.
+    pub(super) fn begin(&self, parameters: &Enrichment) {
+        let mut said = spans::before(&self.account);
+        said.merge(parameters.clone());
+        self.call.enrich(said);
+    }
+
+    /// The answer that the gateway has already.
+    pub(super) fn look_up(&mut self) -> Option<Arc<Kept>> {
+        let keeping = self.gateway.as_mut()?;
+        let key = keeping.key.as_ref()?;
+        let kept = keeping.gateway.cache.get(key);
+        self.account.cached = Some(match kept {
+            Some(_) => Cached::Hit,
+            None => Cached::Miss,
+        });
+        if kept.is_some() {
+            keeping.recording = Recording::off();
+        }
+        kept
+    }
+
+    /// An attempt begins.
+    pub(super) fn sent(&mut self) {
+        self.sent = Instant::now();
+    }
+
+    /// The callee's own span of an attempt.
+    pub(super) fn child_span(&self, request: &UpstreamRequest) -> ChildSpan {
+        let method = known_method(&request.method);
+        let span = self.call.child_span(method);
+        span.attribute("http.request.method", method);
+        span.attribute(
+            "gen_ai.provider.name",
+            self.account.semantic_provider.clone(),
+        );
+        if self.account.attempts > 1 {
+            let again = i64::from(self.account.attempts - 1);
+            span.attribute("http.request.resend_count", again);
+        }
+        span
+    }
+
+    /// The provider has begun to answer.
+    pub(super) fn answered(&mut self) {
+        self.account.latency = Some(self.sent.elapsed());
+        self.account.first_chunk = self.account.latency;
+    }
+
+    /// The status is known that who asked gets.
+    pub(super) fn head(&mut self, status: StatusCode) {
+        self.account.status = Some(status.as_u16());
+        if !status.is_success() {
+            self.account.error_type = Some(status.as_u16().to_string());
+        }
+    }
+
+    /// What is said while a stream goes on.
+    pub(super) fn streams(&self) {
+        let mut said = spans::first_chunk(&self.account);
+        said.merge(spans::answered(&self.account));
+        self.call.enrich(said);
+    }
+
+    /// Adds the gateway's headers to an answer's.
+    pub(super) fn annotate(&self, headers: &mut HeaderMap) {
+        let Some(keeping) = &self.gateway else { return };
+        let account = &self.account;
+        let marks = Marks {
+            log_id: account.log_id.as_deref(),
+            event_id: keeping.rules.event_id.as_deref(),
+            cached: account.cached,
+            step: Some(account.step),
+        };
+        marks.write(headers);
+    }
+
+    /// Reads an answer, or an event of one.
+    pub(super) fn read(&mut self, value: &Value) {
+        self.account.reading.read(value);
+        if let Some(output) = &mut self.output {
+            output.read(value);
+        }
+    }
+
+    /// Takes a part of the answer as the provider sent it.
+    pub(super) fn pass(&mut self, bytes: &[u8]) {
+        let Some(keeping) = &mut self.gateway else {
+            return;
+        };
+        keeping.recording.push(bytes);
+        if let Some(log) = &mut keeping.log {
+            log.response_size += bytes.len() as u64;
+            if let Some(head) = &mut log.response_head {
+                let room = Head::MAX.saturating_sub(head.len());
+                head.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+        }
+    }
+
+    /// The answer has ended as it should, having had these headers.
+    pub(super) fn end(mut self, headers: &HeaderMap) {
+        self.keep(headers);
+        self.settle(Some(headers));
+    }
+
+    /// There is no answer, or only a part of one.
+    pub(super) fn fail(mut self, kind: &str) {
+        self.account.error_type = Some(kind.to_owned());
+        self.settle(None);
+    }
+
+    fn keep(&mut self, headers: &HeaderMap) {
+        let account = &self.account;
+        if account.error_type.is_some() {
+            return;
+        }
+        let Some(keeping) = &mut self.gateway else {
+            return;
+        };
+        let recording = std::mem::replace(&mut keeping.recording, Recording::off());
+        let (Some(key), Some(ttl)) = (keeping.key, keeping.rules.caches()) else {
+            return;
+        };
+        let (Some(body), Some(status)) = (recording.finish(), account.status) else {
+            return;
+        };
+        let kept = Kept {
+            status: StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
+            headers: kept_headers(headers),
+            body,
+            stream: is_stream(headers),
+            reading: account.reading.clone(),
+            provider: account.provider.clone(),
+            model: account.model.clone(),
+            stored_at: SystemTime::now(),
+        };
+        keeping.gateway.cache.put(key, kept, ttl);
+    }
+
+    fn settle(&mut self, headers: Option<&HeaderMap>) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        self.account.duration = self.begun.elapsed();
+        self.account.cost = self.cost();
+        let mut said = spans::after(&self.account);
+        if let Some(output) = self.output.take() {
+            said.merge(output.enrichment());
+        }
+        self.call.enrich(said);
+        if let Some(sink) = &self.engine.sink {
+            sink.settled(&self.account);
+        }
+        if let Some(keeping) = &mut self.gateway
+            && let Some(mut log) = keeping.log.take()
+        {
+            log.response_type = headers.and_then(|headers| text_of(headers, &CONTENT_TYPE));
+            let entry = log.entry(&self.account, &keeping.rules, self.arrived);
+            self.engine.logs.add(entry);
+        }
+    }
+
+    fn cost(&self) -> Option<f64> {
+        let usage = &self.account.reading.usage;
+        let custom = self.gateway.as_ref().and_then(|it| it.rules.custom_cost);
+        if let Some(custom) = custom {
+            return custom.of(usage);
+        }
+        let price = self.price.as_ref()?;
+        match self.account.cached {
+            Some(Cached::Hit) => Some(0.0),
+            _ => openai::cost(price, usage),
+        }
+    }
+}
+
+/// Who asked went away, or the answer's reader did.
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.account.error_type = Some("canceled".to_owned());
+            self.settle(None);
+        }
+    }
+}
+
+impl Keeping {
+    fn new(gateway: &Arc<Gateway>, ask: &Ask) -> Self {
+        let rules = ask.rules.clone();
+        let rules = rules.unwrap_or_else(|| Rules::of_gateway(&gateway.options));
+        let id = &gateway.options.id;
+        let request = &ask.request;
+        let may_keep = request.method == Method::POST && rules.caches().is_some();
+        let key = may_keep.then(|| match &rules.cache_key {
+            Some(key) => Key::custom(id, key),
+            None => Key::of(
+                id,
+                ask.provider.name(),
+                &request.path,
+                &request.headers,
+                &request.body,
+            ),
+        });
+        let log = rules.collect_log.then(|| Logged {
+            path: request.path.clone(),
+            request_type: text_of(&request.headers, &CONTENT_TYPE),
+            request_size: request.body.len() as u64,
+            request_head: rules.log_content.then(|| {
+                let end = request.body.len().min(Head::MAX);
+                request.body.slice(..end)
+            }),
+            response_type: None,
+            response_size: 0,
+            response_head: rules.log_content.then(Vec::new),
+        });
+        Self {
+            recording: match key {
+                Some(_) => gateway.cache.record(),
+                None => Recording::off(),
+            },
+            gateway: Arc::clone(gateway),
+            rules,
+            key,
+            log,
+        }
+    }
+}
+
+impl Logged {
+    fn entry(self, account: &Account, rules: &Rules, arrived: SystemTime) -> Entry {
+        let head =
+            |head: Option<&[u8]>, size| head.map_or_else(Head::none, |it| Head::of(it, size));
+        Entry {
+            id: account.log_id.clone().unwrap_or_default(),
+            gateway: account.gateway.clone().unwrap_or_default(),
+            provider: account.provider.clone(),
+            model: account.model.clone(),
+            model_type: account.operation.name().map(str::to_owned),
+            request_type: Some(if account.stream { "stream" } else { "whole" }.to_owned()),
+            path: self.path,
+            duration: account.duration,
+            request_content_type: self.request_type,
+            // Nobody answered: what whoever asked was told.
+            status_code: account.status.unwrap_or_default(),
+            response_content_type: self.response_type,
+            success: account.error_type.is_none(),
+            cached: account.cached == Some(Cached::Hit),
+            tokens_in: account.reading.usage.input,
+            tokens_out: account.reading.usage.output,
+            metadata: rules.metadata.clone(),
+            step: Some(account.step),
+            cost: account.cost,
+            custom_cost: rules.custom_cost.is_some(),
+            request_size: self.request_size,
+            request_head: head(self.request_head.as_deref(), self.request_size),
+            response_size: self.response_size,
+            response_head: head(self.response_head.as_deref(), self.response_size),
+            created_at: arrived,
+        }
+    }
+}
+
+/// A method as an attribute: one that is known, or that it is another.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        _ => "_OTHER",
+    }
+}
+
+pub(super) fn is_stream(headers: &HeaderMap) -> bool {
+    super::is_type(headers, "text/event-stream")
+}
+
+fn text_of(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let value = headers.get(name)?.to_str().ok()?;
+    Some(value.chars().take(128).collect())
+}

@@ -1,0 +1,185 @@
+//! A streamed answer on its way: read as it passes, and changed only as far as its shape wants it.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures::Stream;
+use http::HeaderMap;
+use serde_json::Value;
+
+use super::super::openai::{self, Event, Events, TooLong};
+use super::super::upstream::{UpstreamBody, UpstreamError};
+use super::super::workers::{AiError, Stream as Replies};
+use super::Shape;
+use super::open::{Open, is_stream};
+
+/// A body that passes.
+pub(super) struct Tap {
+    body: UpstreamBody,
+    provider: String,
+    headers: HeaderMap,
+    /// Reads events; `None` where the body has none.
+    events: Option<Events>,
+    form: Form,
+    /// What was made of events and is not taken yet.
+    made: VecDeque<Bytes>,
+    /// Why there is no more, which is not told yet.
+    broken: Option<UpstreamError>,
+    /// Until the answer has ended.
+    open: Option<Open>,
+}
+
+/// What leaves.
+enum Form {
+    /// The bytes that came.
+    Bytes,
+    /// The events that came, but for those with nothing but usage.
+    WithoutUsage,
+    /// Workers AI's events.
+    Workers(Replies),
+}
+
+impl Tap {
+    pub(super) fn new(
+        provider: &str,
+        body: UpstreamBody,
+        headers: HeaderMap,
+        shape: Shape,
+        open: Open,
+        max_event_bytes: usize,
+    ) -> Self {
+        let events = is_stream(&headers).then(|| Events::new(max_event_bytes));
+        let form = match shape {
+            _ if events.is_none() => Form::Bytes,
+            Shape::AsIs { drop_usage: false } => Form::Bytes,
+            Shape::AsIs { drop_usage: true } => Form::WithoutUsage,
+            Shape::Workers(_) => Form::Workers(Replies::new()),
+        };
+        Self {
+            body,
+            provider: provider.to_owned(),
+            headers,
+            events,
+            form,
+            made: VecDeque::new(),
+            broken: None,
+            open: Some(open),
+        }
+    }
+
+    /// Takes what came.
+    fn pass(&mut self, bytes: Bytes) -> Result<(), UpstreamError> {
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        open.pass(&bytes);
+        if let Some(events) = &mut self.events {
+            for event in events.push(&bytes) {
+                self.take(event)?;
+            }
+        }
+        if let Form::Bytes = self.form {
+            self.made.push_back(bytes);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: Result<Event, TooLong>) -> Result<(), UpstreamError> {
+        let event = match (event, &self.form) {
+            (Ok(event), _) => event,
+            // It passes, and is not read.
+            (Err(_), Form::Bytes) => return Ok(()),
+            (Err(error), _) => {
+                return Err(UpstreamError::Broken {
+                    name: self.provider.clone(),
+                    reason: error.to_string(),
+                });
+            }
+        };
+        let read: Option<Value> = match event.is_done() {
+            true => None,
+            false => serde_json::from_str(&event.data).ok(),
+        };
+        if let (Some(open), Some(read)) = (&mut self.open, &read) {
+            open.read(read);
+        }
+        match &mut self.form {
+            Form::Bytes => {}
+            Form::WithoutUsage => {
+                if !read.as_ref().is_some_and(openai::is_usage_only) {
+                    self.made.push_back(openai::again(&event));
+                }
+            }
+            Form::Workers(replies) => self.made.extend(replies.push(&event.data)),
+        }
+        Ok(())
+    }
+
+    /// The provider has sent all of it.
+    fn end(&mut self) -> Result<(), UpstreamError> {
+        if let Some(event) = self.events.as_mut().and_then(Events::end) {
+            self.take(event)?;
+        }
+        let mut failed = None;
+        if let Form::Workers(replies) = &mut self.form {
+            self.made.push_back(replies.end());
+            failed = replies.error().map(AiError::error_type);
+        }
+        if let Some(open) = self.open.take() {
+            match failed {
+                None => open.end(&self.headers),
+                Some(kind) => open.fail(kind),
+            }
+        }
+        Ok(())
+    }
+
+    /// There is no more, and that is not how it should be. An event tells a Worker; whoever gets the bytes as they come
+    /// gets what came, and the error.
+    fn fail(&mut self, error: UpstreamError) -> Option<UpstreamError> {
+        if let Some(open) = self.open.take() {
+            open.fail(error.error_type());
+        }
+        // The connection is of no use any more, and the permit is somebody else's.
+        self.body = Box::pin(futures::stream::empty());
+        match &mut self.form {
+            Form::Workers(replies) => {
+                self.made.push_back(replies.fail(AiError::from(&error)));
+                None
+            }
+            Form::Bytes | Form::WithoutUsage => Some(error),
+        }
+    }
+}
+
+impl Stream for Tap {
+    type Item = Result<Bytes, UpstreamError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if let Some(bytes) = this.made.pop_front() {
+                if bytes.is_empty() {
+                    continue;
+                }
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            if let Some(error) = this.broken.take() {
+                return Poll::Ready(Some(Err(error)));
+            }
+            if this.open.is_none() {
+                return Poll::Ready(None);
+            }
+            let taken = match ready!(this.body.as_mut().poll_next(cx)) {
+                Some(Ok(bytes)) => this.pass(bytes),
+                Some(Err(error)) => Err(error),
+                None => this.end(),
+            };
+            if let Err(error) = taken {
+                this.broken = this.fail(error);
+            }
+        }
+    }
+}

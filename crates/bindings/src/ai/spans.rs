@@ -1,0 +1,169 @@
+//! What a request to a model says about its caller's span, after OpenTelemetry's conventions for generative AI
+//! (semantic-conventions-genai, `gen_ai.*`), and what those lack, as `ai_gateway.*`.
+
+use binding_span::Enrichment;
+use serde_json::{Map, Value};
+
+use super::account::{Account, Cached, Operation};
+
+/// The name of a gateway's calls, whatever they ask for; the proposal's own example.
+pub(super) const GATEWAY: &str = "ai_gateway.run";
+
+/// A span's name: `ai_gateway.run` for a gateway's calls, else `{operation} {model}`.
+fn name(account: &Account) -> String {
+    match (&account.gateway, account.operation.name()) {
+        (Some(_), _) => GATEWAY.to_owned(),
+        (None, Some(operation)) => format!("{operation} {}", account.model),
+        (None, None) => "ai.request".to_owned(),
+    }
+}
+
+/// What is known before a provider is asked.
+pub(super) fn before(account: &Account) -> Enrichment {
+    let mut said = Enrichment::new().name(name(account));
+    if let Some(operation) = account.operation.name() {
+        said.set_attribute("gen_ai.operation.name", operation);
+    }
+    said.set_attribute("gen_ai.provider.name", account.semantic_provider.clone());
+    if !account.model.is_empty() {
+        said.set_attribute("gen_ai.request.model", account.model.clone());
+    }
+    if account.stream {
+        said.set_attribute("gen_ai.request.stream", true);
+    }
+    if let Some(gateway) = &account.gateway {
+        said.set_attribute("ai_gateway.id", gateway.clone());
+    }
+    said
+}
+
+/// The request's parameters, those that are numbers or names: no text of anybody's.
+pub(super) fn parameters(operation: Operation, body: &Map<String, Value>) -> Enrichment {
+    let mut said = Enrichment::new();
+    let integers = [
+        ("max_tokens", "gen_ai.request.max_tokens"),
+        ("max_completion_tokens", "gen_ai.request.max_tokens"),
+        ("max_output_tokens", "gen_ai.request.max_tokens"),
+        ("seed", "gen_ai.request.seed"),
+        ("dimensions", "gen_ai.embeddings.dimension.count"),
+    ];
+    for (member, key) in integers {
+        if let Some(number) = body.get(member).and_then(Value::as_i64) {
+            said.set_attribute(key, number);
+        }
+    }
+    let numbers = [
+        ("temperature", "gen_ai.request.temperature"),
+        ("top_p", "gen_ai.request.top_p"),
+        ("top_k", "gen_ai.request.top_k"),
+        ("frequency_penalty", "gen_ai.request.frequency_penalty"),
+        ("presence_penalty", "gen_ai.request.presence_penalty"),
+    ];
+    for (member, key) in numbers {
+        if let Some(number) = body.get(member).and_then(Value::as_f64) {
+            said.set_attribute(key, number);
+        }
+    }
+    // One choice is the rule and not worth an attribute.
+    if let Some(choices) = body.get("n").and_then(Value::as_i64).filter(|n| *n != 1) {
+        said.set_attribute("gen_ai.request.choice.count", choices);
+    }
+    if operation == Operation::Chat {
+        let form = body
+            .get("response_format")
+            .and_then(|form| form.get("type"));
+        match form.and_then(Value::as_str) {
+            Some("json_object" | "json_schema") => {
+                said.set_attribute("gen_ai.output.type", "json");
+            }
+            Some("text") => said.set_attribute("gen_ai.output.type", "text"),
+            _ => {}
+        }
+    }
+    let encoding = body.get("encoding_format").and_then(Value::as_str);
+    if let (Operation::Embeddings, Some(encoding @ ("float" | "base64"))) = (operation, encoding) {
+        let formats = vec![encoding.to_owned()];
+        said.set_attribute("gen_ai.request.encoding_formats", formats);
+    }
+    said
+}
+
+/// What is known when the answer's first byte has come.
+pub(super) fn first_chunk(account: &Account) -> Enrichment {
+    let mut said = Enrichment::new();
+    // Of an answer in one piece it would say nothing that the span's duration does not.
+    if let (true, Some(after)) = (account.stream, account.first_chunk) {
+        said.set_attribute("gen_ai.response.time_to_first_chunk", after.as_secs_f64());
+    }
+    said
+}
+
+/// What is known when the answer's head has come, and belongs to the gateway.
+pub(super) fn answered(account: &Account) -> Enrichment {
+    let mut said = Enrichment::new();
+    if account.gateway.is_some() {
+        if let Some(cached) = account.cached {
+            let cached = match cached {
+                Cached::Hit => "hit",
+                Cached::Miss => "miss",
+            };
+            said.set_attribute("ai_gateway.cache", cached);
+        }
+        let attempts = account.attempts_before + account.attempts;
+        said.set_attribute("ai_gateway.attempts", i64::from(attempts));
+        if account.step > 0 {
+            said.set_attribute("ai_gateway.fallback", i64::from(account.step));
+        }
+        if let Some(id) = &account.log_id {
+            said.set_attribute("ai_gateway.log.id", id.clone());
+        }
+    }
+    if let (Some(_), Some(status)) = (&account.error_type, account.status) {
+        said.set_attribute("http.response.status_code", i64::from(status));
+    }
+    said
+}
+
+/// What is known when the answer has ended.
+pub(super) fn after(account: &Account) -> Enrichment {
+    let mut said = first_chunk(account);
+    said.merge(answered(account));
+    let reading = &account.reading;
+    if let Some(id) = &reading.id {
+        said.set_attribute("gen_ai.response.id", id.clone());
+    }
+    if let Some(model) = &reading.model {
+        said.set_attribute("gen_ai.response.model", model.clone());
+    }
+    if !reading.finish_reasons.is_empty() {
+        let reasons = reading.finish_reasons.clone();
+        said.set_attribute("gen_ai.response.finish_reasons", reasons);
+    }
+    let usage = &reading.usage;
+    let tokens = [
+        ("gen_ai.usage.input_tokens", usage.input),
+        ("gen_ai.usage.output_tokens", usage.output),
+        ("gen_ai.usage.cache_read.input_tokens", usage.cached_input),
+        ("gen_ai.usage.reasoning.output_tokens", usage.reasoning),
+    ];
+    for (key, count) in tokens {
+        if let Some(count) = count {
+            said.set_attribute(key, i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+    if let Some(cost) = account.cost {
+        said.set_attribute("ai_gateway.cost", cost);
+    }
+    if let Some(kind) = &account.error_type {
+        said.set_attribute("error.type", kind.clone());
+    }
+    said
+}
+
+/// A call about a gateway's log.
+pub(super) fn of_log(name: &'static str, gateway: &str, id: &str) -> Enrichment {
+    Enrichment::new()
+        .name(name)
+        .attribute("ai_gateway.id", gateway.to_owned())
+        .attribute("ai_gateway.log.id", id.to_owned())
+}

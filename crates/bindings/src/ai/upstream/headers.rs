@@ -1,0 +1,74 @@
+//! Which headers cross to a provider and back.
+
+use http::HeaderMap;
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+};
+
+/// Of one connection (RFC 9110, 7.6.1), whether `Connection` names them or not.
+const OF_A_CONNECTION: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Of the client's making. Without `Accept-Encoding` answers come as they can be read.
+const OF_THE_CLIENT: [HeaderName; 5] = [ACCEPT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, USER_AGENT];
+
+/// Where callers say who they are.
+const OF_A_CALLER: [HeaderName; 4] = [
+    AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
+
+/// Whether a header says who the caller is.
+pub(super) fn is_credential(name: &HeaderName) -> bool {
+    OF_A_CALLER.contains(name)
+}
+
+/// Whether a header can be configured.
+pub(super) fn can_be_set(name: &HeaderName) -> bool {
+    let fixed = OF_THE_CLIENT.contains(name) && *name != USER_AGENT;
+    !fixed && !OF_A_CONNECTION.contains(name)
+}
+
+/// A caller's headers, as they go on to a provider.
+pub(super) fn to_provider(mut headers: HeaderMap, keep_credentials: bool) -> HeaderMap {
+    strip_connection(&mut headers);
+    remove(&mut headers, &OF_THE_CLIENT);
+    if !keep_credentials {
+        remove(&mut headers, &OF_A_CALLER);
+    }
+    headers
+}
+
+/// A provider's headers, as they go back.
+pub(super) fn from_provider(mut headers: HeaderMap) -> HeaderMap {
+    strip_connection(&mut headers);
+    headers
+}
+
+fn strip_connection(headers: &mut HeaderMap) {
+    let mut named = Vec::new();
+    for value in headers.get_all(CONNECTION) {
+        let names = value.to_str().unwrap_or_default().split(',');
+        named.extend(names.filter_map(|name| name.trim().parse::<HeaderName>().ok()));
+    }
+    remove(headers, &named);
+    remove(headers, &OF_A_CONNECTION);
+}
+
+fn remove(headers: &mut HeaderMap, names: &[HeaderName]) {
+    for name in names {
+        headers.remove(name);
+    }
+}
