@@ -356,3 +356,61 @@ fn a_configuration_that_became_a_pipe_freezes_no_call() {
     write(&world, "callee.toml", text);
     reload(&mut daemon, READ);
 }
+
+/// Whether there is a binding of this name, whatever it is.
+fn is_there(world: &World, binding: &str) -> bool {
+    let done = world.call(
+        &world.unix("callee.sock"),
+        &[&format!("{binding}.no_such_method"), "1", "--no-tree"],
+    );
+    assert_ne!(done.code, Some(0), "{done:?}");
+    !done.stderr.contains("there is no binding")
+}
+
+#[test]
+fn a_callee_takes_ai_bindings_up_and_puts_them_away_while_it_serves() {
+    let world = World::new();
+    database(&world, "a.sqlite", 1);
+    std::fs::write(world.path("headers"), "x-team: one\n").unwrap();
+    let head = "listen = ['unix:callee.sock']\n";
+    let db = "[d1.DB]\npath = 'a.sqlite'\n";
+    let one = "[ai.ONE]\nurl = 'http://127.0.0.1:1/v1'\nheader-file = 'headers'\n";
+    let two = "[ai.TWO]\nbuiltin = true\n[ai.TWO.gateway.g]\nrate-limit = 1\n";
+    let file = |parts: &[&str]| write(&world, "callee.toml", &(head.to_owned() + &parts.concat()));
+    file(&[db, one]);
+    let mut daemon = world.start(callee(), &["--config", "callee.toml"]);
+    let ready = daemon.line("listening on");
+    let serving = "serving DB (D1, a.sqlite), ONE (http://127.0.0.1:1/v1)";
+    assert!(ready.ends_with(serving), "{ready}");
+    assert!(is_there(&world, "ONE") && !is_there(&world, "TWO"));
+
+    // What did not change is not opened again.
+    file(&[db, one, two]);
+    let said = reload(&mut daemon, READ);
+    assert!(said.ends_with("again: added TWO"), "{said}");
+    assert!(is_there(&world, "ONE") && is_there(&world, "TWO"));
+
+    // A rule within a table within a table, and a file that a setting names.
+    file(&[db, one, &two.replace("rate-limit = 1", "rate-limit = 2")]);
+    std::fs::write(world.path("headers"), "x-team: two\n").unwrap();
+    let said = reload(&mut daemon, READ);
+    assert!(said.ends_with("again: changed ONE, TWO"), "{said}");
+    assert!(is_there(&world, "ONE") && is_there(&world, "TWO"));
+
+    // A name that means something else from now on; another that is gone.
+    file(&["[ai.DB]\nbuiltin = true\n", one]);
+    let said = reload(&mut daemon, READ);
+    assert!(said.ends_with("again: changed DB; removed TWO"), "{said}");
+    assert!(ask(&world, "callee.sock", "DB").is_err());
+    assert!(is_there(&world, "DB") && !is_there(&world, "TWO"));
+
+    // One that cannot be used: nothing of the file counts.
+    file(&[db, &one.replace("headers'", "nowhere'"), two]);
+    let said = reload(&mut daemon, "the configuration stays as it was: ");
+    assert!(
+        said.contains("callee.toml:6:15: ai.ONE.header-file: "),
+        "{said}"
+    );
+    assert!(!is_there(&world, "TWO"));
+    assert!(daemon.stop().success());
+}

@@ -1,6 +1,8 @@
 //! What the command lines of both programs have in common.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
@@ -178,6 +180,25 @@ pub(crate) fn some_bytes(text: &str) -> Result<Size, String> {
     match text.parse()? {
         Size(0) => Err("with none nothing works; write a size such as 64KiB".into()),
         size => Ok(size),
+    }
+}
+
+/// A text that is a secret, or may have become one by mistake: a key where its file's name is expected. Neither
+/// messages nor debug output repeat it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Sensitive(pub(crate) String);
+
+impl FromStr for Sensitive {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Sensitive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sensitive(..)")
     }
 }
 

@@ -24,7 +24,7 @@ use self::health::{Health, Phase};
 use self::pages::Pages;
 use crate::exit::Failure;
 use crate::http::{self, HttpLimits, LongReaders, gate::Hosts};
-use crate::metrics::{Databases, Doors, Links, Metrics, catalog};
+use crate::metrics::{Databases, Doors, Links, Metrics, Models, catalog};
 use crate::runtime;
 use crate::{listen, log};
 
@@ -112,13 +112,19 @@ impl Admin {
         doors.unwrap_or_default()
     }
 
-    /// Where the state of bindings is shown.
     /// How databases are doing, for whoever asks.
     pub(crate) fn databases(&self) -> Databases {
         let databases = self.metrics().map(|metrics| metrics.databases.clone());
         databases.unwrap_or_default()
     }
 
+    /// What requests to models take, for whoever asks.
+    pub(crate) fn models(&self) -> Models {
+        let models = self.metrics().map(|metrics| metrics.models.clone());
+        models.unwrap_or_default()
+    }
+
+    /// Where the state of bindings is shown.
     pub(crate) fn links(&self) -> Links {
         let links = self.metrics().map(|metrics| metrics.links.clone());
         links.unwrap_or_default()

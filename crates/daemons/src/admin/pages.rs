@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::health::{ALIVE, Health, Phase};
 use crate::http::gate::{self, Hosts};
 use crate::http::{self as server, Answer, Client, Handler, LongReaders};
-use crate::metrics::{Databases, Format, Links, Metrics};
+use crate::metrics::{Databases, Format, Links, Metrics, Models};
 
 const ACCEPT_NAME: HeaderValue = HeaderValue::from_static("accept");
 
@@ -58,8 +58,10 @@ impl Page {
 pub(super) fn common(health: &Health, metrics: &Arc<Metrics>) -> Vec<Page> {
     let (live, ready, healthy) = (health.clone(), health.clone(), health.clone());
     let (metrics, turn) = (Arc::clone(metrics), Arc::new(Semaphore::new(1)));
-    let [of_ready, of_healthy] =
-        [(); 2].map(|()| (metrics.links.clone(), metrics.databases.clone()));
+    let [of_ready, of_healthy] = [(); 2].map(|()| {
+        let links = metrics.links.clone();
+        (links, metrics.databases.clone(), metrics.models.clone())
+    });
     vec![
         Page::new("/metrics", "what is counted, for Prometheus", move |head| {
             let format = Format::wanted(&head.headers);
@@ -115,8 +117,8 @@ async fn livez(health: Health) -> Answer {
 }
 
 /// A callee that is away makes nobody unready: calls of other bindings are taken, and without calls nobody
-/// would connect to it again. A database whose file is gone does: it needs somebody to look after it.
-fn readyz(phase: Phase, (links, databases): &(Links, Databases)) -> Answer {
+/// would connect to it again. So it is with a provider of models that is left alone. A database whose file is gone does: it needs somebody to look after it.
+fn readyz(phase: Phase, (links, databases, models): &(Links, Databases, Models)) -> Answer {
     match phase {
         Phase::Starting => text_answer(StatusCode::SERVICE_UNAVAILABLE, "starting".into()),
         Phase::Ready => {
@@ -126,6 +128,7 @@ fn readyz(phase: Phase, (links, databases): &(Links, Databases)) -> Answer {
             }
             let mut lines = vec!["ok".to_owned()];
             lines.extend(links.lines());
+            lines.extend(models.failing());
             text_answer(StatusCode::OK, lines.join("\n"))
         }
         Phase::Draining => text_answer(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use clap::builder::FalseyValueParser;
 
-use super::DatabaseLimitArgs;
+use super::{AiArgs, DatabaseLimitArgs};
 use crate::admin::AdminArgs;
 use crate::cli::{self, exit_codes};
 use crate::dev_registry::DevArgs;
@@ -25,14 +25,16 @@ pub struct CalleeArgs {
     /// Read what the options do not say from a TOML file
     ///
     /// Its keys are the names of the options; besides, each database can have a table `[d1.NAME]` with
-    /// `path` and `create`. An option wins over its variable, and both over the file; --d1 replaces where a
-    /// database of the file is.
+    /// `path` and `create`, and each AI binding a table `[ai.NAME]` with `url` and what else there is. An option
+    /// wins over its variable, and both over the file; --d1 replaces where a database of the file is, --ai where
+    /// the only provider of an AI binding is.
     #[arg(long, value_name = "FILE", env = "BINDING_SPAN_CONFIG")]
     pub(super) config: Option<PathBuf>,
 
     /// Only say whether the options and the file can be used; exit with 0 or 78
     ///
-    /// Certificates are read, and files of databases looked for; sockets, and the tail's file, are not opened.
+    /// Certificates and keys are read, and files of databases looked for; sockets, and the tail's file, are not
+    /// opened.
     #[arg(long)]
     pub(super) check_config: bool,
 
@@ -59,7 +61,7 @@ pub struct CalleeArgs {
     #[arg(
         long = "d1",
         value_name = "NAME=PATH",
-        required_unless_present = "config",
+        required_unless_present_any = ["config", "ai"],
         env = "BINDING_SPAN_D1",
         value_delimiter = ';',
         value_parser = database
@@ -73,6 +75,10 @@ pub struct CalleeArgs {
     /// What calls of a database may take.
     #[command(flatten)]
     pub database_limits: DatabaseLimitArgs,
+
+    /// Models, and gateways to them.
+    #[command(flatten)]
+    pub ai: AiArgs,
 
     /// Where tail events of our own spans go.
     #[command(flatten)]
@@ -130,6 +136,7 @@ fn database(text: &str) -> Result<NamedFile, String> {
 
 pub(crate) const USAGE: &str = "\
 callee [OPTIONS] --listen <ADDR[,binding=NAME]> --d1 <NAME=PATH>
+       callee [OPTIONS] --listen <ADDR[,binding=NAME]> --ai <NAME[=URL|=builtin]>
        callee [OPTIONS] --dev-registry --d1 <NAME=PATH>
        callee [OPTIONS] --config <FILE>";
 
@@ -164,6 +171,10 @@ Examples:
   For Workers under `wrangler dev`, which reach it as the service DB (docs/wrangler.md):
     callee --d1 DB=./shop.sqlite --d1-create --dev-registry
 
+  Models as AI: of an Ollama, llama.cpp, LM Studio or vLLM on this machine; or a word counter:
+    callee --listen unix:/run/callee.sock --ai AI
+    callee --listen unix:/run/callee.sock --ai AI=builtin
+
   Everything in a file, see examples/callee.toml:
     callee --config callee.toml --check-config && callee --config callee.toml
 
@@ -176,7 +187,7 @@ Examples:
 
 A ready callee says so on stderr, in a line for each listener. SIGTERM and SIGINT let the calls in
 flight finish within --drain and remove the sockets; another signal, a second later or more, ends it
-at once. SIGHUP reads the file again: databases and the log's filter change while it serves.
+at once. SIGHUP reads the file again: bindings and the log's filter change while it serves.
 
 ",
     exit_codes!()

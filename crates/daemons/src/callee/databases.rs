@@ -421,15 +421,13 @@ impl DatabaseConfig {
     }
 
     /// Opens the file, in processes of its own.
-    pub(super) async fn open(self) -> Result<(Self, IsolatedDatabase), Failure> {
+    pub(super) async fn open(&self) -> Result<IsolatedDatabase, Failure> {
         let isolation = Isolation {
             memory: self.memory,
             ..Isolation::default()
         };
         let options = self.options.clone();
-        match IsolatedDatabase::open(&self.path, options, isolation).await {
-            Ok(open) => Ok((self, open)),
-            Err(error) => Err(Failure::Config(error.to_string())),
-        }
+        let opened = IsolatedDatabase::open(&self.path, options, isolation).await;
+        opened.map_err(|error| Failure::Config(error.to_string()))
     }
 }

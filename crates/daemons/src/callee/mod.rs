@@ -1,7 +1,9 @@
 //! The program `callee`: serves bindings on sockets until it is told to stop.
 
+mod ai;
 mod args;
 mod databases;
+mod offered;
 mod reload;
 mod settings;
 
@@ -9,9 +11,7 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
 
-use bindings::d1::IsolatedDatabase;
 use clap::{CommandFactory, FromArgMatches};
 use js_rpc::{Listener, RpcLimits, Server};
 
@@ -30,9 +30,13 @@ use crate::tail_args::{LiveLimits, RenameArg};
 use crate::telemetry::{TailTo, Telemetry};
 use crate::{cli, generate, runtime, systemd};
 
+pub use ai::{AiArgs, AiConfig};
 pub use args::CalleeArgs;
 pub(crate) use args::USAGE;
 pub use databases::{DatabaseConfig, DatabaseLimitArgs};
+pub use offered::BindingConfig;
+
+use offered::{Offered, describe};
 
 /// The program: parses, wires, exits.
 pub fn main() -> ExitCode {
@@ -78,6 +82,7 @@ fn start(
     match configured.check {
         true => {
             configured.config.otel.check()?;
+            configured.config.say_unchecked();
             exit::usable(&format!(
                 "serving {}",
                 configured.config.served().join(", ")
@@ -172,8 +177,8 @@ pub struct Config {
     pub dev: Option<DevPlan>,
     /// The admin port.
     pub admin: Option<AdminConfig>,
-    /// The databases; no binding twice.
-    pub databases: Vec<DatabaseConfig>,
+    /// What it serves; no name twice.
+    pub bindings: Vec<BindingConfig>,
     /// Where tail events of its own spans go.
     pub tail: Option<TailTo>,
     /// How a rename is written there.
@@ -191,14 +196,29 @@ pub struct Config {
 impl Config {
     /// The names that can be asked for.
     fn served(&self) -> Vec<&str> {
-        let names = self.databases.iter();
-        names.map(|database| database.binding.as_str()).collect()
+        self.bindings.iter().map(BindingConfig::name).collect()
+    }
+
+    /// Says what a check could not look at. systemd gives credentials to a service, and not to its `ExecReload=`.
+    fn say_unchecked(&self) {
+        for binding in &self.bindings {
+            let BindingConfig::Ai(ai) = binding else {
+                continue;
+            };
+            for setting in ai.unchecked() {
+                let line = format!("{setting} is not checked: CREDENTIALS_DIRECTORY is not set");
+                log::say("callee", tracing::Level::WARN, &line);
+            }
+        }
     }
 
     /// Whether the databases can be there.
     fn check(&self, places: &Places) -> Result<(), Failure> {
         let mut found = Findings::default();
-        for database in &self.databases {
+        for binding in &self.bindings {
+            let BindingConfig::D1(database) = binding else {
+                continue;
+            };
             let path = format!("d1.{}.path", database.binding);
             let checked = database.check();
             found.take(checked.map_err(|failure| places.blame(&[&path, "d1"], None, failure)));
@@ -207,9 +227,9 @@ impl Config {
     }
 }
 
-/// A callee whose databases are open.
+/// A callee whose bindings are open.
 pub struct Callee {
-    databases: Vec<(DatabaseConfig, IsolatedDatabase)>,
+    offered: Vec<Offered>,
     telemetry: Telemetry,
     limits: RpcLimits,
     log: LogArgs,
@@ -218,17 +238,18 @@ pub struct Callee {
 }
 
 impl Callee {
-    /// Opens the databases that the configuration names. Spans go where `telemetry` says.
+    /// Opens the bindings that the configuration names. Spans go where `telemetry` says.
     ///
     /// # Errors
-    /// [`Failure::Config`] says what cannot be opened and why.
+    /// [`Failure::Config`] says what cannot be opened and why; [`Failure::Unavailable`] that no server of models was
+    /// found where one was to be looked for.
     pub async fn open(config: Config, telemetry: Telemetry, admin: Admin) -> Result<Self, Failure> {
-        let mut databases = Vec::new();
-        for database in config.databases {
-            databases.push(database.open().await?);
+        let (mut offered, models) = (Vec::new(), admin.models());
+        for binding in config.bindings {
+            offered.push(binding.open(&models).await?);
         }
         Ok(Self {
-            databases,
+            offered,
             telemetry,
             limits: config.limits,
             log: config.log,
@@ -239,13 +260,12 @@ impl Callee {
 
     /// The names of what it serves.
     pub fn bindings(&self) -> Vec<&str> {
-        let names = self.databases.iter();
-        names.map(|(config, _)| config.binding.as_str()).collect()
+        self.offered.iter().map(Offered::name).collect()
     }
 
     /// Says, a line for each listener, that it is ready.
     fn announce(&self, listeners: &[Listener]) {
-        let served = describe(&self.databases);
+        let served = describe(&self.offered);
         for listener in listeners {
             let at = listen::describe(listener);
             let line = format!("listening on {at}, {served}");
@@ -269,14 +289,14 @@ impl Callee {
             .sinks(self.telemetry.sinks())
             .limits(limits)
             .count_accepts(&self.admin.doors().rpc);
-        let server = self.databases.iter().fold(server, |server, (config, db)| {
-            server.service(&config.binding, db.clone())
-        });
-        let (telemetry, databases) = (Rc::new(self.telemetry), Rc::new(self.databases.into()));
+        let bindings = server.bindings();
+        self.offered.iter().for_each(|each| each.serve(&bindings));
+        let (telemetry, offered) = (Rc::new(self.telemetry), Rc::new(self.offered.into()));
         let serving = reload::Serving {
-            bindings: server.bindings(),
-            databases: Rc::clone(&databases),
-            statuses: self.admin.databases(),
+            bindings,
+            offered: Rc::clone(&offered),
+            databases: self.admin.databases(),
+            models: self.admin.models(),
             dev: self.dev.clone(),
             log: self.log,
         };
@@ -291,21 +311,10 @@ impl Callee {
             let drain = humantime::format_duration(self.limits.drain);
             tracing::warn!("gave up {abandoned} calls that were not done within {drain}");
         }
-        for (_, database) in databases.take() {
-            // A statement that does not end is the system's to end, with the process.
-            let _ = tokio::time::timeout(CLOSE, database.close()).await;
+        for each in offered.take() {
+            each.close().await;
         }
         telemetry.finish().await;
         Ok(())
     }
 }
-
-fn describe(databases: &[(DatabaseConfig, IsolatedDatabase)]) -> String {
-    let each = databases.iter();
-    let each =
-        each.map(|(config, _)| format!("{} (D1, {})", config.binding, config.path.display()));
-    format!("serving {}", each.collect::<Vec<_>>().join(", "))
-}
-
-/// How long a database may take to finish what it is doing once its callers are gone.
-const CLOSE: Duration = Duration::from_secs(2);

@@ -1,13 +1,13 @@
-//! What of a callee can change while it serves: its databases, and what it logs.
+//! What of a callee can change while it serves: its bindings, and what it logs.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::rc::Rc;
 
-use bindings::d1::IsolatedDatabase;
 use js_rpc::Bindings;
 
-use super::{Configured, DatabaseConfig, configured, describe};
+use super::offered::{Offered, describe};
+use super::{BindingConfig, Configured, configured};
 use crate::config::Values;
 use crate::dev_registry::DevRegistry;
 use crate::exit::Failure;
@@ -15,15 +15,17 @@ use crate::log::LogArgs;
 use crate::metrics;
 use crate::reload::{Reload, named};
 
-/// The databases that are served; those that were removed end with their last session.
-pub(super) type Databases = Rc<RefCell<Vec<(DatabaseConfig, IsolatedDatabase)>>>;
+/// The bindings that are served; those that were removed end with their last session.
+pub(super) type AllOffered = Rc<RefCell<Vec<Offered>>>;
 
 /// A callee that serves.
 pub(super) struct Serving {
     pub(super) bindings: Bindings,
-    pub(super) databases: Databases,
-    /// How they are doing, as the admin port shows it.
-    pub(super) statuses: metrics::Databases,
+    pub(super) offered: AllOffered,
+    /// How the databases among them are doing, as the admin port shows it.
+    pub(super) databases: metrics::Databases,
+    /// The same of models.
+    pub(super) models: metrics::Models,
     /// How it is found in local development.
     pub(super) dev: DevRegistry,
     pub(super) log: LogArgs,
@@ -31,44 +33,50 @@ pub(super) struct Serving {
 
 impl Reload for Serving {
     fn can_change(&self) -> Vec<String> {
-        let names = ["--d1", "--d1-create", "--dev-name", "--log"];
+        let names = [
+            "--d1",
+            "--d1-create",
+            "--ai",
+            "--ai-log",
+            "--ai-public-url",
+            "--dev-name",
+            "--log",
+        ];
         names.map(str::to_owned).into()
     }
 
     async fn reload(&mut self, line: &[OsString]) -> Result<(Values, Vec<String>), Failure> {
         let Configured { config, origin, .. } = configured(line)?;
         config.log.check()?;
-        let opened = self.open(&config.databases).await?;
+        let opened = self.open(&config.bindings).await?;
         config.log.change()?;
         let log = config.log.differs(&self.log);
         self.log = config.log;
-        let mut changed = self.apply(&config.databases, opened);
+        let mut changed = self.apply(&config.bindings, opened);
         self.show();
         self.dev.change(config.dev.as_ref()).await;
-        changed.extend(self.statuses.failing());
+        changed.extend(self.databases.failing());
         changed.extend(log.then(|| "another log filter".to_owned()));
         Ok((origin.values, changed))
     }
 
     async fn reopen(&mut self) -> Vec<String> {
-        let databases = self.databases.borrow().clone();
+        let offered = self.offered.borrow().clone();
         let mut said = Vec::new();
-        for (config, database) in databases {
-            if database.status().failing().is_none() {
-                continue;
-            }
-            said.push(match database.reopen().await {
-                Ok(()) => format!("{} is opened again", config.binding),
-                Err(why) => format!("{} cannot be opened again: {why}", config.binding),
-            });
+        for each in offered {
+            said.extend(each.reopen().await);
         }
         said
     }
 
     fn status(&self) -> String {
-        let mut status = describe(&self.databases.borrow());
-        for failing in self.statuses.failing() {
+        let mut status = describe(&self.offered.borrow());
+        for failing in self.databases.failing() {
             status.push_str("; not usable: ");
+            status.push_str(&failing);
+        }
+        for failing in self.models.failing() {
+            status.push_str("; ");
             status.push_str(&failing);
         }
         status
@@ -76,55 +84,49 @@ impl Reload for Serving {
 }
 
 impl Serving {
-    /// Shows how the databases that are served are doing.
+    /// Shows how the bindings that are served are doing.
     pub(super) fn show(&self) {
-        let databases = self.databases.borrow();
-        let each = databases.iter();
-        let each = each.map(|(config, open)| (config.binding.clone(), open.status()));
-        self.statuses.replace(each.collect());
+        let offered = self.offered.borrow();
+        let databases = offered.iter().filter_map(Offered::database);
+        self.databases.replace(databases.collect());
+        let models = offered.iter().filter_map(Offered::models);
+        self.models.replace(models.collect());
     }
 
-    /// Opens those that are not served yet, or from another file.
-    async fn open(
-        &self,
-        now: &[DatabaseConfig],
-    ) -> Result<Vec<(DatabaseConfig, IsolatedDatabase)>, Failure> {
-        let is_served = |new: &DatabaseConfig| {
-            let databases = self.databases.borrow();
-            databases.iter().any(|(old, _)| old.is_same(new))
+    /// Opens those that are not served yet, or not in this way.
+    async fn open(&self, now: &[BindingConfig]) -> Result<Vec<Offered>, Failure> {
+        let is_served = |new: &BindingConfig| {
+            let offered = self.offered.borrow();
+            offered.iter().any(|old| old.config.is_same(new))
         };
         let mut opened = Vec::new();
         for config in now.iter().filter(|config| !is_served(config)) {
-            opened.push(config.clone().open().await?);
+            opened.push(config.clone().open(&self.models).await?);
         }
         Ok(opened)
     }
 
-    fn apply(
-        &self,
-        now: &[DatabaseConfig],
-        opened: Vec<(DatabaseConfig, IsolatedDatabase)>,
-    ) -> Vec<String> {
+    fn apply(&self, now: &[BindingConfig], opened: Vec<Offered>) -> Vec<String> {
         let (mut added, mut altered, mut gone) = (Vec::new(), Vec::new(), Vec::new());
-        let mut databases = self.databases.borrow_mut();
-        databases.retain(|(old, _)| {
-            let stays = now.iter().any(|new| new.binding == old.binding);
+        let mut offered = self.offered.borrow_mut();
+        offered.retain(|old| {
+            let stays = now.iter().any(|new| new.name() == old.name());
             if !stays {
-                self.bindings.remove(&old.binding);
-                gone.push(old.binding.clone());
+                self.bindings.remove(old.name());
+                gone.push(old.name().to_owned());
             }
             stays
         });
-        for (config, database) in opened {
-            let name = config.binding.clone();
-            self.bindings.service(&name, database.clone());
-            match databases.iter_mut().find(|(old, _)| old.binding == name) {
+        for new in opened {
+            let name = new.name().to_owned();
+            new.serve(&self.bindings);
+            match offered.iter_mut().find(|old| old.name() == name) {
                 Some(old) => {
-                    *old = (config, database);
+                    *old = new;
                     altered.push(name);
                 }
                 None => {
-                    databases.push((config, database));
+                    offered.push(new);
                     added.push(name);
                 }
             }

@@ -3,76 +3,82 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::section::{Entry, Problem, Section, Value, mismatch};
+use super::Tables;
+use super::section::{Entry, Named, Problem, Section, Value, mismatch};
 
-/// A file: what stands outside of all tables, and the tables that have names.
+/// A file: what stands outside of all tables, with the tables that have names within it.
 #[derive(Debug)]
 pub(crate) struct Document {
     pub(crate) top: Section,
-    pub(crate) tables: Vec<Named>,
-}
-
-/// A table `[kind.NAME]`.
-#[derive(Debug)]
-pub(crate) struct Named {
-    pub(crate) kind: String,
-    pub(crate) name: String,
-    pub(crate) section: Section,
 }
 
 impl Document {
     /// Parses a text; what stands in `tables` are tables of tables.
-    pub(crate) fn parse(text: &str, tables: &[&str]) -> Result<Self, Problem> {
+    pub(crate) fn parse(text: &str, tables: &'static [Tables]) -> Result<Self, Problem> {
         let document = DeTable::parse(text).map_err(|error| Problem {
             at: error.span().map_or(0, |span| span.start),
             text: format!("this is not TOML: {}", one_line(error.message())),
             more: Vec::new(),
         })?;
-        let table = document.get_ref();
-        let is_kind = |key: &str| tables.contains(&key);
-        let mut named = Vec::new();
-        for (key, value) in table.iter().filter(|(key, _)| is_kind(key.get_ref())) {
-            named.append(&mut named_tables(key.get_ref(), value)?);
-        }
-        named.sort_by_key(|table| table.section.at);
-        let mut top = section(String::new(), 0, table);
-        top.entries.retain(|entry| !is_kind(&entry.key));
-        Ok(Self { top, tables: named })
+        let top = section(String::new(), 0, document.get_ref(), tables)?;
+        Ok(Self { top })
     }
 }
 
-fn named_tables(kind: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<Named>, Problem> {
+/// The tables `[path.NAME]`, and what stands within each.
+fn named_tables(
+    path: &str,
+    kind: &'static Tables,
+    value: &Spanned<DeValue<'_>>,
+) -> Result<Vec<Named>, Problem> {
     let DeValue::Table(tables) = value.get_ref() else {
-        let expected = format!("a table for each name: [{kind}.NAME]");
-        let found = owned(value.get_ref());
-        return Err(Problem {
-            at: value.span().start,
-            text: format!("{kind}: {}", mismatch(&found, &expected)),
-            more: Vec::new(),
-        });
+        let expected = format!("a table for each name: [{}.NAME]", path.escape_debug());
+        let text = no_table(value.get_ref(), &expected);
+        return Err(Problem::named(value.span().start, path, &text));
     };
     let each = tables.iter().map(|(name, table)| {
-        let path = format!("{kind}.{}", name.get_ref());
-        match table.get_ref() {
-            DeValue::Table(values) => Ok(Named {
-                kind: kind.to_owned(),
-                name: name.get_ref().to_string(),
-                section: section(format!("{path}."), name.span().start, values),
-            }),
-            other => {
-                let text = mismatch(
-                    &owned(other),
-                    &format!("a table: [{}]", path.escape_debug()),
-                );
-                Err(Problem::named(table.span().start, &path, &text))
-            }
-        }
+        let path = format!("{path}.{}", name.get_ref());
+        let DeValue::Table(values) = table.get_ref() else {
+            let expected = format!("a table: [{}]", path.escape_debug());
+            let text = no_table(table.get_ref(), &expected);
+            return Err(Problem::named(table.span().start, &path, &text));
+        };
+        Ok(Named {
+            kind: kind.kind,
+            name: name.get_ref().to_string(),
+            section: section(format!("{path}."), name.span().start, values, kind.within)?,
+        })
     });
     each.collect()
 }
 
-fn section(path: String, at: usize, table: &DeTable<'_>) -> Section {
-    let entries = table.iter().map(|(key, value)| Entry {
+/// What stands where a table should. A text is not repeated: it may be a secret.
+fn no_table(value: &DeValue<'_>, expected: &str) -> String {
+    let value = match owned(value) {
+        Value::Text(_) => Value::Other("a text"),
+        other => other,
+    };
+    mismatch(&value, expected)
+}
+
+fn section(
+    path: String,
+    at: usize,
+    table: &DeTable<'_>,
+    within: &'static [Tables],
+) -> Result<Section, Problem> {
+    let kind_of = |key: &str| within.iter().find(|tables| tables.kind == key);
+    let mut tables = Vec::new();
+    for (key, value) in table.iter() {
+        if let Some(kind) = kind_of(key.get_ref()) {
+            let path = format!("{path}{}", kind.kind);
+            tables.append(&mut named_tables(&path, kind, value)?);
+        }
+    }
+    tables.sort_by_key(|table| table.section.at);
+    let others = table.iter();
+    let others = others.filter(|(key, _)| kind_of(key.get_ref()).is_none());
+    let entries = others.map(|(key, value)| Entry {
         key: key.get_ref().to_string(),
         key_at: key.span().start,
         at: value.span().start,
@@ -80,7 +86,13 @@ fn section(path: String, at: usize, table: &DeTable<'_>) -> Section {
     });
     let mut entries: Vec<Entry> = entries.collect();
     entries.sort_by_key(|entry| entry.key_at);
-    Section { path, at, entries }
+    Ok(Section {
+        path,
+        at,
+        entries,
+        within,
+        tables,
+    })
 }
 
 fn owned(value: &DeValue<'_>) -> Value {

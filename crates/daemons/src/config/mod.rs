@@ -3,7 +3,8 @@
 //! A setting is one field of a `clap` struct. Its option, its variable and its key in the file have the
 //! same name and are read by the same rules: what the file says and the command line and the variables
 //! do not say is handed to `clap` as if it were an option. What is wrong in a file is said with line,
-//! column and key. Tables of a file, such as `[bind.DB]`, have `clap` structs of their own.
+//! column and key. Tables of a file, such as `[bind.DB]`, and tables within
+//! them have `clap` structs of their own.
 
 mod document;
 mod places;
@@ -29,9 +30,23 @@ use section::Unknown;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     /// Tables of tables: `bind` for `[bind.NAME]`.
-    pub(crate) tables: &'static [&'static str],
+    pub(crate) tables: &'static [Tables],
     /// Keys that count less than a table's own, so that they cannot stand among the options.
     pub(crate) apart: fn() -> Vec<String>,
+}
+
+/// Tables that have names: `[bind.NAME]`, and those within each, such as `[ai.NAME.model.MODEL]`.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    pub(crate) kind: &'static str,
+    pub(crate) within: &'static [Tables],
+}
+
+impl Tables {
+    /// Those that have no others within.
+    pub(crate) const fn plain(kind: &'static str) -> Self {
+        Self { kind, within: &[] }
+    }
 }
 
 /// A file that was read, to look up its tables.
@@ -273,10 +288,7 @@ impl File {
 
     /// The tables `[kind.NAME]` in the order in which they were written, with their names.
     pub(crate) fn tables(&self, kind: &str) -> impl Iterator<Item = (&str, &Section)> {
-        let tables = self.document.tables.iter();
-        tables
-            .filter(move |table| table.kind == kind)
-            .map(|table| (table.name.as_str(), &table.section))
+        self.document.top.tables(kind)
     }
 
     /// What is wrong, with its place.

@@ -31,9 +31,7 @@ impl Places {
     pub(super) fn of(file: &File, counts: impl Fn(&str) -> bool) -> Self {
         let mut said = Vec::new();
         add(&mut said, &file.document.top, counts);
-        for table in &file.document.tables {
-            add(&mut said, &table.section, |_| true);
-        }
+        add_tables(&mut said, &file.document.top);
         Self {
             file: Some(Arc::clone(&file.text)),
             said,
@@ -116,6 +114,14 @@ fn names(text: &str, key: &str) -> bool {
         let next = text[at + option.len()..].chars().next();
         next.is_none_or(|next| !next.is_ascii_alphanumeric() && next != '-')
     })
+}
+
+/// The tables within a section, and those within them.
+fn add_tables(said: &mut Vec<Said>, section: &Section) {
+    for table in &section.tables {
+        add(said, &table.section, |_| true);
+        add_tables(said, &table.section);
+    }
 }
 
 fn add(said: &mut Vec<Said>, section: &Section, counts: impl Fn(&str) -> bool) {

@@ -10,8 +10,8 @@ use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Args, Command};
 
-use super::COMMAND_LINE;
-use crate::cli::{Size, Switch, SwitchOrPath};
+use super::{COMMAND_LINE, Tables};
+use crate::cli::{Sensitive, Size, Switch, SwitchOrPath};
 
 /// What is wrong in a file, and where: a byte of its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,13 +70,25 @@ pub(crate) struct Section {
     pub(super) path: String,
     pub(super) at: usize,
     pub(super) entries: Vec<Entry>,
+    /// The tables that there can be within it.
+    pub(super) within: &'static [Tables],
+    /// Those that there are, in the order in which they were written.
+    pub(super) tables: Vec<Named>,
+}
+
+/// A table `[kind.NAME]`.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    pub(super) section: Section,
 }
 
 /// What to do with keys that are no options.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Unknown<'a> {
     /// Say so, and what there is: the options and these.
-    Wrong(&'a [&'a str]),
+    Wrong(&'a [Tables]),
     /// Leave them to others.
     LeftOut,
 }
@@ -123,7 +135,25 @@ impl Section {
 
     /// The settings of a table, which has no other keys.
     pub(crate) fn parse<T: Args + 'static>(&self) -> Result<T, Problem> {
-        self.settings(Unknown::Wrong(&[]))
+        self.settings(Unknown::Wrong(self.within))
+    }
+
+    /// The tables `[kind.NAME]` within it, in the order in which they were written, with their names.
+    pub(crate) fn tables(&self, kind: &str) -> impl Iterator<Item = (&str, &Section)> {
+        let tables = self.tables.iter();
+        tables
+            .filter(move |table| table.kind == kind)
+            .map(|table| (table.name.as_str(), &table.section))
+    }
+
+    /// Whether it has this key.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
+    }
+
+    /// A setting as all messages and places name it: `d1.DB.path`.
+    pub(crate) fn setting(&self, key: &str) -> String {
+        format!("{}{key}", self.path)
     }
 
     /// Those settings that `T` has; others are left to others.
@@ -178,6 +208,13 @@ impl Section {
         for (at, value) in list {
             let key = &entry.key;
             match (kind, value) {
+                (Kind::Sensitive, Value::Text(text)) if !text.is_empty() => {
+                    arguments.push((*at, format!("--{key}={text}")));
+                }
+                // What stands there is not repeated.
+                (Kind::Sensitive, _) => {
+                    return wrong(*at, &format!("write {}", kind.expected(arg)));
+                }
                 (Kind::Flag, Value::Switch(true)) => arguments.push((*at, format!("--{key}"))),
                 (Kind::Flag, Value::Switch(false)) => {}
                 (Kind::Switch | Kind::SwitchOrText, Value::Switch(on)) => {
@@ -196,7 +233,8 @@ impl Section {
         Ok(arguments)
     }
 
-    fn unknown(&self, entry: &Entry, command: &Command, tables: &[&str]) -> Problem {
+    fn unknown(&self, entry: &Entry, command: &Command, tables: &[Tables]) -> Problem {
+        let tables: Vec<&str> = tables.iter().map(|tables| tables.kind).collect();
         let keys = keys(command).map(|(key, _)| key);
         let keys = keys.filter(|key| !tables.contains(key));
         let known: Vec<&str> = keys.chain(tables.iter().copied()).collect();
@@ -236,6 +274,8 @@ enum Kind {
     /// A time with its unit.
     Time,
     Text,
+    /// A text that is, or may be, a secret.
+    Sensitive,
 }
 
 impl Kind {
@@ -248,6 +288,8 @@ impl Kind {
             Self::Switch
         } else if is(&[TypeId::of::<SwitchOrPath>()]) {
             Self::SwitchOrText
+        } else if is(&[TypeId::of::<Sensitive>()]) {
+            Self::Sensitive
         } else if is(&[TypeId::of::<Duration>()]) {
             Self::Time
         } else if is(&[
@@ -270,7 +312,7 @@ impl Kind {
             Self::SwitchOrText => "true, false or a path".into(),
             Self::Time => "a time such as \"30s\"".into(),
             Self::Number => "a number".into(),
-            Self::Text => {
+            Self::Text | Self::Sensitive => {
                 let names = arg.get_value_names().unwrap_or_default();
                 let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
                 names.join(" ")

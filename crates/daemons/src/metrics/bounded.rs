@@ -31,6 +31,12 @@ struct Known<T> {
     rows: Vec<Arc<Labelled<T>>>,
 }
 
+impl<T: Default> Default for Bounded<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T: Default> Bounded<T> {
     pub(super) fn new() -> Self {
         let known = Known {

@@ -44,7 +44,7 @@ pub(super) struct Side {
     closed: AtomicU64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Binding {
     pub(super) methods: Bounded<Method>,
     pub(super) errors: Bounded<AtomicU64>,
@@ -74,19 +74,6 @@ fn place(outcome: Outcome) -> usize {
         Outcome::Exception => 1,
         Outcome::Canceled => 2,
         Outcome::ExceededWallTime => 3,
-    }
-}
-
-impl Default for Binding {
-    fn default() -> Self {
-        Self {
-            methods: Bounded::new(),
-            errors: Bounded::new(),
-            enriched: AtomicU64::default(),
-            renames: AtomicU64::default(),
-            attributes: AtomicU64::default(),
-            dropped: Default::default(),
-        }
     }
 }
 

@@ -73,6 +73,28 @@ catalog! {
         "Calls that wait for one of a database's processes";
     D1_REPLACED = Counter "binding_span_d1_workers_replaced",
         "Processes of a database that ended or were killed, by reason";
+    AI_REQUESTS = Counter "binding_span_ai_requests",
+        "Requests to models that ended, by what was asked for and how they ended";
+    AI_TOKENS = Counter "binding_span_ai_tokens",
+        "Tokens of requests to models, as providers counted them";
+    AI_COST = Counter "binding_span_ai_cost_dollars",
+        "What requests to models cost, in US dollars, where prices are configured";
+    AI_CACHE = Counter "binding_span_ai_cache_lookups",
+        "Requests to models that looked for an answer in a gateway's cache, by whether it was there";
+    AI_RETRIES = Counter "binding_span_ai_retries",
+        "Attempts at providers beyond the first of each request";
+    AI_FALLBACKS = Counter "binding_span_ai_fallbacks",
+        "Requests to a gateway that another provider than the first ended";
+    AI_LATENCY = Histogram "binding_span_ai_upstream_latency_seconds",
+        "From when a request was sent to a provider until the head of its answer";
+    AI_FIRST_CHUNK = Histogram "binding_span_ai_first_chunk_seconds",
+        "From when a request was sent to a provider until the first byte of its answer's body";
+    AI_IN_FLIGHT = Gauge "binding_span_ai_requests_in_flight",
+        "Requests that a provider is answering";
+    AI_WAITING = Gauge "binding_span_ai_requests_waiting",
+        "Requests that wait until a provider may be asked";
+    AI_CIRCUIT_OPEN = Gauge "binding_span_ai_circuit_open",
+        "1 while a provider is left alone because it failed several times in a row";
     FRAMES = Counter "binding_span_network_frames",
         "RPC messages";
     BYTES = Counter "binding_span_network_bytes",

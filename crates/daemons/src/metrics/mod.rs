@@ -11,6 +11,7 @@ mod databases;
 mod format;
 mod histogram;
 mod links;
+mod models;
 mod open;
 mod process;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use self::catalog::Metric;
 pub(crate) use self::databases::Databases;
 pub(crate) use self::format::Format;
 pub(crate) use self::links::Links;
+pub(crate) use self::models::Models;
 
 /// Everything that is counted in this process.
 #[derive(Debug)]
@@ -40,6 +42,7 @@ pub struct Metrics {
     pub(crate) doors: Doors,
     pub(crate) links: Links,
     pub(crate) databases: Databases,
+    pub(crate) models: Models,
 }
 
 /// Who came to which kind of listener.
@@ -76,6 +79,7 @@ impl Metrics {
             doors: doors.clone(),
             links: Links::default(),
             databases: Databases::default(),
+            models: Models::counted(),
         };
         metrics.network("server", network);
         for (listener, stats) in [

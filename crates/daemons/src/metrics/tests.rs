@@ -1,11 +1,16 @@
 //! The sink without a program around it.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use binding_span::{InvocationId, SpanContext, SpanKind};
+use bindings::ai::{
+    Account, AccountSink, AiOptions, Cached, Endpoint, ModelRule, Operation, ProviderOptions,
+    Reading, Usage,
+};
 
 use super::calls::{METHODS, METHODS_CALLED};
 use super::catalog::Kind;
+use super::models::MODELS;
 use super::*;
 
 /// One call, from its span's opening to its end.
@@ -170,4 +175,138 @@ fn the_classic_format_has_the_same_samples_below_families_of_their_names() {
         };
         assert_eq!(*classic, format!("{what}{name}{suffix} {says}"));
     }
+}
+
+/// A request to a model that went well.
+fn account(model: &str) -> Account {
+    Account {
+        operation: Operation::Chat,
+        provider: "local".into(),
+        semantic_provider: "ollama".into(),
+        model: model.into(),
+        stream: true,
+        gateway: None,
+        reading: Reading {
+            usage: Usage {
+                input: Some(5),
+                output: Some(7),
+                ..Usage::default()
+            },
+            ..Reading::default()
+        },
+        status: Some(200),
+        error_type: None,
+        cached: None,
+        attempts: 1,
+        step: 0,
+        log_id: None,
+        cost: Some(0.25),
+        first_chunk: Some(Duration::from_millis(300)),
+        latency: Some(Duration::from_millis(200)),
+        duration: Duration::from_secs(1),
+    }
+}
+
+/// A sink of a binding with a provider, one named model and a pattern.
+fn sink(metrics: &Metrics) -> Arc<dyn AccountSink> {
+    let rule = |pattern: &str| ModelRule {
+        pattern: pattern.into(),
+        provider: None,
+        model: None,
+        price: None,
+    };
+    let options = AiOptions {
+        providers: vec![ProviderOptions::new("local", Endpoint::Builtin)],
+        models: vec![rule("named"), rule("@cf/*")],
+        ..AiOptions::default()
+    };
+    metrics.models.sink("AI", &options).unwrap()
+}
+
+#[test]
+fn requests_to_models_are_counted_with_tokens_cost_and_time() {
+    let metrics = new();
+    let sink = sink(&metrics);
+    sink.settled(&account("named"));
+    sink.settled(&Account {
+        attempts: 4,
+        step: 1,
+        cached: Some(Cached::Miss),
+        error_type: Some("upstream_timeout".into()),
+        reading: Reading::default(),
+        latency: None,
+        first_chunk: None,
+        cost: None,
+        ..account("named")
+    });
+    // What a cache answers costs neither tokens nor time.
+    sink.settled(&Account {
+        attempts: 0,
+        cached: Some(Cached::Hit),
+        ..account("named")
+    });
+    let text = metrics.text(Format::Open).unwrap();
+    let of = "binding=\"AI\",provider=\"local\"";
+    for expected in [
+        format!("binding_span_ai_requests_total{{{of},operation=\"chat\",outcome=\"ok\"}} 2"),
+        format!(
+            "binding_span_ai_requests_total{{{of},operation=\"chat\",outcome=\"upstream_timeout\"}} 1"
+        ),
+        format!("binding_span_ai_tokens_total{{{of},model=\"named\",type=\"input\"}} 5"),
+        format!("binding_span_ai_tokens_total{{{of},model=\"named\",type=\"output\"}} 7"),
+        format!("binding_span_ai_cost_dollars_total{{{of},model=\"named\"}} 0.25"),
+        "binding_span_ai_cache_lookups_total{binding=\"AI\",result=\"hit\"} 1".into(),
+        "binding_span_ai_cache_lookups_total{binding=\"AI\",result=\"miss\"} 1".into(),
+        format!("binding_span_ai_retries_total{{{of}}} 2"),
+        format!("binding_span_ai_fallbacks_total{{{of}}} 1"),
+        format!("binding_span_ai_upstream_latency_seconds_bucket{{le=\"0.25\",{of}}} 1"),
+        format!("binding_span_ai_upstream_latency_seconds_count{{{of}}} 1"),
+        format!("binding_span_ai_first_chunk_seconds_sum{{{of}}} 0.3"),
+    ] {
+        assert!(
+            text.lines().any(|line| line == expected),
+            "{expected}\n{text}"
+        );
+    }
+    assert!(!text.contains("cached_input"), "{text}");
+    // The classic format has the same samples.
+    let classic = metrics.text(Format::Classic).unwrap();
+    assert_eq!(
+        lines(&text, "binding_span_ai_"),
+        lines(&classic, "binding_span_ai_")
+    );
+}
+
+#[test]
+fn callers_choose_neither_how_many_models_nor_which_providers_there_are() {
+    let metrics = new();
+    let sink = sink(&metrics);
+    for i in 0..10_000 {
+        sink.settled(&account(&format!("made up {i}")));
+        sink.settled(&Account {
+            provider: format!("made up {i}"),
+            error_type: Some(format!("made up {i}")),
+            ..account("named")
+        });
+    }
+    sink.settled(&account("named"));
+    let text = metrics.text(Format::Open).unwrap();
+    let series = lines(&text, "binding_span_ai_").len();
+    // 64 models with three series and a rest, 32 outcomes, two histograms; and those of `_other`.
+    assert!(series < 500, "{series}");
+    let models: Vec<&str> = lines(&text, "binding_span_ai_cost_dollars_total{")
+        .into_iter()
+        .filter(|line| line.contains("provider=\"local\""))
+        .collect();
+    // One of them is configured and has its label, though it came last; the rest share one.
+    assert_eq!(models.len(), MODELS + 1);
+    assert!(
+        models.iter().any(|line| line.contains("model=\"named\"")),
+        "{models:?}"
+    );
+    assert!(
+        models.iter().any(|line| line.contains("model=\"_other\"")),
+        "{models:?}"
+    );
+    assert!(!text.contains("provider=\"made up"), "{text}");
 }

@@ -14,6 +14,8 @@ use super::Metrics;
 use super::calls::{Binding, OUTCOMES, Side};
 use super::catalog::{self, Kind, Metric};
 use super::format::Format;
+use super::histogram::Snapshot;
+use super::models::{Sample, Value};
 
 impl Metrics {
     /// Everything that is counted, now.
@@ -22,7 +24,7 @@ impl Metrics {
     /// None that is known: writing to memory does not fail.
     pub(crate) fn text(self: &Arc<Self>, format: Format) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Snapshot(Arc::clone(self))));
+        registry.register_collector(Box::new(Everything(Arc::clone(self))));
         let mut out = String::new();
         text::encode(&mut out, &registry)?;
         Ok(match format {
@@ -39,6 +41,7 @@ impl Metrics {
         self.write_calls(metric, &mut out)?;
         self.write_links(metric, &mut out)?;
         self.write_databases(metric, &mut out)?;
+        self.write_models(metric, &mut out)?;
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         for source in sources.iter().filter(|s| std::ptr::eq(s.metric, metric)) {
             if let Some(value) = (source.read)() {
@@ -70,6 +73,23 @@ impl Metrics {
             let mut labels = vec![("binding", sample.binding.as_str())];
             labels.extend(sample.reason.map(|reason| ("reason", reason)));
             write_number(out, metric, &labels, sample.value)?;
+        }
+        Ok(())
+    }
+
+    fn write_models(&self, metric: &Metric, out: &mut MetricEncoder<'_>) -> fmt::Result {
+        for Sample { labels, value } in self.models.samples(metric) {
+            let labels = labels.iter().map(|(key, value)| (*key, value.as_str()));
+            let labels: Vec<Label<'_>> = labels.collect();
+            match value {
+                Value::Count(count) => write_number(out, metric, &labels, count)?,
+                Value::Dollars(dollars) => {
+                    let labels = labels.as_slice();
+                    let mut out = out.encode_family(&labels)?;
+                    out.encode_counter::<NoLabelSet, _, f64>(&dollars, None)?;
+                }
+                Value::Times(took) => write_times(out, &labels, &took)?,
+            }
         }
         Ok(())
     }
@@ -203,9 +223,7 @@ fn write_methods(
         if metric.kind == Kind::Histogram {
             let took = value.duration.snapshot();
             if took.count > 0 {
-                let labels: &[Label<'_>] = &[side, binding, method];
-                let mut out = out.encode_family(&labels)?;
-                out.encode_histogram::<NoLabelSet>(took.sum, took.count, &took.buckets, None)?;
+                write_times(out, &[side, binding, method], &took)?;
             }
             continue;
         }
@@ -218,6 +236,11 @@ fn write_methods(
         }
     }
     Ok(())
+}
+
+fn write_times(out: &mut MetricEncoder<'_>, labels: &[Label<'_>], took: &Snapshot) -> fmt::Result {
+    let mut out = out.encode_family(&labels)?;
+    out.encode_histogram::<NoLabelSet>(took.sum, took.count, &took.buckets, None)
 }
 
 fn write_number(
@@ -241,9 +264,9 @@ fn write_value(out: &mut MetricEncoder<'_>, metric: &Metric, value: u64) -> fmt:
 
 /// The library asks for metrics through this.
 #[derive(Debug)]
-struct Snapshot(Arc<Metrics>);
+struct Everything(Arc<Metrics>);
 
-impl Collector for Snapshot {
+impl Collector for Everything {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         for metric in catalog::ALL {
             let kind = match metric.kind {

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use super::CallerArgs;
 use crate::admin::{Admin, AdminConfig};
-use crate::config::{self, Places, Plan};
+use crate::config::{self, Places, Plan, Tables};
 use crate::dev_registry::{DevPlan, DevRegistry};
 use crate::door::Admission;
 use crate::exit::{self, Failure};
@@ -140,7 +140,7 @@ impl Config {
 
 /// What the file may contain besides the options.
 const PLAN: Plan = Plan {
-    tables: &["bind"],
+    tables: &[Tables::plain("bind")],
     // A binding's own keys win over them, and options over both.
     apart: config::names::<policy::PolicyArgs>,
 };
