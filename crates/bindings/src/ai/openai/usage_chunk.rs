@@ -27,13 +27,17 @@ pub(in crate::ai) fn ask_for_usage(body: &mut Map<String, Value>) -> bool {
     }
 }
 
-/// Whether a chunk of a stream carries the usage and nothing else: it has usage, and no choices in a list that is there.
+/// Whether a chunk of a stream carries the usage and nothing else: it has usage, and a list of choices of which none has
+/// anything. OpenAI's list is empty; LiteLLM's has a choice with an empty delta.
 pub(in crate::ai) fn is_usage_only(chunk: &Value) -> bool {
+    let empty = |choice: &Value| {
+        let member = |name: &str| choice.get(name).filter(|member| !member.is_null());
+        let delta = member("delta").and_then(Value::as_object);
+        delta.is_some_and(Map::is_empty) && member("finish_reason").is_none()
+    };
+    let choices = chunk.get("choices").and_then(Value::as_array);
     chunk.get("usage").is_some_and(Value::is_object)
-        && chunk
-            .get("choices")
-            .and_then(Value::as_array)
-            .is_some_and(Vec::is_empty)
+        && choices.is_some_and(|choices| choices.iter().all(empty))
 }
 
 #[cfg(test)]
@@ -89,6 +93,14 @@ mod tests {
     fn only_the_chunk_that_is_usage_and_nothing_else_may_be_left_out() {
         let table = [
             (json!({"choices": [], "usage": {"prompt_tokens": 1}}), true),
+            (
+                json!({"choices": [{"index": 0, "delta": {}}], "usage": {"prompt_tokens": 1}}),
+                true,
+            ),
+            (
+                json!({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}),
+                false,
+            ),
             // vLLM's continuous usage: the chunk has text.
             (
                 json!({"choices": [{"index": 0}], "usage": {"prompt_tokens": 1}}),
