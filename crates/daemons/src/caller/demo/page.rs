@@ -41,7 +41,7 @@ anyway, and the caller's own span gets the name and the tags.
 
   caller   this process, {us}: it makes calls and owns their spans
   callee   process {them}, behind a private unix socket, with two bindings:
-           DB, a D1 database on a real SQLite file, and AI, a chat that counts words (no model runs)
+           DB, a D1 database on a real SQLite file, and AI, whose model counts words and needs nothing
 
 {:DID_AT$}{DIM}{:<width$}its span{DIM:#}
 ",
