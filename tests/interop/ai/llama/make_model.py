@@ -92,9 +92,11 @@ def main(path):
     output = matrix(len(vocabulary), WIDTH, 8.0)
     # Readable: a byte comes only where a grammar lets nothing else. Endless: its answers end at max_tokens.
     output[: len(vocabulary) - len(WORDS)] = 0.0
-    output[brace, SAME] = 1e-3
+    # What is whole ends, as </tool_call> does, before anything else that is no word.
+    output[at["</s>"], SAME] = 2e-3
+    output[[brace, at["<0x3C>"]], SAME] = 1e-3
     output[[at[f"<0x{byte:02X}>"] for byte in b"\t\n "] + [at["\u2581"]], SAME] = -1e-3
-    output[at["<tool_call>"], SEEN] = [9.0, 0.0]
+    output[at["<tool_call>"], [SAME, *SEEN]] = [-1.0, 9.0, 0.0]
     output[quote, SEEN] = [0.0, 9.0]
     output[brace, SEEN] = [0.0, 8.0]
     writer.add_tensor("output.weight", output)
