@@ -6,6 +6,7 @@ Prints the base address of each, as a line of JSON, when both answer; ends when 
 """
 
 import json
+import os
 import sys
 
 import xllamacpp
@@ -34,6 +35,8 @@ def main(model):
     embeddings = serve(model, embedding=True, pooling_type=xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN)
     print(json.dumps({"chat": chat.listening_address, "embeddings": embeddings.listening_address}), flush=True)
     sys.stdin.read()
+    # At once, whatever it is about to say.
+    os._exit(0)
 
 
 main(sys.argv[1])
