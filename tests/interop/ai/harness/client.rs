@@ -6,10 +6,8 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use super::npm;
 use super::python::{FOLDER, python};
-
-#[path = "../../npm.rs"]
-mod npm;
 
 /// Which of them.
 #[derive(Debug, Clone, Copy)]

@@ -2,6 +2,8 @@
 
 mod client;
 pub mod http;
+#[path = "../../npm.rs"]
+mod npm;
 mod python;
 mod servers;
 

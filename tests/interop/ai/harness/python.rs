@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-#[path = "../../setup.rs"]
-mod setup;
+use super::npm::setup;
 
 /// The Python programs of these tests are below it.
 pub const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/ai");
