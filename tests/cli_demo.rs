@@ -52,7 +52,7 @@ fn the_demo_shows_old_and_new_names_tags_and_both_processes_within_a_screenful_o
         );
     }
     assert!(
-        done.stdout.lines().count() <= 136,
+        done.stdout.lines().count() <= 140,
         "{}",
         done.stdout.lines().count()
     );
