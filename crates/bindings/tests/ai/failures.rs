@@ -139,3 +139,19 @@ async fn an_error_with_a_good_status_fails_a_workers_run() {
     assert!(error.contains(WORDS), "{error}");
     assert!(!format!("{span:?}").contains(WORDS), "{span:#?}");
 }
+
+#[tokio::test(flavor = "local")]
+async fn what_a_provider_says_of_a_key_that_is_not_the_callers_is_not_passed_on() {
+    let upstream = Upstream::statuses(&[(401, &[("www-authenticate", "Bearer planted")])]).await;
+    let mut keyed = options(&upstream);
+    keyed.providers[0].key = Some(bindings::ai::Secret::Value("k".parse().unwrap()));
+    for (options, passed) in [(keyed, false), (crate::world::options(&upstream), true)] {
+        let world = World::new(options).await;
+        let body = json!({"model": "m", "messages": []});
+        let answer = world.post("/v1/chat/completions", &body).await;
+        assert_eq!(answer.status, 401);
+        assert_eq!(answer.text().contains(WORDS), passed);
+        assert_eq!(answer.header("www-authenticate").is_some(), passed);
+        assert!(answer.json()["error"]["message"].is_string());
+    }
+}

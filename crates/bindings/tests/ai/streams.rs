@@ -83,7 +83,7 @@ async fn the_first_part_is_there_before_the_second_is_sent_and_the_end_enriches_
     let said = attributes(&span);
     assert_eq!(said["gen_ai.usage.input_tokens"], "11");
     assert_eq!(said["gen_ai.usage.output_tokens"], "5");
-    assert_eq!(said["gen_ai.response.finish_reasons"], "[\"length\"]");
+    assert_eq!(said["gen_ai.response.finish_reasons"], "length");
     assert!(
         said["gen_ai.response.time_to_first_chunk"]
             .parse::<f64>()

@@ -11,7 +11,7 @@ use super::super::workers::AiError;
 pub(in crate::ai) struct Failure {
     pub(in crate::ai) why: Why,
     /// What an HTTP response says beside it: the gateway's marks, when to come back.
-    pub(in crate::ai) headers: HeaderMap,
+    pub(in crate::ai) headers: Box<HeaderMap>,
     /// Whether the caller's span says already what went wrong.
     pub(in crate::ai) stated: bool,
 }
@@ -30,7 +30,7 @@ impl From<Why> for Failure {
     fn from(why: Why) -> Self {
         Self {
             why,
-            headers: HeaderMap::new(),
+            headers: Box::default(),
             stated: false,
         }
     }
