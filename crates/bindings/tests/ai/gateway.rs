@@ -198,7 +198,7 @@ async fn a_gateway_takes_only_so_many_requests() {
     assert!(error.contains("Rate limited"), "{error}");
     assert_eq!(
         (span.name.as_str(), span.error.unwrap().kind.as_str()),
-        ("ai_gateway.run", "rate_limited")
+        ("ai_gateway.run", "InferenceUpstreamError")
     );
     assert_eq!(upstream.seen().len(), 1);
     let account = world.accounts.nth(3).await;
