@@ -260,6 +260,7 @@ impl Engine {
                     }
                 };
             }
+            open.pass_over();
             match got {
                 Ok(got) => {
                     open.head(got.status());

@@ -31,6 +31,8 @@ pub(super) struct Open {
     gateway: Option<Keeping>,
     /// What the answer says, where that goes to the span.
     output: Option<Output>,
+    /// Another is asked in its place: how it ended is not how the call did.
+    passed_over: bool,
     settled: bool,
 }
 
@@ -85,6 +87,7 @@ impl Open {
             begun: now,
             sent: now,
             gateway,
+            passed_over: false,
             settled: false,
         }
     }
@@ -195,6 +198,11 @@ impl Open {
         self.settle(Some(headers));
     }
 
+    /// It is another's turn. The log and the sink are told; the span is the call's, which goes on.
+    pub(super) fn pass_over(&mut self) {
+        self.passed_over = true;
+    }
+
     /// There is no answer, or only a part of one.
     pub(super) fn fail(mut self, kind: &str) {
         self.account.error_type = Some(kind.to_owned());
@@ -235,11 +243,13 @@ impl Open {
         }
         self.account.duration = self.begun.elapsed();
         self.account.cost = self.cost();
-        let mut said = spans::after(&self.account);
-        if let Some(output) = self.output.take() {
-            said.merge(output.enrichment());
+        if !self.passed_over {
+            let mut said = spans::after(&self.account);
+            if let Some(output) = self.output.take() {
+                said.merge(output.enrichment());
+            }
+            self.call.enrich(said);
         }
-        self.call.enrich(said);
         if let Some(sink) = &self.engine.sink {
             sink.settled(&self.account);
         }
