@@ -76,6 +76,16 @@ impl Refusal {
         }
     }
 
+    /// What a Worker's `run` throws by RPC: what workerd's wrapper of plain HTTP makes of [`Self::into_response`].
+    pub(in crate::ai) fn for_worker(self) -> JsError {
+        match self {
+            Self::Gateway(error) | Self::OpenAi(error) => {
+                JsError::new(UPSTREAM, format!("{}: {error}", error.code))
+            }
+            other => other.into(),
+        }
+    }
+
     /// States on the span what went wrong, unless a request to a model has done so.
     pub(in crate::ai) fn enrich(&self, call: &CallScope) {
         let kind = match self {
@@ -114,6 +124,9 @@ impl Refusal {
         }
     }
 }
+
+/// The name that workerd's wrapper gives an error without one.
+const UPSTREAM: &str = "InferenceUpstreamError";
 
 const PATHS: &str = "there is no such path; an OpenAI client uses /v1 as its base URL, a client of a gateway what \
     getUrl() gives: /v1/{binding}/{gateway}/{provider}";

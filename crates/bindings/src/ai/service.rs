@@ -80,7 +80,7 @@ async fn run(engine: &Arc<Engine>, args: Args, cx: &Context) -> ServiceResult {
             refusal.enrich(cx.scope());
             match raw {
                 true => Ok(Payload::from_response(refusal.into_response())),
-                false => Err(refusal.into()),
+                false => Err(refusal.for_worker()),
             }
         }
     }
