@@ -13,13 +13,14 @@ use binding_span_schema::call_capnp::{
     call_session, call_target, enrichment_observer, named_bindings,
 };
 use binding_span_schema::js_rpc_capnp as wire;
+use bytes::Bytes;
 use capnp::Error;
 use common::relay::{Relay, with};
 use common::{BINDING, SOON, Spans, Wire, a_while, raw, said, serve, service, socket_dir, unix};
 use js_rpc::{
-    Address, Args, Binding, ConnectOptions, Connection, Context, JsError, NetworkStats, Policy,
-    PolicyConfig, Proxy, RpcLimits, Server, Service, ServiceResult, Stub, async_trait, nothing,
-    reply,
+    Address, Args, Binding, ByteStream, ConnectOptions, Connection, Context, JsError, NetworkStats,
+    Policy, PolicyConfig, Proxy, RpcLimits, Server, Service, ServiceResult, StreamError, Stub,
+    async_trait, nothing, reply,
 };
 use tokio::sync::Notify;
 
@@ -806,4 +807,49 @@ async fn a_call_that_had_an_observer_from_the_start_has_no_other() {
             .any(|attribute| attribute.key == "last")
     );
     assert!(second.heard.borrow().is_empty());
+}
+
+/// Has an object whose calls return a stream, of which they say how it ended.
+struct Streaming;
+
+#[async_trait(?Send)]
+impl Service for Streaming {
+    async fn call(&self, _: &str, _: Args, _: &Context) -> ServiceResult {
+        reply(&Stub::new(service(async |_: &str, _, cx: &Context| {
+            cx.enrich(Enrichment::new().name("read").attribute("a", 1));
+            let chunks = futures::stream::unfold((cx.scope().clone(), 0), async |(scope, n)| {
+                if n == 3 {
+                    scope.enrich(Enrichment::new().attribute("chunks", n));
+                    return None;
+                }
+                Some((Ok::<_, StreamError>(Bytes::from("chunk")), (scope, n + 1)))
+            });
+            Ok(ByteStream::new(chunks).into())
+        })))
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn what_is_said_of_an_objects_call_while_its_stream_is_read_counts_to_the_last() {
+    for (proxies, live) in [(0, false), (0, true), (1, false), (2, true)] {
+        println!("{proxies} proxies, live: {live}");
+        let chain = Chain::of(proxies, Streaming).await;
+        chain.caller.look(live);
+        let object = chain.binding().call("open", ()).await.unwrap();
+        let object: Stub = object.parse().unwrap();
+        let stream: ByteStream = object.call("read", ()).await.unwrap().parse().unwrap();
+        a_while().await;
+        assert_eq!(chain.caller.open(), 2, "both are open");
+        assert_eq!(stream.read_to_end(100).await.unwrap().len(), 15);
+        for spans in chain.callers() {
+            spans.hears("chunks 3").await;
+        }
+        drop(object);
+        for spans in chain.callers() {
+            let call = spans.ended(2).await.remove(0);
+            assert_eq!(call.name, "read");
+            assert_eq!(said(&call), [("a", Int64(1)), ("chunks", Int64(3))]);
+        }
+        chain.callee.ended(2).await;
+    }
 }
