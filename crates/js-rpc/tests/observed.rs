@@ -812,43 +812,84 @@ async fn a_call_that_had_an_observer_from_the_start_has_no_other() {
 /// Has an object whose calls return a stream, of which they say how it ended.
 struct Streaming;
 
+/// Says when it goes that a stream is no more.
+struct Ends(CallScope);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.enrich(Enrichment::new().attribute("ended", 1));
+    }
+}
+
 #[async_trait(?Send)]
 impl Service for Streaming {
     async fn call(&self, _: &str, _: Args, _: &Context) -> ServiceResult {
-        reply(&Stub::new(service(async |_: &str, _, cx: &Context| {
-            cx.enrich(Enrichment::new().name("read").attribute("a", 1));
-            let chunks = futures::stream::unfold((cx.scope().clone(), 0), async |(scope, n)| {
-                if n == 3 {
-                    scope.enrich(Enrichment::new().attribute("chunks", n));
-                    return None;
-                }
-                Some((Ok::<_, StreamError>(Bytes::from("chunk")), (scope, n + 1)))
-            });
-            Ok(ByteStream::new(chunks).into())
-        })))
+        reply(&Stub::new(service(
+            async |method: &str, _, cx: &Context| {
+                let last = if method == "read" { 3 } else { i32::MAX };
+                cx.enrich(Enrichment::new().name("read").attribute("a", 1));
+                let ends = Ends(cx.scope().clone());
+                let chunks = futures::stream::unfold((ends, 0), move |(ends, n)| async move {
+                    if n == last {
+                        ends.0.enrich(Enrichment::new().attribute("chunks", n));
+                        return None;
+                    }
+                    let chunk = if last == 3 {
+                        Bytes::from("chunk")
+                    } else {
+                        Bytes::from(vec![7; 10_000])
+                    };
+                    Some((Ok::<_, StreamError>(chunk), (ends, n + 1)))
+                });
+                Ok(ByteStream::new(chunks).into())
+            },
+        )))
     }
 }
 
 #[tokio::test(flavor = "local")]
 async fn what_is_said_of_an_objects_call_while_its_stream_is_read_counts_to_the_last() {
-    for (proxies, live) in [(0, false), (0, true), (1, false), (2, true)] {
-        println!("{proxies} proxies, live: {live}");
+    for (proxies, live, whole) in [
+        (0, false, true),
+        (0, true, true),
+        (0, false, false),
+        (1, false, true),
+        (2, true, true),
+        (1, false, false),
+        (2, false, false),
+    ] {
+        println!("{proxies} proxies, live: {live}, read to its end: {whole}");
         let chain = Chain::of(proxies, Streaming).await;
         chain.caller.look(live);
         let object = chain.binding().call("open", ()).await.unwrap();
         let object: Stub = object.parse().unwrap();
-        let stream: ByteStream = object.call("read", ()).await.unwrap().parse().unwrap();
+        let method = if whole { "read" } else { "endless" };
+        let mut stream: ByteStream = object.call(method, ()).await.unwrap().parse().unwrap();
         a_while().await;
         assert_eq!(chain.caller.open(), 2, "both are open");
-        assert_eq!(stream.read_to_end(100).await.unwrap().len(), 15);
+        match whole {
+            true => assert_eq!(stream.read_to_end(100).await.unwrap().len(), 15),
+            false => {
+                futures::StreamExt::next(&mut stream)
+                    .await
+                    .unwrap()
+                    .unwrap();
+                drop(stream);
+            }
+        }
         for spans in chain.callers() {
-            spans.hears("chunks 3").await;
+            spans.hears("ended 1").await;
         }
         drop(object);
         for spans in chain.callers() {
             let call = spans.ended(2).await.remove(0);
             assert_eq!(call.name, "read");
-            assert_eq!(said(&call), [("a", Int64(1)), ("chunks", Int64(3))]);
+            let chunks = whole.then_some(("chunks", Int64(3)));
+            let expected: Vec<_> = [Some(("a", Int64(1))), chunks, Some(("ended", Int64(1)))]
+                .into_iter()
+                .flatten()
+                .collect();
+            assert_eq!(said(&call), expected);
         }
         chain.callee.ended(2).await;
     }
