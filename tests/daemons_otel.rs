@@ -8,14 +8,45 @@ mod rotel;
 mod util;
 
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use binding_span::{NewSpan, SpanKind, SpanOpen, SpanRef, SpanSink};
+use binding_span::{Enrichment, NewSpan, SpanKind, SpanOpen, SpanRef, SpanSink};
 use daemons::otel::{Otel, OtlpArgs, Plan};
+use js_rpc::{Args, Context, Listener, Server, reply, service_fn};
 use rotel::{Rotel, Seen};
+use serde_json::json;
 use util::{Daemon, World, callee, caller, metrics};
 
 const SQL: &str = "select a from t order by a";
+
+/// Serves a model on `model.sock` that says of a call what lists are for, as long as the test runs.
+fn model(world: &World) {
+    let address = world.unix("model.sock").parse().unwrap();
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(Default::default())
+            .unwrap();
+        runtime.block_on(async {
+            let listener = Listener::bind(&address).await.unwrap();
+            ready.send(()).unwrap();
+            let model = service_fn(async |_: &str, _: Args, cx: &Context| {
+                let said = Enrichment::new()
+                    .name("chat llama-4")
+                    .attribute("gen_ai.response.finish_reasons", ["stop", "length"])
+                    .attribute("app.scores", [0.5, 2.0])
+                    .attribute("app.long", vec![1_i64; 65]);
+                cx.enrich(said);
+                reply(&"done")
+            });
+            let server = Server::new().service("AI", model);
+            server.serve([listener], std::future::pending()).await;
+        });
+    });
+    is_ready.recv().unwrap();
+}
 
 /// Variables for each of the programs.
 type Vars<'a> = &'a [(&'a str, &'a str)];
@@ -479,4 +510,43 @@ fn the_same_span_is_seen_by_four_readers() {
         util::attribute(&events, "db.response.returned_rows"),
         Some(3.into())
     );
+}
+
+#[test]
+fn a_list_is_a_list_in_tree_tail_and_collector() {
+    let world = World::new();
+    let mut rotel = Rotel::start(&world);
+    model(&world);
+    let listen = world.unix("caller.sock");
+    let bind = format!("AI={}", world.unix("model.sock"));
+    let otlp = ["--otlp", &rotel.http(), "--tail", "tail.jsonl"];
+    let args = [&["serve", "--listen", &listen, "--bind", &bind], &otlp[..]].concat();
+    let caller = world.start(with(util::caller(), &[]), &args).ready();
+    let done = world.call(&listen, &["AI.run"]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let shown = r#"gen_ai.response.finish_reasons = ["stop","length"]"#;
+    assert!(done.stderr.contains(shown), "{done:?}");
+
+    let spans = rotel.spans(1);
+    let span = one(&spans, "chat llama-4", "caller");
+    assert_eq!(
+        span.get("gen_ai.response.finish_reasons"),
+        Some("Slice(Str(stop), Str(length))")
+    );
+    let scores = span.get("app.scores").unwrap();
+    assert!(scores.starts_with("Slice(Double("), "{scores}");
+    assert_eq!(span.get("app.long"), None);
+    assert_eq!(span.get("binding_span.dropped"), Some("Int(1)"));
+
+    assert!(caller.stop().success());
+    let events = world.tail("tail.jsonl");
+    let said: Vec<_> = events
+        .iter()
+        .filter_map(|event| event["event"]["info"].as_array())
+        .flatten()
+        .collect();
+    let reasons = json!({"name": "gen_ai.response.finish_reasons", "value": ["stop", "length"]});
+    assert!(said.contains(&&reasons), "{said:#?}");
+    let scores = json!({"name": "app.scores", "value": [0.5, 2.0]});
+    assert!(said.contains(&&scores), "{said:#?}");
 }

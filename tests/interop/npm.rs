@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 #[path = "setup.rs"]
-mod setup;
+pub mod setup;
 
 /// Installs what the lock file in `pinned` says in the folder `name` of the build; the folder. `needed` must be there
 /// then.

@@ -126,11 +126,11 @@ fn a_callee_in_python_names_and_tags_the_span_of_a_rust_caller() {
     let output = run(client);
     assert_eq!(text(&output.stdout), "nut: 3\ncareless: 8\nquiet: 5\n");
     let log = text(&output.stderr);
-    let said = r#"name="python.lookup" attributes=language="python" shelf=-9223372036854775808 weight=1.5 fragile=true"#;
+    let said = r#"name="python.lookup" attributes=language="python" shelf=-9223372036854775808 weight=1.5 fragile=true tags=["new", "", "schön"] sizes=[1.0, 2.5]"#;
     assert!(log.contains(said), "{log}");
-    assert!(log.contains("attributes=kept=true dropped=2"), "{log}");
+    assert!(log.contains("attributes=kept=true dropped=3"), "{log}");
     assert!(
-        log.contains("dropped name_too_long=1 key_too_long=1"),
+        log.contains("dropped name_too_long=1 key_too_long=1 list_too_long=1"),
         "{log}"
     );
     assert_eq!(log.matches("span enriched").count(), 2, "{log}");

@@ -1,7 +1,7 @@
 """A caller in Python that reads what the callee said about its span.
 
 `client.py HOST:PORT SKU...` prints one line of JSON for each call:
-`{"count": 41, "name": "..", "attributes": [[key, type, value], ..]}`; name and attributes are null
+`{"count": 41, "name": "..", "attributes": [[key, type, value or values], ..]}`; name and attributes are null
 when the field was.
 """
 
@@ -21,9 +21,12 @@ def said(results):
     enrichment = results.enrichment
     attributes = []
     for entry in enrichment.attributes:
-        for value in list(entry.value)[:1]:  # of several values the first counts
-            kind = value.which()
-            attributes.append([entry.name, str(kind), getattr(value, str(kind))])
+        kinds = {str(value.which()) for value in entry.value}
+        if len(kinds) != 1:  # none, or a list of several types
+            continue
+        (kind,) = kinds
+        values = [getattr(value, kind) for value in entry.value]
+        attributes.append([entry.name, kind, values if len(values) > 1 else values[0]])
     return {"name": enrichment.name, "attributes": attributes}
 
 

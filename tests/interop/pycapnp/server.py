@@ -14,16 +14,20 @@ ATTRIBUTES = [
     ("shelf", "int64", -(2**63)),
     ("weight", "float64", 1.5),
     ("fragile", "bool", True),
+    ("tags", "string", ["new", "", "schön"]),
+    ("sizes", "float64", [1.0, 2.5]),
 ]
 
 
 def enrich(enrichment, name, attributes):
-    """Fills a BindingSpanEnrichment; a value's type is the name of its union member."""
+    """Fills a BindingSpanEnrichment; a value's type is the name of its union member, also of each in a list."""
     enrichment.name = name
     entries = enrichment.init("attributes", len(attributes))
     for entry, (key, kind, value) in zip(entries, attributes):
         entry.name = key
-        setattr(entry.init("value", 1)[0], kind, value)
+        values = value if isinstance(value, list) else [value]
+        for tag, element in zip(entry.init("value", len(values)), values):
+            setattr(tag, kind, element)
 
 
 class Inventory(inventory.Inventory.Server):
@@ -32,8 +36,12 @@ class Inventory(inventory.Inventory.Server):
         results.count = len(sku)
         if sku == "nut":
             enrich(results.init("enrichment"), "python.lookup", ATTRIBUTES)
-        elif sku == "careless":  # a name and a key that no caller lets through
-            attributes = [("k" * 257, "bool", True), ("kept", "bool", True)]
+        elif sku == "careless":  # a name, a key and a list that no caller lets through
+            attributes = [
+                ("k" * 257, "bool", True),
+                ("long", "int64", list(range(65))),
+                ("kept", "bool", True),
+            ]
             enrich(results.init("enrichment"), "n" * 257, attributes)
 
 

@@ -50,6 +50,15 @@ impl Service for Scenarios {
                 let said = said.attribute("minus_inf", f64::NEG_INFINITY);
                 cx.enrich(said.attribute("nan", f64::NAN).attribute("marker", "here"));
             }
+            "lists" => {
+                let said = said().attribute("strings", ["stop", "length"]);
+                let said = said.attribute("integers", [1_i64, i64::MAX]);
+                let said = said.attribute("doubles", [0.5, 2.0]);
+                cx.enrich(
+                    said.attribute("bools", [true, false])
+                        .attribute("one", ["stop"]),
+                );
+            }
             "fails" => return Err(JsError::range_error("too far")),
             _ => return unknown_method(method),
         }
@@ -116,6 +125,22 @@ fn said(stream: &[Value]) -> Value {
     let all = attributes_of(stream, session(stream)).into_iter();
     let said = all.filter(|(name, _)| !own.iter().any(|own| name.starts_with(own)));
     said.map(|(name, value)| json!([name, value])).collect()
+}
+
+#[tokio::test(flavor = "local")]
+async fn lists_arrive_as_arrays_and_one_of_a_single_element_as_that() {
+    within(async {
+        let stream = Tailed::start().await.stream_of("lists").await;
+        let expected = json!([
+            ["strings", ["stop", "length"]],
+            ["integers", [{"int64": "1"}, {"int64": i64::MAX.to_string()}]],
+            ["doubles", [0.5, 2]],
+            ["bools", [true, false]],
+            ["one", "stop"],
+        ]);
+        assert_eq!(said(&stream), expected);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "local")]

@@ -89,6 +89,8 @@ catalog! {
         "From when a request was sent to a provider until the head of its answer";
     AI_FIRST_CHUNK = Histogram "binding_span_ai_first_chunk_seconds",
         "From when a request was sent to a provider until the first byte of its answer's body";
+    AI_LOG_LOST = Counter "binding_span_ai_log_lost_entries",
+        "Entries of gateways' logs that were lost, because the log could not keep up or could not be written";
     AI_IN_FLIGHT = Gauge "binding_span_ai_requests_in_flight",
         "Requests that a provider is answering";
     AI_WAITING = Gauge "binding_span_ai_requests_waiting",

@@ -139,6 +139,14 @@ impl Models {
             return Vec::new();
         };
         let is = |other: &Metric| metric.name == other.name;
+        if is(&catalog::AI_LOG_LOST) {
+            let open = inner.lock().clone();
+            let each = open.iter().map(|(name, ai)| Sample {
+                labels: vec![("binding", label(name))],
+                value: Value::Count(ai.lost_log_entries()),
+            });
+            return summed(each);
+        }
         if is(&catalog::AI_IN_FLIGHT) {
             return self.gauges(|status| status.in_flight as u64);
         }
@@ -158,29 +166,31 @@ impl Models {
         samples.0
     }
 
-    /// The sum of a gauge where several have the same labels.
     fn gauges(&self, read: impl Fn(&ProviderStatus) -> u64) -> Vec<Sample> {
-        let mut samples: Vec<Sample> = Vec::new();
-        for (binding, status) in self.statuses() {
-            let labels = vec![
+        let statuses = self.statuses().into_iter();
+        summed(statuses.map(|(binding, status)| Sample {
+            labels: vec![
                 ("binding", label(&binding)),
                 ("provider", label(&status.name)),
-            ];
-            let more = read(&status);
-            let mut known = samples.iter_mut();
-            match known
-                .find(|sample| sample.labels == labels)
-                .map(|s| &mut s.value)
-            {
-                Some(Value::Count(count)) => *count += more,
-                _ => samples.push(Sample {
-                    labels,
-                    value: Value::Count(more),
-                }),
-            }
-        }
-        samples
+            ],
+            value: Value::Count(read(&status)),
+        }))
     }
+}
+
+/// Counts, as one where several have the same labels.
+fn summed(each: impl Iterator<Item = Sample>) -> Vec<Sample> {
+    let mut samples: Vec<Sample> = Vec::new();
+    for sample in each {
+        let known = samples
+            .iter_mut()
+            .find(|known| known.labels == sample.labels);
+        match (known.map(|known| &mut known.value), &sample.value) {
+            (Some(Value::Count(count)), Value::Count(more)) => *count += more,
+            _ => samples.push(sample),
+        }
+    }
+    samples
 }
 
 impl Inner {

@@ -94,8 +94,19 @@ fn status(message: Option<String>) -> Status {
     }
 }
 
+/// Attributes that the conventions have as lists of texts. A list of one text travels as that text.
+const LISTS: [&str; 3] = [
+    "gen_ai.request.encoding_formats",
+    "gen_ai.request.stop_sequences",
+    "gen_ai.response.finish_reasons",
+];
+
 fn pair(attribute: Attribute) -> KeyValue {
     let value = match attribute.value {
+        AttributeValue::String(text) if LISTS.contains(&attribute.key.as_ref()) => {
+            let values = elements(AttributeList::Strings(vec![text]));
+            Value::ArrayValue(ArrayValue { values })
+        }
         AttributeValue::String(text) => Value::StringValue(text.into_owned()),
         AttributeValue::Bool(value) => Value::BoolValue(value),
         AttributeValue::Int64(value) => Value::IntValue(value),

@@ -165,12 +165,17 @@ impl SpanLimits {
         let Some(limit) = self.value_chars else {
             return value.clone();
         };
+        let beginning = |text: &Cow<'static, str>| -> Cow<'static, str> {
+            match text.char_indices().nth(limit) {
+                Some((end, _)) => text[..end].to_owned().into(),
+                None => text.clone(),
+            }
+        };
         match value {
-            AttributeValue::String(text) => AttributeValue::String(beginning(text, limit)),
+            AttributeValue::String(text) => AttributeValue::String(beginning(text)),
             AttributeValue::List(list) => match &**list {
                 AttributeList::Strings(list) => {
-                    let list = list.iter().map(|text| beginning(text, limit));
-                    AttributeList::Strings(list.collect()).into()
+                    AttributeList::Strings(list.iter().map(beginning).collect()).into()
                 }
                 _ => value.clone(),
             },
@@ -182,12 +187,4 @@ impl SpanLimits {
 /// Whether it says that its span failed, as [`binding_span::StatedError`] has it.
 fn states_error(attribute: &Attribute) -> bool {
     attribute.key == ERROR_TYPE && error_type(&attribute.value).is_some()
-}
-
-/// At most `limit` characters of a text.
-fn beginning(text: &Cow<'static, str>, limit: usize) -> Cow<'static, str> {
-    match text.char_indices().nth(limit) {
-        Some((end, _)) => text[..end].to_owned().into(),
-        None => text.clone(),
-    }
 }

@@ -192,6 +192,8 @@ fn a_list_is_an_array_cut_text_by_text_and_kept_within_the_budget() {
         Attribute::new("bools", [true, false]),
         Attribute::new("ints", [1, 2]),
         Attribute::new("doubles", [0.5]),
+        // As a list of one text arrives.
+        Attribute::new("gen_ai.response.finish_reasons", "stop"),
     ];
     let bench = bench(Sampler::default(), limits, 8);
     let span = bench.whole(|sink, span| sink.attributes(span, &said));
@@ -223,6 +225,7 @@ fn a_list_is_an_array_cut_text_by_text_and_kept_within_the_budget() {
     };
     let text = |text: &str| Value::StringValue(text.to_owned());
     assert_eq!(array("reasons"), [text("sto"), text("öl"), text("")]);
+    assert_eq!(array("gen_ai.response.finish_reasons"), [text("sto")]);
     assert_eq!(
         array("bools"),
         [Value::BoolValue(true), Value::BoolValue(false)]

@@ -18,8 +18,8 @@ pub struct AiArgs {
     /// Serve models as the AI binding NAME: of a server that speaks OpenAI's HTTP, or builtin; may be repeated
     ///
     /// `AI=http://127.0.0.1:11434/v1` is Ollama's usual address. `AI=builtin` is a word counter that needs nothing.
-    /// `AI` alone looks for servers at the usual addresses of this machine: Ollama, llama.cpp, LM Studio, vLLM. Keys,
-    /// several providers, models and gateways are said in tables of the file. In the variable, several are
+    /// `AI` alone looks for servers at the usual addresses of this machine: Ollama, LM Studio, llama.cpp, vLLM,
+    /// LiteLLM. Keys, several providers, models and gateways are said in tables of the file. In the variable, several are
     /// separated by `;`.
     #[arg(
         long = "ai",

@@ -1,22 +1,36 @@
 //! Servers of models at the usual addresses of this machine, for a binding that nobody said more about.
 
-use http::Uri;
+use bindings::ai::{Endpoint, Found, ProviderOptions, discover, usual_servers};
 
-/// A server that answered.
-pub(super) struct Found {
-    /// What it calls itself, or is known as there.
-    pub(super) what: String,
-    pub(super) url: Uri,
-    pub(super) models: Vec<String>,
+use crate::log;
+
+/// Those that answer now, as providers; each is logged.
+pub(super) async fn look(binding: &str) -> Vec<ProviderOptions> {
+    let mut providers: Vec<ProviderOptions> = Vec::new();
+    for server in discover(&usual_servers()).await {
+        // It is a constant.
+        let Ok(url) = server.url.parse() else {
+            continue;
+        };
+        let line = format!("{}: {}", tail::escape(binding), line(&server));
+        log::say("callee", tracing::Level::INFO, &line);
+        let name = provider_name(server.what);
+        providers.push(ProviderOptions::new(name, Endpoint::Http(url)));
+    }
+    providers
 }
 
-/// Those that answer now.
-pub(super) async fn discover() -> Vec<Found> {
-    Vec::new()
+/// What is looked for, in a few words.
+pub(super) fn usual() -> String {
+    let usual = usual_servers().into_iter();
+    usual
+        .map(|server| server.what)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// What a server is called among providers: a part of model names, and of paths.
-pub(super) fn provider_name(what: &str) -> String {
+fn provider_name(what: &str) -> String {
     let plain = |c: char| match c.to_ascii_lowercase() {
         c if c.is_ascii_alphanumeric() || "._".contains(c) => c,
         _ => '-',
@@ -24,22 +38,17 @@ pub(super) fn provider_name(what: &str) -> String {
     what.chars().map(plain).take(64).collect()
 }
 
-impl Found {
-    /// A line that says what was found.
-    pub(super) fn line(&self) -> String {
-        const SHOWN: usize = 5;
-        let shown = self.models.iter().take(SHOWN);
-        let shown: Vec<String> = shown.map(|model| tail::escape(model).to_string()).collect();
-        let models = match self.models.len() {
-            0 => "no models".to_owned(),
-            1 => format!("the model {}", shown[0]),
-            n if n > SHOWN => format!("{n} models: {} and others", shown.join(", ")),
-            n => format!("{n} models: {}", shown.join(", ")),
-        };
-        format!(
-            "found {} at {}, with {models}",
-            tail::escape(&self.what),
-            self.url
-        )
-    }
+/// What was found, in a line.
+fn line(found: &Found) -> String {
+    const SHOWN: usize = 5;
+    let shown = found.models.iter().take(SHOWN);
+    let shown: Vec<String> = shown.map(|model| tail::escape(model).to_string()).collect();
+    let shown = shown.join(", ");
+    let models = match found.models.len() {
+        0 => "no models".to_owned(),
+        1 => format!("the model {shown}"),
+        n if n > SHOWN => format!("{n} models: {shown} and others"),
+        n => format!("{n} models: {shown}"),
+    };
+    format!("found {} at {}, with {models}", found.what, found.url)
 }

@@ -13,7 +13,6 @@ use bindings::ai::{AccountSink, Ai, AiOptions, Endpoint, ProviderOptions};
 use self::secrets::{Source, What};
 use crate::cli::Sensitive;
 use crate::exit::{Failure, Findings};
-use crate::log;
 
 pub use self::args::AiArgs;
 pub(super) use self::table::TABLES;
@@ -137,32 +136,16 @@ impl AiConfig {
     }
 
     async fn look(&self) -> Result<Vec<ProviderOptions>, Failure> {
-        let found = discover::discover().await;
-        if found.is_empty() {
-            return Err(Failure::Unavailable(format!(
-                "the AI binding {0}: no server of models answers at the usual addresses of this machine (Ollama, \
-                 llama.cpp, LM Studio, vLLM); start one, or say where it is: --ai {0}=URL, or --ai {0}=builtin \
-                 for a word counter",
-                self.binding
-            )));
+        let found = discover::look(&self.binding).await;
+        match found.is_empty() {
+            false => Ok(found),
+            true => Err(Failure::Unavailable(format!(
+                "the AI binding {0}: no server of models answers at the usual addresses of this machine ({1}); start \
+                 one, or say where it is: --ai {0}=URL, or --ai {0}=builtin for a word counter",
+                self.binding,
+                discover::usual()
+            ))),
         }
-        let mut providers: Vec<ProviderOptions> = Vec::new();
-        for server in found {
-            let line = format!("{}: {}", self.binding, server.line());
-            log::say("callee", tracing::Level::INFO, &line);
-            let name = discover::provider_name(&server.what);
-            // Two of one kind have two names.
-            let same = providers
-                .iter()
-                .filter(|p| p.name.starts_with(&name))
-                .count();
-            let name = match same {
-                0 => name,
-                n => format!("{name}-{}", n + 1),
-            };
-            providers.push(ProviderOptions::new(name, Endpoint::Http(server.url)));
-        }
-        Ok(providers)
     }
 
     fn warn_of_plain_text(&self) {

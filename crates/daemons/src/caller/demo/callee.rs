@@ -7,12 +7,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bindings::ai::{Ai, AiOptions, Endpoint, ProviderOptions};
 use bindings::d1::{Database, DatabaseOptions, Query};
 use js_rpc::{Address, Listener, RpcLimits, Server};
 use tail::JsonLines;
 use tokio::io::AsyncReadExt;
 
-use super::gateway::Gateway;
 use crate::exit::Failure;
 use crate::telemetry::Telemetry;
 
@@ -38,6 +38,7 @@ const SCHEMA: [&str; 2] = [
 /// Serves until the standard input stream ends, then takes its files away.
 pub(crate) async fn run(folder: &Path) -> Result<(), Failure> {
     let database = stock(folder).await?;
+    let ai = models()?;
     let listener = Listener::bind(&Address::Unix(socket(folder))).await?;
     let telemetry = Telemetry::new().lines(JsonLines::to(std::io::stdout()));
     let limits = RpcLimits {
@@ -46,7 +47,7 @@ pub(crate) async fn run(folder: &Path) -> Result<(), Failure> {
     };
     let server = Server::new()
         .service("DB", database.clone())
-        .service("AI", Gateway)
+        .service("AI", ai)
         .sinks(telemetry.sinks())
         .limits(limits);
     let ready = writeln!(std::io::stdout(), "{READY}");
@@ -56,6 +57,15 @@ pub(crate) async fn run(folder: &Path) -> Result<(), Failure> {
     telemetry.finish().await;
     clean(folder);
     Ok(())
+}
+
+/// Models: one, which counts words and needs nothing.
+fn models() -> Result<Ai, Failure> {
+    let options = AiOptions {
+        providers: vec![ProviderOptions::new("builtin", Endpoint::Builtin)],
+        ..AiOptions::default()
+    };
+    Ai::open("AI", options, None).map_err(|error| Failure::Config(error.to_string()))
 }
 
 /// A small shop.

@@ -4,7 +4,6 @@
 //! behind, also when it is interrupted or its callee dies.
 
 pub(super) mod callee;
-mod gateway;
 mod page;
 mod peer;
 mod steps;

@@ -16,6 +16,9 @@ use crate::exit::Failure;
 /// Rows of the table `product`, and calls of the burst.
 pub(super) const PRODUCTS: i32 = 32;
 
+/// Bytes that an answer of the model may have.
+const ANSWER: usize = 64 << 10;
+
 /// One statement of SQL and its parameters.
 type Statement = (&'static str, Json);
 
@@ -39,6 +42,7 @@ impl Steps {
         trace.add(&self.write(page).await?);
         trace.add(&self.batch(page).await?);
         trace.add(&self.fail(page).await?);
+        trace.add(&self.stream(page).await?);
         trace.add(&self.hold(page).await?);
         self.burst(page).await
     }
@@ -96,30 +100,58 @@ impl Steps {
         Ok(spans)
     }
 
-    async fn hold(&self, page: &mut Page) -> Result<Vec<FinishedSpan>, Failure> {
-        page.step("a held stub", "chat = AI.open(\"words-1\")")?;
+    async fn stream(&self, page: &mut Page) -> Result<Vec<FinishedSpan>, Failure> {
+        page.step(
+            "a stream",
+            "AI.run(\"word-counter\", {prompt, stream: true})",
+        )?;
+        let inputs = json!({"prompt": "how many words are in here", "stream": true});
         let ai = self.connection.binding("AI");
-        let reply = ai.call("open", ("words-1",)).await?;
-        let chat: Stub = reply.parse().map_err(unexpected)?;
-        page.go_on("chat.say(\"...\")  twice, on the object that we hold")?;
-        for prompt in ["how many words are in here", "and now"] {
-            chat.call("say", (prompt,)).await?;
+        let reply = ai.call("run", ("word-counter", inputs)).await?;
+        let answer = reply.readable(0).cloned().ok_or_else(|| unexpected("no stream"))?;
+        drop(reply);
+        // The span of a call is open as long as its stream is: tokens are counted at its end.
+        expect(self.recorder.open_spans(), 1, "open spans before the stream's end")?;
+        let events = answer.read_to_end(ANSWER).await.map_err(unexpected)?;
+        let events = String::from_utf8_lossy(&events);
+        expect(events.ends_with("data: [DONE]\n\n"), true, "the stream's end")?;
+        self.open(0).await?;
+        let spans = self.spans(&["chat word-counter"])?;
+        tagged(&spans[0], "gen_ai.usage.input_tokens", 6)?;
+        page.outcome("the answer, and at its end its tokens", &spans[0])?;
+        Ok(spans)
+    }
+
+    async fn hold(&self, page: &mut Page) -> Result<Vec<FinishedSpan>, Failure> {
+        page.step("a gateway", "gateway = AI.gateway(\"shop\")")?;
+        let ai = self.connection.binding("AI");
+        let reply = ai.call("gateway", ("shop",)).await?;
+        let gateway: Stub = reply.parse().map_err(unexpected)?;
+        page.go_on("gateway.run({provider, endpoint, query})  twice, on the object that we hold")?;
+        let request = json!({
+            "provider": "builtin",
+            "endpoint": "chat/completions",
+            "query": {"model": "word-counter", "messages": [{"role": "user", "content": "and now"}]},
+        });
+        let options = json!({"gateway": {"cacheTtl": 60}});
+        for cached in ["MISS", "HIT"] {
+            let answer = gateway.call("run", (&request, &options)).await?;
+            let answer = answer.into_payload().into_response().map_err(unexpected)?;
+            let status = answer.headers().get("cf-aig-cache-status");
+            expect(status.map(|it| it.as_bytes()), Some(cached.as_bytes()), "the cache")?;
+            let body = answer.into_body().read_to_end(ANSWER).await;
+            body.map_err(unexpected)?;
         }
         // The session's span is open as long as somebody holds what came through it.
-        expect(
-            self.recorder.open_spans(),
-            1,
-            "open spans while the chat is held",
-        )?;
-        drop(chat);
-        self.closed().await;
-        let spans = self.spans(&["chat words-1", "chat words-1", "ai_gateway.chat"])?;
-        tagged(&spans[0], "gen_ai.usage.input_tokens", 6)?;
-        tagged(&spans[1], "gen_ai.usage.input_tokens", 2)?;
-        // Said after the call that opened it had returned.
-        tagged(&spans[2], "gen_ai.usage.output_tokens", 10)?;
-        page.outcome("the session, with what came later", &spans[2])?;
-        page.outcome("each turn, with its token counts", &spans[0])?;
+        self.open(1).await?;
+        drop(gateway);
+        self.open(0).await?;
+        let spans = self.spans(&["ai_gateway.run", "ai_gateway.run", "ai_gateway.open"])?;
+        tagged(&spans[0], "ai_gateway.cache", "miss")?;
+        tagged(&spans[1], "ai_gateway.cache", "hit")?;
+        page.outcome("the first time, from the model", &spans[0])?;
+        page.outcome("the second time, from the gateway's cache", &spans[1])?;
+        page.outcome("the session", &spans[2])?;
         Ok(spans)
     }
 
@@ -182,15 +214,15 @@ impl Steps {
         Ok(binding.call("query", args).deadline(PATIENCE).send())
     }
 
-    /// Waits for spans that are held: the callee may have a last word, for which it is waited.
-    async fn closed(&self) {
+    /// Waits until only so many spans are open: the callee may have a last word, for which a span waits.
+    async fn open(&self, spans: usize) -> Result<(), Failure> {
         let closed = async {
-            while self.recorder.open_spans() > 0 {
+            while self.recorder.open_spans() > spans {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        // Whatever is still open then is found missing.
         let _ = tokio::time::timeout(PATIENCE, closed).await;
+        expect(self.recorder.open_spans(), spans, "open spans")
     }
 
     /// The spans since the last time, which must have been renamed to these.
