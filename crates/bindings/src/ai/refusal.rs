@@ -113,6 +113,16 @@ impl Refusal {
         Self { why, ..self }
     }
 
+    /// What a Worker's `run` throws by RPC: what workerd's wrapper of plain HTTP makes of [`Self::into_response`].
+    pub(in crate::ai) fn for_worker(self) -> JsError {
+        match self.why {
+            Why::Gateway(error) | Why::OpenAi(error) => {
+                JsError::new(UPSTREAM, format!("{}: {error}", error.code))
+            }
+            _ => self.into(),
+        }
+    }
+
     /// States on the span what went wrong, unless a request to a model has done so. The text for whoever asked may
     /// show what they sent, and is not for a span.
     pub(in crate::ai) fn enrich(&self, call: &CallScope) {
@@ -159,6 +169,9 @@ impl Refusal {
         response
     }
 }
+
+/// The name that workerd's wrapper gives an error without one.
+const UPSTREAM: &str = "InferenceUpstreamError";
 
 const PATHS: &str = "there is no such path; an OpenAI client uses /v1 as its base URL, a client of a gateway what \
     getUrl() gives: /v1/{binding}/{gateway}/{provider}";

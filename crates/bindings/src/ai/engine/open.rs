@@ -23,7 +23,6 @@ use super::{Ask, Engine, Failure};
 pub(super) struct Open {
     engine: Arc<Engine>,
     call: CallScope,
-    pub(super) handle: CallScope,
     pub(super) account: Account,
     price: Option<Price>,
     arrived: SystemTime,
@@ -127,7 +126,6 @@ impl Open {
             output: engine.options.content_on_spans.then(Output::default),
             engine: Arc::clone(engine),
             call: call.clone(),
-            handle: CallScope::outside(),
             account,
             price: ask.price,
             arrived: SystemTime::now(),
@@ -342,9 +340,7 @@ impl Open {
         if let Some(output) = self.output.take() {
             said.merge(output.enrichment());
         }
-        if self.call.is_call() && !self.call.enrich(said.clone()) {
-            self.handle.enrich(said);
-        }
+        self.call.enrich(said);
         if let Some(sink) = &self.engine.sink {
             sink.settled(&self.account);
         }
