@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::engine::{self, Failure};
 use super::gateway::GatewayError;
+use super::spans;
 use super::workers::AiError;
 
 /// Why a request is not answered by a model.
@@ -137,8 +138,18 @@ impl Refusal {
             Why::Method(_) => ("method_not_allowed", "there is no such method".to_owned()),
             Why::Path => ("not_found", "there is no such path".to_owned()),
         };
-        let said = Enrichment::new().attribute(ERROR_TYPE, kind);
-        call.enrich(said.attribute(ERROR_MESSAGE, message));
+        let mut said = Enrichment::new().attribute(ERROR_TYPE, kind);
+        said.set_attribute(ERROR_MESSAGE, message);
+        // What a request would have been that was not made.
+        let name = match &self.why {
+            Why::Ai(_) | Why::OpenAi(_) => Some("ai.run"),
+            Why::Gateway(_) => Some(spans::GATEWAY),
+            Why::Method(_) | Why::Path => None,
+        };
+        if let Some(name) = name.filter(|_| call.said().span_name().is_none()) {
+            said.set_name(name);
+        }
+        call.enrich(said);
     }
 
     pub(in crate::ai) fn into_response(self) -> Response<ByteStream> {

@@ -405,7 +405,7 @@ async fn a_request_is_in_the_log_as_soon_as_its_answer_has_ended_and_can_be_mark
                 missing.status.as_u16(),
                 missing.json()["errors"][0]["message"].as_str()
             ),
-            (404, Some("Log Not Found"))
+            (404, Some("Not Found"))
         );
         let error = gateway
             .call("getLog", args(vec![json!("01ARZ")]))

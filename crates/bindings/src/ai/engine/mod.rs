@@ -279,7 +279,7 @@ impl Engine {
     }
 
     async fn attempt(&self, open: &mut Open, ask: &Ask) -> Result<Got, UpstreamError> {
-        let mut span = open.child_span(&ask.request);
+        let mut span = open.child_span(ask);
         let sent = ask.provider.send(ask.request.clone()).await;
         let answer = match sent {
             Ok(answer) => answer,
