@@ -412,7 +412,7 @@ async fn a_request_is_in_the_log_as_soon_as_its_answer_has_ended_and_can_be_mark
             .await
             .unwrap_err()
             .to_string();
-        assert_eq!(error, "AiGatewayLogNotFound: Log Not Found");
+        assert_eq!(error, "AiGatewayLogNotFound: Not Found");
         let unlogged = world
             .http(
                 "POST",
