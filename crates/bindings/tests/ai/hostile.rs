@@ -65,6 +65,57 @@ async fn no_header_is_injected() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn what_a_provider_says_to_browsers_of_its_own_site_is_not_passed_on() {
+    let upstream = Upstream::new(|mut exchange| async move {
+        let headers = [
+            ("content-type", "application/json"),
+            ("set-cookie", "session=theirs"),
+            ("access-control-allow-origin", "*"),
+            ("strict-transport-security", "max-age=1"),
+            ("alt-svc", "h3=\":443\""),
+            ("clear-site-data", "*"),
+            ("cf-aig-log-id", "theirs"),
+            ("connection", "x-hop, close"),
+            ("x-hop", "1"),
+            ("x-request-id", "r1"),
+        ];
+        exchange
+            .answer(200, &headers, &chat("Hi").to_string())
+            .await;
+    })
+    .await;
+    let world = World::of(&upstream).await;
+    let body = json!({"model": "m", "messages": []});
+    for path in ["/v1/chat/completions", "/v1/AI/g/up/chat/completions"] {
+        let answer = world.post(path, &body).await;
+        assert_eq!(answer.json(), chat("Hi"));
+        assert_eq!(answer.header("x-request-id"), Some("r1"));
+        for name in [
+            "set-cookie",
+            "access-control-allow-origin",
+            "strict-transport-security",
+            "alt-svc",
+            "clear-site-data",
+            "x-hop",
+        ] {
+            assert_eq!(answer.header(name), None, "{path}: {name}");
+        }
+        assert_ne!(answer.header("cf-aig-log-id"), Some("theirs"), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_status_that_no_standard_has_is_a_failure() {
+    let upstream = Upstream::statuses(&[(700, &[])]).await;
+    let world = World::of(&upstream).await;
+    let body = json!({"model": "m", "messages": []});
+    let answer = world.post("/v1/AI/g/up/chat/completions", &body).await;
+    assert_eq!(answer.status, 700);
+    let account = world.accounts.nth(1).await;
+    assert_eq!(account.error_type.as_deref(), Some("700"));
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_request_in_chunks_is_read_to_its_limit() {
     let upstream = Upstream::answering(chat("Hi")).await;
     let mut options = options(&upstream);

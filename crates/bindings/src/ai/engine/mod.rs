@@ -437,9 +437,9 @@ fn refuses_our_key(status: StatusCode, ask: &Ask) -> bool {
     ours && [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status)
 }
 
-/// Whether a status says that there is no answer.
+/// Whether a status says that there is no answer. Those from 600 on, which no standard has, are none either.
 fn is_failure(status: StatusCode) -> bool {
-    status.is_client_error() || status.is_server_error()
+    status.as_u16() >= 400
 }
 
 impl Got {

@@ -3,7 +3,8 @@
 use http::HeaderMap;
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 
 /// Of one connection (RFC 9110, 7.6.1), whether `Connection` names them or not.
@@ -30,6 +31,18 @@ const OF_A_CALLER: [HeaderName; 4] = [
     HeaderName::from_static("x-goog-api-key"),
 ];
 
+/// What a provider says to browsers about its own site. Passed on, it would hold for the site of this binding: cookies,
+/// and which pages may read its answers.
+const OF_A_SITE: [HeaderName; 7] = [
+    SET_COOKIE,
+    HeaderName::from_static("set-cookie2"),
+    HeaderName::from_static("alt-svc"),
+    HeaderName::from_static("clear-site-data"),
+    HeaderName::from_static("nel"),
+    HeaderName::from_static("report-to"),
+    STRICT_TRANSPORT_SECURITY,
+];
+
 /// Whether a header says who the caller is.
 pub(super) fn is_credential(name: &HeaderName) -> bool {
     OF_A_CALLER.contains(name)
@@ -51,9 +64,15 @@ pub(super) fn to_provider(mut headers: HeaderMap, keep_credentials: bool) -> Hea
     headers
 }
 
-/// A provider's headers, as they go back.
+/// A provider's headers, as they go back. A gateway's own headers are set by the gateway that was asked, not by one
+/// behind it.
 pub(super) fn from_provider(mut headers: HeaderMap) -> HeaderMap {
     strip_connection(&mut headers);
+    remove(&mut headers, &OF_A_SITE);
+    let prefixes = ["access-control-", "cf-aig-"];
+    let is_dropped = |name: &&HeaderName| prefixes.iter().any(|it| name.as_str().starts_with(it));
+    let dropped: Vec<_> = headers.keys().filter(is_dropped).cloned().collect();
+    remove(&mut headers, &dropped);
     headers
 }
 
