@@ -42,8 +42,8 @@ impl Default for AiOptions {
     }
 }
 
-/// Somebody who runs models.
-#[derive(Debug, Clone, PartialEq)]
+/// Somebody who runs models. Debug output has the names of headers, without their values.
+#[derive(Clone, PartialEq)]
 pub struct ProviderOptions {
     /// What it is called here: in model names (`openai/gpt-4o`), in requests to a gateway, in metrics.
     pub name: String,
@@ -97,6 +97,29 @@ impl ProviderOptions {
             certificate_authorities: None,
             stream_usage: true,
         }
+    }
+}
+
+impl std::fmt::Debug for ProviderOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let headers: Vec<_> = self.headers.keys().collect();
+        f.debug_struct("ProviderOptions")
+            .field("name", &self.name)
+            .field("endpoint", &self.endpoint)
+            .field("semantic_name", &self.semantic_name)
+            .field("key", &self.key)
+            .field("key_header", &self.key_header)
+            .field("headers", &headers)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("timeout", &self.timeout)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("max_in_flight", &self.max_in_flight)
+            .field("max_waiting", &self.max_waiting)
+            .field("break_after", &self.break_after)
+            .field("break_for", &self.break_for)
+            .field("certificate_authorities", &self.certificate_authorities)
+            .field("stream_usage", &self.stream_usage)
+            .finish()
     }
 }
 

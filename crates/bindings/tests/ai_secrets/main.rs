@@ -98,6 +98,9 @@ async fn nothing_planted_is_on_spans_in_accounts_logs_or_the_log() {
     options.log = Some(folder.path().join("log.sqlite"));
     options.providers[0].key = Some(Secret::Value(KEY.parse().unwrap()));
     options.providers[0].break_after = 0;
+    options.providers[0]
+        .headers
+        .insert("x-tenant-token", KEY.parse().unwrap());
     let world = World::new(options).await;
     let mut errors = Vec::new();
     let credentials = format!("Bearer {CALLER}");
@@ -143,6 +146,9 @@ async fn nothing_planted_is_on_spans_in_accounts_logs_or_the_log() {
             world.universal([json!([step.clone(), step])]).await;
         }
     }
+    // Some providers take their key in the query.
+    let path = format!("/v1/AI/g/up/models/m:generate?key={CALLER}");
+    assert_eq!(world.post(&path, &json!({})).await.status, 200);
     // What cannot be read at all.
     for body in [format!("{{\"{PROMPT}"), format!("\"{PROMPT}\"")] {
         for path in [
@@ -201,6 +207,7 @@ async fn nothing_planted_is_on_spans_in_accounts_logs_or_the_log() {
     // They are searched.
     assert!(spans.contains("ai_gateway.run"));
     assert!(log.contains("chat/completions"), "{} bytes", log.len());
+    assert!(log.contains("models/m:generate"), "{} bytes", log.len());
     assert!(logged.contains("binding_span::enrichment") && logged.contains("TRACE"));
     for (place, text) in [
         ("spans", spans),

@@ -405,7 +405,13 @@ impl Keeping {
             ),
         });
         let log = rules.collect_log.then(|| Logged {
-            path: request.path.clone(),
+            // The query may have a key in it: some providers take theirs there.
+            path: request
+                .path
+                .split('?')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             request_type: text_of(&request.headers, &CONTENT_TYPE),
             request_size: request.body.len() as u64,
             request_head: rules.log_content.then(|| {
