@@ -260,6 +260,11 @@ async fn the_cache_answers_the_same_request_in_any_shape_and_no_other() {
         .http("POST", "/v1/AI/g/up/embeddings", &keyed, "{}")
         .await;
     assert_eq!(answer.header("cf-aig-cache-status"), Some("MISS"));
+    for form in ["responses", "messages"] {
+        let path = format!("/v1/AI/g/up/{form}");
+        let answer = world.http("POST", &path, &keyed, "{}").await;
+        assert_eq!(answer.header("cf-aig-cache-status"), Some("MISS"), "{form}");
+    }
     // What a Worker gets of it has a Worker's shape.
     let asks = json!({"gateway": {"id": "g", "cacheKey": "k"}});
     let (reply, span) = world.ran([json!("m"), json!({"prompt": "x"}), asks]).await;

@@ -391,10 +391,17 @@ impl Keeping {
         let request = &ask.request;
         let may_keep = request.method == Method::POST && rules.caches().is_some();
         let key = may_keep.then(|| match &rules.cache_key {
-            // An answer of another form would be of no use to whoever asks.
+            // An answer of another form would be of no use to whoever asks: OpenAI's `responses` and Anthropic's
+            // `messages` are chats, too.
             Some(key) => {
                 let operation = ask.operation.name().unwrap_or_default();
-                Key::custom(id, &format!("{operation} {} {key}", ask.stream))
+                let path = request.path.split('?').next().unwrap_or_default();
+                let form = path
+                    .trim_end_matches('/')
+                    .rsplit('/')
+                    .next()
+                    .unwrap_or_default();
+                Key::custom(id, &format!("{operation} {form} {} {key}", ask.stream))
             }
             None => Key::of(
                 id,
