@@ -35,6 +35,8 @@ use thread::Job;
 const QUEUE: usize = 512;
 /// How long one who waits for the queue lets it work.
 const PAUSE: Duration = Duration::from_millis(5);
+/// Characters of an entry's id.
+const ULID_DIGITS: u32 = 26;
 
 /// The logs of a binding's gateways. Clones are the same ones.
 #[derive(Clone)]
@@ -175,7 +177,7 @@ impl Logs {
     /// # Errors
     /// When there is none, or the log cannot be read.
     pub(in crate::ai) async fn get(&self, gateway: &str, id: &str) -> Result<LogEntry, LogError> {
-        let (gateway, id) = (gateway.to_owned(), id.to_owned());
+        let (gateway, id) = (gateway.to_owned(), checked_id(id)?);
         self.ask(|reply| Job::Get { gateway, id, reply }).await
     }
 
@@ -189,7 +191,7 @@ impl Logs {
         id: &str,
         patch: Patch,
     ) -> Result<(), LogError> {
-        let (gateway, id) = (gateway.to_owned(), id.to_owned());
+        let (gateway, id) = (gateway.to_owned(), checked_id(id)?);
         self.ask(|reply| Job::Patch {
             gateway,
             id,
@@ -252,6 +254,14 @@ impl Logs {
     }
 }
 
+/// An id to look for. Ids are a peer's text, and hundreds of requests may wait: no entry has one that is longer.
+fn checked_id(id: &str) -> Result<String, LogError> {
+    match id.len() <= ULID_DIGITS as usize {
+        true => Ok(id.to_owned()),
+        false => Err(LogError::NotFound),
+    }
+}
+
 /// 48 bits of milliseconds and 80 of randomness, in Crockford's base 32.
 fn ulid(ms: u64, random: [u8; 10]) -> String {
     const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -259,7 +269,7 @@ fn ulid(ms: u64, random: [u8; 10]) -> String {
         .iter()
         .fold(0u128, |sum, byte| sum << 8 | u128::from(*byte));
     let number = u128::from(ms & ((1 << 48) - 1)) << 80 | random;
-    (0..26)
+    (0..ULID_DIGITS)
         .rev()
         .map(|digit| char::from(DIGITS[(number >> (digit * 5) & 31) as usize]))
         .collect()

@@ -38,6 +38,8 @@ async fn a_path_stays_below_the_url() {
         "a\tb",
         "a?b\nc",
         "%ff",
+        "a/..;/b",
+        "..%3bx/b",
     ];
     for path in refused {
         let request = UpstreamRequest {
