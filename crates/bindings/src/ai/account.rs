@@ -114,6 +114,8 @@ pub struct Account {
     pub log_id: Option<String>,
     /// What it cost, in US dollars, where prices are known.
     pub cost: Option<f64>,
+    /// Whether that is what the request itself says, and not what the configured prices make.
+    pub custom_cost: bool,
     /// From when it was sent until the first byte of the answer's body.
     pub first_chunk: Option<Duration>,
     /// From when it was sent until the answer's head.

@@ -228,12 +228,8 @@ impl Provider {
         // There is a place for each operation.
         let outcomes = &self.outcomes[operation.unwrap_or(OPERATIONS.len() - 1)];
         add(&outcomes.get(outcome, OUTCOMES).value, 1);
-        let step = u64::from(account.step);
-        add(
-            &self.retries,
-            u64::from(account.attempts).saturating_sub(1 + step),
-        );
-        add(&self.fallbacks, u64::from(step > 0));
+        add(&self.retries, u64::from(account.attempts).saturating_sub(1));
+        add(&self.fallbacks, u64::from(account.step > 0));
         // What comes from a cache took nobody's time, and no tokens.
         if account.cached == Some(Cached::Hit) {
             return;
@@ -251,7 +247,9 @@ impl Provider {
             usage.cached_input,
             usage.reasoning,
         ];
-        if tokens.iter().all(Option::is_none) && account.cost.is_none() {
+        // What a request says that it costs is its maker's, and could be anything.
+        let cost = account.cost.filter(|_| !account.custom_cost);
+        if tokens.iter().all(Option::is_none) && cost.is_none() {
             return;
         }
         let model = self.models.get(&account.model, MODELS);
@@ -261,13 +259,14 @@ impl Provider {
         // At least 0, and beyond 64 bits nobody pays.
         add(
             &model.value.cost,
-            account.cost.map_or(0, |dollars| (dollars * 1e9) as u64),
+            cost.map_or(0, |dollars| (dollars * 1e9) as u64),
         );
     }
 }
 
+/// Counts come from providers: one that is too large stops its counter, and does not make it begin at 0 again.
 fn add(counter: &AtomicU64, more: u64) {
-    counter.fetch_add(more, Relaxed);
+    let _ = counter.fetch_update(Relaxed, Relaxed, |count| Some(count.saturating_add(more)));
 }
 
 /// One value of a metric of models.

@@ -120,6 +120,9 @@ impl Open {
             stream: ask.stream,
             gateway: gateway.as_ref().map(|it| it.gateway.options.id.clone()),
             log_id: log_id.map(|_| Logs::new_id()),
+            custom_cost: gateway
+                .as_ref()
+                .is_some_and(|it| it.rules.custom_cost.is_some()),
             ..Account::default()
         };
         Self {
@@ -475,7 +478,7 @@ impl Logged {
             metadata: rules.metadata.clone(),
             step: Some(account.step),
             cost: account.cost,
-            custom_cost: rules.custom_cost.is_some(),
+            custom_cost: account.custom_cost,
             request_size: self.request_size,
             request_head: head(self.request_head.as_deref(), self.request_size),
             response_size: self.response_size,
