@@ -9,7 +9,7 @@ use js_value::JsError;
 use serde_json::{Value, json};
 
 use super::engine::{self, Failure};
-use super::gateway::GatewayError;
+use super::gateway::{self, GatewayError};
 use super::spans;
 use super::workers::AiError;
 
@@ -199,7 +199,7 @@ fn openai(error: &GatewayError) -> Response<ByteStream> {
     }});
     let mut response = with_type(error.status, body.to_string().into());
     if let Some(after) = error.retry_after {
-        let seconds = after.as_secs_f64().ceil().max(1.0) as u64;
+        let seconds = gateway::whole_seconds(after);
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
     response

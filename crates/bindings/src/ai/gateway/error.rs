@@ -182,7 +182,7 @@ impl From<GatewayError> for JsError {
 }
 
 /// `Retry-After` has no fractions; a client that comes back too early would only be refused again.
-fn whole_seconds(duration: Duration) -> u64 {
+pub(in crate::ai) fn whole_seconds(duration: Duration) -> u64 {
     duration
         .as_secs()
         .saturating_add(u64::from(duration.subsec_nanos() > 0))

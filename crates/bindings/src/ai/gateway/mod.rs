@@ -16,7 +16,7 @@ mod universal;
 pub(in crate::ai) use answer::{Marks, check_gateway_id};
 pub(in crate::ai) use attempts::{Next, Outcome};
 pub(in crate::ai) use cache::{Cache, Kept, Key, Recording, kept_headers};
-pub(in crate::ai) use error::GatewayError;
+pub(in crate::ai) use error::{GatewayError, whole_seconds};
 pub(in crate::ai) use limit::RateLimit;
 pub(in crate::ai) use metadata::{Metadata, metadata};
 pub(in crate::ai) use rules::{Rules, forwarded};
