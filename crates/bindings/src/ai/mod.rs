@@ -81,4 +81,4 @@ pub use discover::{Candidate, Found, discover, usual_servers};
 pub use options::{
     AiOptions, Backoff, Endpoint, GatewayOptions, ModelRule, Price, ProviderOptions, Secret,
 };
-pub use upstream::{UpstreamAnswer, UpstreamBody, UpstreamError, UpstreamRequest};
+pub(in crate::ai) use upstream::UpstreamError;

@@ -95,6 +95,25 @@ async fn the_first_part_is_there_before_the_second_is_sent_and_the_end_enriches_
 }
 
 #[tokio::test(flavor = "local")]
+async fn the_head_and_the_first_part_are_timed_apart() {
+    const BETWEEN: Duration = Duration::from_millis(200);
+    let upstream = Upstream::new(|mut exchange| async move {
+        exchange.begin().await;
+        tokio::time::sleep(BETWEEN).await;
+        exchange.event(&delta("Hi")).await;
+        exchange.event(&finish()).await;
+        exchange.chunk("data: [DONE]\n\n").await;
+        exchange.end().await;
+    })
+    .await;
+    let world = World::of(&upstream).await;
+    rest(world.streamed(prompt()).await).await;
+    let account = world.accounts.nth(1).await;
+    let (head, first) = (account.latency.unwrap(), account.first_chunk.unwrap());
+    assert!(first >= head + BETWEEN / 2, "{head:?} {first:?}");
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_reader_that_goes_away_cancels_the_provider_at_once() {
     for plain in [false, true] {
         let (upstream, give) = controlled().await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::{MODEL, whole, words};
-use crate::ai::UpstreamAnswer;
+use crate::ai::upstream::UpstreamAnswer;
 
 const DIMENSIONS: usize = 64;
 /// As many as OpenAI takes at once: an answer is much longer than the texts that it is for.

@@ -4,7 +4,7 @@ use http::{HeaderValue, Method, StatusCode};
 use serde_json::json;
 
 use super::{ALLOW, answer_of};
-use crate::ai::UpstreamAnswer;
+use crate::ai::upstream::UpstreamAnswer;
 
 /// A request that cannot be answered.
 #[derive(Debug)]

@@ -11,6 +11,8 @@ mod failure;
 mod text;
 mod words;
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream;
@@ -81,6 +83,7 @@ fn answer_of(status: StatusCode, value: &Value) -> UpstreamAnswer {
     UpstreamAnswer {
         status,
         headers: content_type("application/json"),
+        head_at: Instant::now(),
         body: stream::iter([Ok(body)]).boxed(),
     }
 }
@@ -89,6 +92,7 @@ fn streamed(body: UpstreamBody) -> UpstreamAnswer {
     UpstreamAnswer {
         status: StatusCode::OK,
         headers: content_type("text/event-stream"),
+        head_at: Instant::now(),
         body,
     }
 }

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 use super::words::{self, Words};
 use super::{MODEL, streamed, whole};
-use crate::ai::UpstreamAnswer;
 use crate::ai::openai::event;
+use crate::ai::upstream::UpstreamAnswer;
 
 pub(super) fn chat(body: &Value) -> Result<UpstreamAnswer, Failure> {
     let chosen = body.get("tool_choice").and_then(Value::as_str);

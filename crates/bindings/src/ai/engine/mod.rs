@@ -7,6 +7,7 @@ mod open;
 mod tap;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use binding_span::{CallScope, Enrichment};
 use bytes::{Bytes, BytesMut};
@@ -295,7 +296,7 @@ impl Engine {
         if is_failure(answer.status) {
             span.fail(&answer.status.as_u16().to_string(), answer.status.as_str());
         }
-        open.answered();
+        open.answered(answer.head_at);
         // Errors are read too: whether they are tried again is decided without their body, but the next request on the
         // connection is not.
         if !is_failure(answer.status) && !reads_whole(ask, answer.status, &answer.headers) {
@@ -325,6 +326,7 @@ impl Engine {
         let UpstreamAnswer {
             status,
             headers,
+            head_at: _,
             body,
         } = answer;
         open.streams();
@@ -451,6 +453,7 @@ impl Got {
             true => Self::Stream(UpstreamAnswer {
                 status: kept.status,
                 headers,
+                head_at: Instant::now(),
                 body: Box::pin(futures::stream::iter([Ok(body)])),
             }),
         }

@@ -163,9 +163,11 @@ impl Open {
         kept
     }
 
-    /// An attempt begins.
+    /// An attempt begins. What an earlier one took is not what this one does.
     pub(super) fn sent(&mut self) {
         self.sent = Instant::now();
+        self.account.latency = None;
+        self.account.first_chunk = None;
     }
 
     /// The callee's own span of an attempt.
@@ -190,10 +192,10 @@ impl Open {
         span
     }
 
-    /// The provider has begun to answer.
-    pub(super) fn answered(&mut self) {
-        self.account.latency = Some(self.sent.elapsed());
-        self.account.first_chunk = self.account.latency;
+    /// The provider has begun to answer: its head came then, the first byte of its body now.
+    pub(super) fn answered(&mut self, head_at: Instant) {
+        self.account.latency = Some(head_at.saturating_duration_since(self.sent));
+        self.account.first_chunk = Some(self.sent.elapsed());
     }
 
     /// The status is known that who asked gets.

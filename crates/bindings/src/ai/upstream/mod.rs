@@ -16,7 +16,7 @@ mod tests;
 pub(in crate::ai) use tests::server as test_server;
 
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::Stream;
@@ -50,6 +50,8 @@ pub struct UpstreamAnswer {
     pub status: StatusCode,
     /// Its headers, without those of the connection.
     pub headers: HeaderMap,
+    /// When its head came, which may be some time before the first byte of its body.
+    pub head_at: Instant,
     /// Its body.
     pub body: UpstreamBody,
 }

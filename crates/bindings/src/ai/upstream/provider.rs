@@ -1,7 +1,7 @@
 //! A provider: one pooled client, with what may be asked of it and how.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -60,6 +60,7 @@ struct Http {
 struct Begun {
     status: StatusCode,
     headers: HeaderMap,
+    head_at: Instant,
     first: Option<Bytes>,
     rest: BoxStream<'static, Result<Bytes, UpstreamError>>,
 }
@@ -170,6 +171,7 @@ impl Provider {
         let Begun {
             status,
             headers,
+            head_at,
             first,
             rest,
         } = begun;
@@ -182,6 +184,7 @@ impl Provider {
         UpstreamAnswer {
             status,
             headers,
+            head_at,
             body: Box::pin(body),
         }
     }
@@ -211,6 +214,7 @@ impl Provider {
         let broken = move |error| failure::of(&name, connect_timeout, error);
         let answer = http.client.execute(request).await;
         let answer = answer.map_err(|error| Failed::theirs(broken(error)))?;
+        let head_at = Instant::now();
         let status = answer.status();
         if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
             return Err(Failed::ours(UpstreamError::Broken {
@@ -234,6 +238,7 @@ impl Provider {
         Ok(Begun {
             status,
             headers,
+            head_at,
             first,
             rest,
         })
@@ -254,6 +259,7 @@ async fn ask_builtin(request: UpstreamRequest) -> Result<Begun, Failed> {
     Ok(Begun {
         status: answer.status,
         headers: answer.headers,
+        head_at: answer.head_at,
         first,
         rest,
     })

@@ -3,8 +3,8 @@ use futures::{StreamExt, TryStreamExt};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
-use crate::ai::UpstreamRequest;
 use crate::ai::openai::Events;
+use crate::ai::upstream::UpstreamRequest;
 use crate::ai::workers::{Stream, request};
 use crate::ai::{Reading, builtin};
 
