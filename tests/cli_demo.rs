@@ -26,16 +26,20 @@ fn the_demo_shows_old_and_new_names_tags_and_both_processes_within_a_screenful_o
         "2 a write",
         "3 a batch",
         "4 a failure",
-        "5 a held stub",
-        "6 a burst",
+        "5 a stream",
+        "6 a gateway",
+        "7 a burst",
         "● jsRpcSession → d1.query",
         "● jsRpcSession → d1.batch",
-        "● jsRpcSession → ai_gateway.chat",
-        "● jsRpcCall → \"chat words-1\"",
+        "● jsRpcSession → \"chat word-counter\"",
+        "gen_ai.response.time_to_first_chunk",
+        "● jsRpcSession → ai_gateway.open",
+        "● jsRpcCall → ai_gateway.run",
+        "ai_gateway.cache               = \"hit\"",
         "db.response.returned_rows              = 3",
         "cloudflare.d1.response.changed_db      = false",
         "✗ SQLITE_CONSTRAINT_CHECK: CHECK constraint failed",
-        "gen_ai.usage.output_tokens = 7",
+        "gen_ai.usage.output_tokens          = 12",
         "╰─● DB.query",
         "sqlite.transaction",
         "[callee]",
@@ -48,7 +52,7 @@ fn the_demo_shows_old_and_new_names_tags_and_both_processes_within_a_screenful_o
         );
     }
     assert!(
-        done.stdout.lines().count() <= 104,
+        done.stdout.lines().count() <= 140,
         "{}",
         done.stdout.lines().count()
     );

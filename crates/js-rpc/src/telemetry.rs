@@ -436,9 +436,15 @@ impl CallSpan {
         }));
     }
 
-    /// Says that the call failed.
-    pub(crate) fn failed(&self, error: &CallError) {
-        let (kind, message) = (error.kind(), error.message());
+    /// Says that the call failed. What was thrown is for the caller, and may have what is nobody else's business: if the
+    /// callee stated what went wrong, the span has that.
+    pub(crate) fn failed(&self, error: &CallError, stated: Option<&StatedError>) {
+        let stated = stated.filter(|_| matches!(error, CallError::Thrown(_)));
+        let (kind, message) = match stated {
+            Some(stated) if stated.message.is_empty() => (stated_kind(stated), error.message()),
+            Some(stated) => (stated_kind(stated), stated.message.clone()),
+            None => (error.kind(), error.message()),
+        };
         let outcome = match error {
             CallError::Deadline(_) => Outcome::ExceededWallTime,
             CallError::Canceled => Outcome::Canceled,

@@ -120,21 +120,38 @@ async fn a_callee_cannot_state_an_end_that_is_not_its_own_nor_a_class_without_bo
 }
 
 #[tokio::test(flavor = "local")]
-async fn what_a_call_threw_is_not_replaced_by_what_it_stated() {
-    let throwing = || {
-        service(async |_: &str, _, cx: &Context| {
-            let said = Enrichment::new().attribute("error.type", "E");
-            cx.enrich(said.attribute("error.message", "mine"));
-            Err(js_rpc::JsError::range_error("too far"))
-        })
+async fn what_a_call_threw_is_for_its_caller_and_spans_have_what_it_stated() {
+    let stating = |message: Option<&'static str>| {
+        move || {
+            service(async move |_: &str, _, cx: &Context| {
+                let mut said = Enrichment::new().attribute("error.type", "E");
+                if let Some(message) = message {
+                    said.set_attribute("error.message", message);
+                }
+                cx.enrich(said);
+                Err(js_rpc::JsError::range_error("too far"))
+            })
+        }
     };
-    every_way(throwing, async |world: &World| {
-        let (outcome, span) = world.one(world.call("run")).await;
-        outcome.unwrap_err();
-        assert_eq!(error(&span), ("RangeError", "too far"));
-        assert_eq!(span.get("error.message"), None);
-    })
-    .await;
+    for (message, shown) in [(Some("mine"), "mine"), (None, "too far")] {
+        every_way(stating(message), async |world: &World| {
+            let (outcome, span) = world.one(world.call("run")).await;
+            let thrown = outcome.unwrap_err().to_string();
+            assert_eq!(thrown, "RangeError: too far");
+            let expected = match world.wire {
+                // With an exception alone nothing is carried beside it.
+                common::Wire::ThreeCalls => ("RangeError", "too far"),
+                common::Wire::OneMessage => ("E", shown),
+            };
+            assert_eq!(error(&span), expected);
+            assert_eq!(span.outcome, Outcome::Exception);
+            assert_eq!(span.get("error.message"), None);
+            for callee in world.callee.now() {
+                assert_eq!(error(&callee), ("E", shown));
+            }
+        })
+        .await;
+    }
 }
 
 /// Returns an object, and keeps its call to say more.

@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
+use ::http::{Request, Response};
+use binding_span::CallScope;
+use js_rpc::ByteStream;
+
 use super::account::Account;
 use super::engine::Engine;
+use super::http;
 use super::options::AiOptions;
 
 /// Hears of every request to a model when it has ended. It is called on the thread that serves the call, and must not wait.
@@ -88,6 +93,34 @@ impl Ai {
     /// Waits until the log has what was added to it, and closes it.
     pub async fn close(&self) {
         self.0.logs.close().await;
+    }
+
+    /// Answers a plain HTTP request: a Worker's, a gateway's client's, OpenAI's. It never fails: what is wrong is in the
+    /// answer. What is said of the caller's span goes to `call`, also while the answer's body is read. For those who
+    /// serve requests by other means than [`Service::fetch`](js_rpc::Service::fetch).
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use bindings::ai::{Ai, AiOptions, Endpoint, ProviderOptions};
+    /// use js_rpc::{ByteStream, CallScope};
+    ///
+    /// let counter = ProviderOptions::new("builtin", Endpoint::Builtin);
+    /// let options = AiOptions { providers: vec![counter], ..AiOptions::default() };
+    /// let ai = Ai::open("AI", options, None).unwrap();
+    /// let body = r#"{"model": "words", "messages": [{"role": "user", "content": "to be or"}]}"#;
+    /// let request = http::Request::post("/v1/chat/completions").body(ByteStream::from(body)).unwrap();
+    /// let call = CallScope::detached();
+    /// let answer = ai.answer_http(request, &call).await;
+    /// assert_eq!(answer.status(), 200);
+    /// assert_eq!(call.drain().span_name(), Some("chat words"));
+    /// # });
+    /// ```
+    pub async fn answer_http(
+        &self,
+        request: Request<ByteStream>,
+        call: &CallScope,
+    ) -> Response<ByteStream> {
+        http::answer(self.engine(), request, call).await
     }
 
     pub(super) fn engine(&self) -> &Arc<Engine> {

@@ -28,7 +28,7 @@ pub(super) fn input(body: &Map<String, Value>) -> Enrichment {
             .collect(),
         _ => {
             let prompt = body.get("prompt").map(text_of).unwrap_or_default();
-            let prompt = cut(&prompt, &mut room);
+            let prompt = cut(&prompt, &mut room).filter(|text| !text.is_empty());
             prompt
                 .map(|text| part("user", text, None))
                 .into_iter()
@@ -67,6 +67,9 @@ impl Output {
                 Some(message) => message.get("content").map(text_of),
                 None => choice.get("text").map(text_of),
             };
+            if self.choices.len() >= 16 && !self.choices.contains_key(&index) {
+                continue;
+            }
             let known = self.choices.entry(index).or_default();
             if let Some(text) = text {
                 let mut room = MOST.saturating_sub(self.bytes);

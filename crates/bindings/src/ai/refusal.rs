@@ -1,19 +1,27 @@
 //! What is answered where no model is: in the form that whoever asked reads.
 
-use binding_span::{CallScope, Enrichment};
+use binding_span::{CallScope, ERROR_MESSAGE, ERROR_TYPE, Enrichment};
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use js_rpc::ByteStream;
 use js_value::JsError;
 use serde_json::{Value, json};
 
-use super::engine::Failure;
+use super::engine::{self, Failure};
 use super::gateway::GatewayError;
 use super::workers::AiError;
 
 /// Why a request is not answered by a model.
-pub(in crate::ai) enum Refusal {
+pub(in crate::ai) struct Refusal {
+    why: Why,
+    /// What an HTTP response says beside it.
+    headers: Box<HeaderMap>,
+    /// Whether the caller's span says already what went wrong.
+    stated: bool,
+}
+
+enum Why {
     /// In Workers AI's terms.
     Ai(AiError),
     /// In a gateway's.
@@ -26,74 +34,109 @@ pub(in crate::ai) enum Refusal {
     Path,
 }
 
+impl From<Why> for Refusal {
+    fn from(why: Why) -> Self {
+        Self {
+            why,
+            headers: Box::default(),
+            stated: false,
+        }
+    }
+}
+
 impl From<AiError> for Refusal {
     fn from(error: AiError) -> Self {
-        Self::Ai(error)
+        Why::Ai(error).into()
     }
 }
 
 impl From<GatewayError> for Refusal {
     fn from(error: GatewayError) -> Self {
-        Self::Gateway(error)
+        Why::Gateway(error).into()
     }
 }
 
 /// What a Worker catches that asked by RPC.
 impl From<Refusal> for JsError {
     fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Ai(error) => error.into(),
-            Refusal::Gateway(error) | Refusal::OpenAi(error) => error.into(),
-            Refusal::Method(_) | Refusal::Path => JsError::error(PATHS),
+        match refusal.why {
+            Why::Ai(error) => error.into(),
+            Why::Gateway(error) | Why::OpenAi(error) => error.into(),
+            Why::Method(_) | Why::Path => JsError::error(PATHS),
         }
     }
 }
 
 impl Refusal {
+    /// The path has other methods: which.
+    pub(in crate::ai) fn method(allowed: &'static str) -> Self {
+        Why::Method(allowed).into()
+    }
+
+    /// There is no such path.
+    pub(in crate::ai) fn path() -> Self {
+        Why::Path.into()
+    }
+
     /// For a Worker's `run`.
     pub(in crate::ai) fn for_run(failure: Failure) -> Self {
-        match failure {
-            Failure::Upstream(error) => Self::Ai(AiError::from(&error)),
-            Failure::Gateway(error) => Self::Gateway(error),
-            Failure::Ai(error) => Self::Ai(error),
+        Self {
+            why: match failure.why {
+                engine::Why::Upstream(error) => Why::Ai(AiError::from(&error)),
+                engine::Why::Gateway(error) => Why::Gateway(error),
+                engine::Why::Ai(error) => Why::Ai(error),
+            },
+            headers: failure.headers,
+            stated: failure.stated,
         }
     }
 
     /// For a gateway's clients.
     pub(in crate::ai) fn for_gateway(failure: Failure) -> Self {
-        match failure {
-            Failure::Upstream(error) => Self::Gateway(GatewayError::from(&error)),
-            Failure::Gateway(error) => Self::Gateway(error),
-            Failure::Ai(error) => Self::Ai(error),
+        Self {
+            why: match failure.why {
+                engine::Why::Upstream(error) => Why::Gateway(GatewayError::from(&error)),
+                engine::Why::Gateway(error) => Why::Gateway(error),
+                engine::Why::Ai(error) => Why::Ai(error),
+            },
+            headers: failure.headers,
+            stated: failure.stated,
         }
     }
 
     /// For OpenAI's clients.
     pub(in crate::ai) fn for_openai(self) -> Self {
-        match self {
-            Self::Gateway(error) => Self::OpenAi(error),
+        let why = match self.why {
+            Why::Gateway(error) => Why::OpenAi(error),
             other => other,
-        }
+        };
+        Self { why, ..self }
     }
 
-    /// States on the span what went wrong, unless a request to a model has done so.
+    /// States on the span what went wrong, unless a request to a model has done so. The text for whoever asked may
+    /// show what they sent, and is not for a span.
     pub(in crate::ai) fn enrich(&self, call: &CallScope) {
-        let kind = match self {
-            Self::Ai(error) => error.error_type(),
-            Self::Gateway(error) | Self::OpenAi(error) => error.error_type,
-            Self::Method(_) | Self::Path => "not_found",
-        };
-        if call.said().get("error.type").is_none() {
-            call.enrich(Enrichment::new().attribute("error.type", kind));
+        if self.stated {
+            return;
         }
+        let (kind, message) = match &self.why {
+            Why::Ai(error) => (error.error_type(), "it cannot be asked for".to_owned()),
+            Why::Gateway(error) | Why::OpenAi(error) => {
+                (error.error_type, format!("refused: {}", error.code))
+            }
+            Why::Method(_) => ("method_not_allowed", "there is no such method".to_owned()),
+            Why::Path => ("not_found", "there is no such path".to_owned()),
+        };
+        let said = Enrichment::new().attribute(ERROR_TYPE, kind);
+        call.enrich(said.attribute(ERROR_MESSAGE, message));
     }
 
     pub(in crate::ai) fn into_response(self) -> Response<ByteStream> {
-        match self {
-            Self::Ai(error) => with_type(error.status(), error.body()),
-            Self::Gateway(error) => error.into_response().map(ByteStream::from),
-            Self::OpenAi(error) => openai(&error),
-            Self::Method(allowed) => {
+        let mut response = match self.why {
+            Why::Ai(error) => with_type(error.status(), error.body()),
+            Why::Gateway(error) => error.into_response().map(ByteStream::from),
+            Why::OpenAi(error) => openai(&error),
+            Why::Method(allowed) => {
                 let text = format!("this path takes {allowed}");
                 let error = GatewayError {
                     status: StatusCode::METHOD_NOT_ALLOWED,
@@ -104,14 +147,16 @@ impl Refusal {
                 response.headers_mut().insert(ALLOW, allowed);
                 response
             }
-            Self::Path => {
+            Why::Path => {
                 let error = GatewayError {
                     status: StatusCode::NOT_FOUND,
                     ..GatewayError::invalid(PATHS)
                 };
                 error.into_response().map(ByteStream::from)
             }
-        }
+        };
+        response.headers_mut().extend(*self.headers);
+        response
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use binding_span::Enrichment;
+use binding_span::{CallScope, Enrichment};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use js_rpc::{
     Args, ByteStream, Context, Payload, Service, ServiceResult, Stub, async_trait, nothing, reply,
@@ -12,7 +12,7 @@ use js_value::JsError;
 use serde_json::{Map, Value};
 
 use super::binding::Ai;
-use super::engine::{Body, Engine, Failure, Gateway};
+use super::engine::{Body, Engine, Failure, Gateway, Job};
 use super::gateway::{self, GatewayError, Rules};
 use super::logs::Patch;
 use super::refusal::Refusal;
@@ -94,7 +94,8 @@ async fn models(engine: &Arc<Engine>, args: Args, cx: &Context) -> ServiceResult
     reply(&engine.search(&search).await)
 }
 
-/// `gateway(id)`.
+/// `gateway(id)`. Its session's span is `ai_gateway.open`; what is called on the handle has spans of its own below that.
+/// A call on a handle cannot say anything after it returned: what a stream's end tells is on the session's span then.
 fn gateway(engine: &Arc<Engine>, args: Args, cx: &Context) -> ServiceResult {
     let id: String = args.first()?;
     let gateway = engine.gateway(&id)?;
@@ -103,6 +104,7 @@ fn gateway(engine: &Arc<Engine>, args: Args, cx: &Context) -> ServiceResult {
     Ok(Stub::new(GatewayService {
         engine: Arc::clone(engine),
         gateway,
+        opened: cx.scope().clone(),
     })
     .into())
 }
@@ -111,6 +113,8 @@ fn gateway(engine: &Arc<Engine>, args: Args, cx: &Context) -> ServiceResult {
 struct GatewayService {
     engine: Arc<Engine>,
     gateway: Arc<Gateway>,
+    /// The call that gave it.
+    opened: CallScope,
 }
 
 #[async_trait(?Send)]
@@ -164,11 +168,15 @@ impl GatewayService {
         Ok(Payload::from_response(response))
     }
 
-    fn job(&self, requests: Value, options: Value) -> Result<super::engine::Job, Failure> {
-        let rules = self.rules(options).map_err(Failure::Gateway)?;
-        let steps = gateway::steps_of(requests).map_err(Failure::Gateway)?;
-        self.engine
-            .universal(Arc::clone(&self.gateway), steps, &rules)
+    fn job(&self, requests: Value, options: Value) -> Result<Job, Failure> {
+        let rules = self.rules(options)?;
+        let steps = gateway::steps_of(requests)?;
+        let gateway = Arc::clone(&self.gateway);
+        let job = self.engine.universal(gateway, steps, &rules)?;
+        Ok(Job {
+            handle: self.opened.clone(),
+            ..job
+        })
     }
 
     fn rules(&self, options: Value) -> Result<Rules, GatewayError> {

@@ -1,7 +1,7 @@
 //! What a request to a model says about its caller's span, after OpenTelemetry's conventions for generative AI
 //! (semantic-conventions-genai, `gen_ai.*`), and what those lack, as `ai_gateway.*`.
 
-use binding_span::Enrichment;
+use binding_span::{Enrichment, Limits};
 use serde_json::{Map, Value};
 
 use super::account::{Account, Cached, Operation};
@@ -9,11 +9,16 @@ use super::account::{Account, Cached, Operation};
 /// The name of a gateway's calls, whatever they ask for; the proposal's own example.
 pub(super) const GATEWAY: &str = "ai_gateway.run";
 
-/// A span's name: `ai_gateway.run` for a gateway's calls, else `{operation} {model}`.
+/// A span's name: `ai_gateway.run` for a gateway's calls, else `{operation} {model}`. A model whose name is too long for
+/// that is an attribute alone.
 fn name(account: &Account) -> String {
+    let model = &account.model;
     match (&account.gateway, account.operation.name()) {
         (Some(_), _) => GATEWAY.to_owned(),
-        (None, Some(operation)) => format!("{operation} {}", account.model),
+        (None, Some(operation)) => match operation.len() + 1 + model.len() {
+            length if length <= Limits::DEFAULT.name_bytes => format!("{operation} {model}"),
+            _ => operation.to_owned(),
+        },
         (None, None) => "ai.request".to_owned(),
     }
 }
@@ -36,6 +41,9 @@ pub(super) fn before(account: &Account) -> Enrichment {
     }
     said
 }
+
+/// Efforts of reasoning that there are: anything else may be somebody's text.
+const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
 
 /// The request's parameters, those that are numbers or names: no text of anybody's.
 pub(super) fn parameters(operation: Operation, body: &Map<String, Value>) -> Enrichment {
@@ -69,6 +77,10 @@ pub(super) fn parameters(operation: Operation, body: &Map<String, Value>) -> Enr
         said.set_attribute("gen_ai.request.choice.count", choices);
     }
     if operation == Operation::Chat {
+        let effort = body.get("reasoning_effort").and_then(Value::as_str);
+        if let Some(effort) = EFFORTS.into_iter().find(|it| effort == Some(*it)) {
+            said.set_attribute("gen_ai.request.reasoning.level", effort);
+        }
         let form = body
             .get("response_format")
             .and_then(|form| form.get("type"));
@@ -152,7 +164,7 @@ pub(super) fn after(account: &Account) -> Enrichment {
         }
     }
     if let Some(cost) = account.cost {
-        said.set_attribute("ai_gateway.cost", cost);
+        said.set_attribute("gen_ai.usage.cost", cost);
     }
     if let Some(kind) = &account.error_type {
         said.set_attribute("error.type", kind.clone());

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use binding_span::binding_span_capnp::binding_span_enrichment;
 use binding_span::{
-    CallScope, DropReason, Dropped, ERROR_MESSAGE, Enrichment, Limits, Policy, StatedError,
+    CallScope, DropReason, Dropped, ERROR_MESSAGE, ERROR_TYPE, Enrichment, Limits, Policy,
+    StatedError,
 };
 
 use crate::CallError;
@@ -110,21 +111,31 @@ impl Traced {
             return;
         }
         let mut accepted = self.policy.accept(said);
-        if self.returned.get() == Some(false) {
-            accepted.remove_stated_error();
-        }
+        let threw = self.returned.get() == Some(false);
         let stated = accepted.stated_error();
         // The span has it as what went wrong.
-        let message = stated.as_ref().and_then(|_| accepted.remove(ERROR_MESSAGE));
+        let message = match threw || stated.is_some() {
+            true => accepted.remove(ERROR_MESSAGE),
+            false => None,
+        };
+        // Of a call that threw, the span has it in place of what was thrown, which is for the caller.
+        let kind = match threw {
+            true => accepted.remove(ERROR_TYPE),
+            false => None,
+        };
         // A sink may do what it likes meanwhile, also call on this session: nothing is borrowed.
         self.span.apply(&accepted);
         if let Some(error) = stated {
-            self.span.failed_as_stated(&error);
+            if !threw {
+                self.span.failed_as_stated(&error);
+            }
             self.stated.replace(Some(error));
         }
         if self.onward.is_call() {
-            if let Some(message) = message {
-                accepted.set_attribute(ERROR_MESSAGE, message);
+            for (key, value) in [(ERROR_TYPE, kind), (ERROR_MESSAGE, message)] {
+                if let Some(value) = value {
+                    accepted.set_attribute(key, value);
+                }
             }
             self.onward.enrich(accepted);
         }
@@ -146,7 +157,7 @@ impl Traced {
     pub(crate) fn settle(&self, error: Option<&CallError>) {
         match error {
             None => self.span.returned(self.stated_error().as_ref()),
-            Some(error) => self.span.failed(error),
+            Some(error) => self.span.failed(error, self.stated_error().as_ref()),
         }
     }
 

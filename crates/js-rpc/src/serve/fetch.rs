@@ -135,7 +135,7 @@ impl Serving {
         self.apply(&sizes);
         self.span.dropped(&said);
         match outcome {
-            Err(error) => self.span.failed(error),
+            Err(error) => self.span.failed(error, said.stated_error().as_ref()),
             Ok(()) => {
                 if let Some(error) = said.stated_error() {
                     self.span.failed_as_stated(&error);

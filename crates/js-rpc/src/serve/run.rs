@@ -363,11 +363,16 @@ impl Running {
     fn failed(mut self, error: &CallError, answer: Answer) -> Result<(), Error> {
         let said = self.scope.drain();
         self.ended = true;
+        let stated = said.stated_error();
         match answer.carries_all() {
             true => self.span.dropped(&said),
-            false => self.apply(&said),
+            false => {
+                let mut rest = said.clone();
+                rest.remove_stated_error();
+                self.apply(&rest);
+            }
         }
-        self.span.failed(error);
+        self.span.failed(error, stated.as_ref());
         answer.failed(error, &said)
     }
 

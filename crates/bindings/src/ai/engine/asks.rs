@@ -3,12 +3,12 @@
 use binding_span::Enrichment;
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 
 use super::super::account::Operation;
 use super::super::gateway::{GatewayError, Rules, Step, forwarded};
-use super::super::models::Resolved;
+use super::super::models::{MAX_MODEL_NAME, Resolved};
 use super::super::upstream::{Provider, UpstreamRequest};
 use super::super::workers::{self, AiError, Asked};
 use super::super::{content, openai, spans};
@@ -81,7 +81,7 @@ impl Engine {
         let request = PassedOn {
             method: Method::POST,
             path: path.to_owned(),
-            headers: forwarded(headers),
+            headers: as_json(forwarded(headers)),
             body: Value::Object(body.clone()).to_string().into(),
         };
         let shape = Shape::AsIs { drop_usage };
@@ -117,6 +117,8 @@ impl Engine {
         }
         request.headers = forwarded(&request.headers);
         let model = body.as_ref().and_then(|body| body.get("model")?.as_str());
+        // What is too long is no model's name, and goes no further than to the provider.
+        let model = model.filter(|model| model.len() <= MAX_MODEL_NAME);
         let model = model.unwrap_or_default().to_owned();
         let resolved = self.models.priced(provider, &model);
         let shape = Shape::AsIs { drop_usage };
@@ -125,17 +127,17 @@ impl Engine {
 
     /// One request of a gateway's list.
     pub(in crate::ai) fn ask_step(&self, step: Step, rules: &Rules) -> Result<Ask, Failure> {
-        let rules = rules.for_step(&step).map_err(Failure::Gateway)?;
+        let rules = rules.for_step(&step)?;
         let place = step.place();
         if step.provider == WORKERS_AI {
             let model = step.endpoint.strip_prefix("run/").unwrap_or(&step.endpoint);
             if let Some(path) = step.endpoint.strip_prefix("v1/") {
                 let body = step.body();
                 let ask = self.ask_openai(path, &step.headers, &body, Some(rules));
-                return ask.map_err(|error| Failure::Gateway(error.at(&place)));
+                return Ok(ask.map_err(|error| error.at(&place))?);
             }
             let ask = self.ask_workers(model, &step.query, Some(rules));
-            return ask.map_err(Failure::Ai);
+            return Ok(ask?);
         }
         let request = PassedOn {
             method: Method::POST,
@@ -144,7 +146,7 @@ impl Engine {
             headers: step.headers,
         };
         let ask = self.ask_provider(&step.provider, request, Some(rules));
-        ask.map_err(|error| Failure::Gateway(error.at(&place)))
+        Ok(ask.map_err(|error| error.at(&place))?)
     }
 
     fn ask(
@@ -162,7 +164,10 @@ impl Engine {
             headers,
             body: bytes,
         } = request;
-        let operation = Operation::of_path(&path);
+        let operation = match method {
+            Method::POST => Operation::of_path(&path),
+            _ => Operation::Other,
+        };
         let mut parameters = Enrichment::new();
         let mut stream = false;
         if let Some(body) = body {
@@ -216,6 +221,13 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, GatewayError> {
 }
 
 fn json() -> HeaderMap {
+    as_json(HeaderMap::new())
+}
+
+/// The headers of a body that was written anew, as JSON.
+fn as_json(mut headers: HeaderMap) -> HeaderMap {
+    headers.remove(CONTENT_ENCODING);
     let kind = HeaderValue::from_static("application/json");
-    HeaderMap::from_iter([(CONTENT_TYPE, kind)])
+    headers.insert(CONTENT_TYPE, kind);
+    headers
 }

@@ -1,6 +1,7 @@
 //! What happens to a request between who asks and who answers: a gateway's rules, the span, the account.
 
 mod asks;
+mod failure;
 mod gateways;
 mod open;
 mod tap;
@@ -10,16 +11,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 use binding_span::{CallScope, Enrichment};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use js_rpc::ByteStream;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 pub(in crate::ai) use self::asks::PassedOn;
+pub(in crate::ai) use self::failure::{Failure, Why};
 pub(in crate::ai) use self::gateways::Gateway;
 use self::gateways::Gateways;
-use self::open::Open;
+use self::open::{Failed, Open};
 use self::tap::Tap;
 use super::account::Operation;
 use super::binding::{AccountSink, OpenError};
@@ -56,6 +58,18 @@ pub(in crate::ai) struct Job {
     pub(in crate::ai) gateway: Option<Arc<Gateway>>,
     /// Who is asked, in order; not empty.
     pub(in crate::ai) asks: Vec<Ask>,
+    /// What hears of the end of a stream if the call itself has returned and does not hear it any more.
+    pub(in crate::ai) handle: CallScope,
+}
+
+impl Job {
+    pub(in crate::ai) fn new(gateway: Option<Arc<Gateway>>, asks: Vec<Ask>) -> Self {
+        Self {
+            gateway,
+            asks,
+            handle: CallScope::outside(),
+        }
+    }
 }
 
 /// A request to one provider.
@@ -112,20 +126,6 @@ impl From<Answer> for Response<ByteStream> {
     }
 }
 
-/// Why there is no answer.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(in crate::ai) enum Failure {
-    /// The provider did not answer.
-    #[error("{0}")]
-    Upstream(UpstreamError),
-    /// The gateway did not ask.
-    #[error("{0}")]
-    Gateway(GatewayError),
-    /// It cannot be asked for, or the provider refused it, in Workers AI's terms.
-    #[error("{0}")]
-    Ai(AiError),
-}
-
 /// What came of one attempt.
 enum Got {
     /// A body that can only be passed on.
@@ -164,16 +164,15 @@ impl Engine {
         gateway: Option<(&str, &Value)>,
         headers: &HeaderMap,
     ) -> Result<Job, Failure> {
-        let gateway = gateway.map(|(id, options)| {
+        let gateway = gateway.map(|(id, options)| -> Result<_, Failure> {
             let gateway = self.gateway(id)?;
             let rules = Rules::of_gateway(&gateway.options).with_headers(headers)?;
             Ok((gateway, rules.with_options(options)?))
         });
-        let gateway = gateway.transpose().map_err(Failure::Gateway)?;
+        let gateway = gateway.transpose()?;
         let (gateway, rules) = gateway.unzip();
         let ask = self.ask_workers(model, inputs, rules);
-        let asks = vec![ask.map_err(Failure::Ai)?];
-        Ok(Job { gateway, asks })
+        Ok(Job::new(gateway, vec![ask?]))
     }
 
     /// A gateway's list of requests.
@@ -185,8 +184,7 @@ impl Engine {
     ) -> Result<Job, Failure> {
         let asks = steps.into_iter().map(|step| self.ask_step(step, rules));
         let asks = asks.collect::<Result<_, _>>()?;
-        let gateway = Some(gateway);
-        Ok(Job { gateway, asks })
+        Ok(Job::new(Some(gateway), asks))
     }
 
     /// Where clients of a gateway reach a provider of it; without one, all of them.
@@ -241,7 +239,11 @@ impl Engine {
         job: Job,
         call: &CallScope,
     ) -> Result<Answer, Failure> {
-        let Job { gateway, asks } = job;
+        let Job {
+            gateway,
+            asks,
+            handle,
+        } = job;
         let last = asks.len().saturating_sub(1);
         let mut before = 0;
         let limited = gateway.as_ref().map(|gateway| gateway.limit.check());
@@ -249,41 +251,34 @@ impl Engine {
             let mut open = Open::new(self, gateway.as_ref(), &ask, call);
             open.account.step = u32::try_from(step).unwrap_or(u32::MAX);
             open.account.attempts_before = before;
+            open.handle = handle.clone();
             open.begin(&ask.parameters);
             if let Some(Err(after)) = limited {
                 let error = GatewayError::rate_limited(after);
-                open.fail(error.error_type);
-                return Err(Failure::Gateway(error));
+                let failed = Failed::of_gateway(&error);
+                return Err(open.refuse(failed, error.into()));
             }
             if let Some(kept) = open.look_up() {
                 return self.deliver(Got::kept(&kept), open, &ask);
             }
             let got = self.attempts(&mut open, &ask).await;
             before += open.account.attempts;
-            let answered_well = got.as_ref().is_ok_and(|got| got.status().is_success());
-            if answered_well || step == last {
-                return match got {
-                    Ok(got) => self.deliver(got, open, &ask),
-                    Err(error) => {
-                        open.fail(error.error_type());
-                        Err(match ask.shape {
-                            Shape::Workers(_) => Failure::Ai(AiError::from(&error)),
-                            Shape::AsIs { .. } => Failure::Upstream(error),
-                        })
-                    }
-                };
-            }
             match got {
-                Ok(got) => {
-                    open.head(got.status());
-                    open.end(got.headers());
+                Ok(got) if step == last || !is_failure(got.status()) => {
+                    return self.deliver(got, open, &ask);
                 }
-                Err(error) => open.fail(error.error_type()),
+                Ok(got) => open.give_way(got.status(), got.headers(), got.body()),
+                Err(error) if step == last => {
+                    let why = match ask.shape {
+                        Shape::Workers(_) => Why::Ai(AiError::from(&error)),
+                        Shape::AsIs { .. } => Why::Upstream(error.clone()),
+                    };
+                    return Err(open.refuse(Failed::of_upstream(&error), why.into()));
+                }
+                Err(error) => open.give_way_after(&error),
             }
         }
-        Err(Failure::Gateway(GatewayError::invalid(
-            "the list has no request",
-        )))
+        Err(GatewayError::invalid("the list has no request").into())
     }
 
     /// Asks one provider, as often as the rules have it.
@@ -321,16 +316,13 @@ impl Engine {
             "http.response.status_code",
             i64::from(answer.status.as_u16()),
         );
-        if !answer.status.is_success() {
+        if is_failure(answer.status) {
             span.fail(&answer.status.as_u16().to_string(), answer.status.as_str());
         }
         open.answered();
-        let is_stream = is_type(&answer.headers, "text/event-stream");
-        let is_read =
-            is_type(&answer.headers, "application/json") && ask.operation != Operation::Other;
         // Errors are read too: whether they are tried again is decided without their body, but the next request on the
         // connection is not.
-        if is_stream || !is_read && answer.status.is_success() {
+        if !is_failure(answer.status) && !reads_whole(ask, answer.status, &answer.headers) {
             return Ok(Got::Stream(answer));
         }
         let most = self.options.max_answer_bytes;
@@ -356,7 +348,7 @@ impl Engine {
     fn pass_on(&self, answer: UpstreamAnswer, open: Open, ask: &Ask) -> Answer {
         let UpstreamAnswer {
             status,
-            mut headers,
+            headers,
             body,
         } = answer;
         open.streams();
@@ -366,8 +358,7 @@ impl Engine {
             Shape::AsIs { .. } => headers.clone(),
             Shape::Workers(_) => of_type("text/event-stream"),
         };
-        headers.remove(CONTENT_LENGTH);
-        if is_type(&headers, "text/event-stream") {
+        if open::is_stream(&headers) {
             shown.remove(CONTENT_LENGTH);
         }
         open.annotate(&mut shown);
@@ -376,6 +367,25 @@ impl Engine {
             status,
             headers: shown,
             body: Body::Stream(ByteStream::new(tap)),
+        }
+    }
+}
+
+/// Whether all of a good answer is read before any of it goes on.
+fn reads_whole(ask: &Ask, status: StatusCode, headers: &HeaderMap) -> bool {
+    // There is no body, and nobody would read on to its end.
+    let bare = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
+    if bare || ask.request.method == Method::HEAD {
+        return true;
+    }
+    if open::is_stream(headers) {
+        return false;
+    }
+    match ask.shape {
+        // Whatever it is, a Worker is not given it as it came.
+        Shape::Workers(_) => true,
+        Shape::AsIs { .. } => {
+            is_type(headers, "application/json") && ask.operation != Operation::Other
         }
     }
 }
@@ -389,17 +399,24 @@ fn give(
     ask: &Ask,
 ) -> Result<Answer, Failure> {
     headers.remove(CONTENT_LENGTH);
+    let body = match refuses_our_key(status, ask) {
+        true => {
+            headers = of_type("application/json");
+            Bytes::from_static(KEY_REFUSED)
+        }
+        false => body,
+    };
     open.pass(&body);
     let read = match ask.operation {
         Operation::Other => None,
         _ => serde_json::from_slice::<Value>(&body).ok(),
     };
-    if let Some(read) = read.as_ref().filter(|_| status.is_success()) {
+    if let Some(read) = read.as_ref().filter(|_| !is_failure(status)) {
         open.read(read);
     }
     let shaped = match ask.shape {
         Shape::AsIs { .. } => Ok((headers.clone(), body)),
-        Shape::Workers(_) if !status.is_success() => Err(AiError::upstream(status, &body)),
+        Shape::Workers(_) if is_failure(status) => Err(AiError::upstream(status, &body)),
         Shape::Workers(task) => {
             let read = read.ok_or_else(|| AiError::unreadable("it is no JSON"));
             let shaped = read.and_then(|read| workers::reply(task, &read));
@@ -417,11 +434,36 @@ fn give(
             })
         }
         Err(error) => {
-            open.account.error_type = Some(error.error_type().into());
+            let mut beside = HeaderMap::new();
+            if let Some(after) = headers.get(RETRY_AFTER) {
+                beside.insert(RETRY_AFTER, after.clone());
+            }
+            open.annotate(&mut beside);
+            if !is_failure(status) {
+                open.unreadable(error.error_type());
+            }
             open.end(&headers);
-            Err(Failure::Ai(error))
+            Err(Failure {
+                why: Why::Ai(error),
+                headers: Box::new(beside),
+                stated: true,
+            })
         }
     }
+}
+
+/// In place of what a provider says when it refuses a key that is not the caller's: it likes to repeat the key.
+const KEY_REFUSED: &[u8] = br#"{"error":{"message":"the provider refuses the key that it was sent","type":"authentication_error","param":null,"code":"upstream_key"}}"#;
+
+fn refuses_our_key(status: StatusCode, ask: &Ask) -> bool {
+    let options = ask.provider.options();
+    let ours = options.key.is_some() || !options.headers.is_empty();
+    ours && [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status)
+}
+
+/// Whether a status says that there is no answer.
+fn is_failure(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
 }
 
 impl Got {
@@ -449,6 +491,14 @@ impl Got {
         match self {
             Self::Stream(answer) => &answer.headers,
             Self::Whole(_, headers, _) => headers,
+        }
+    }
+
+    /// What there is of the body.
+    fn body(&self) -> &[u8] {
+        match self {
+            Self::Stream(_) => &[],
+            Self::Whole(.., body) => body,
         }
     }
 }

@@ -3,26 +3,27 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use binding_span::{CallScope, ChildSpan, Enrichment};
+use binding_span::{CallScope, ChildSpan, ERROR_MESSAGE, Enrichment};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::super::account::{Account, Cached};
 use super::super::content::Output;
-use super::super::gateway::{Kept, Key, Marks, Recording, Rules, kept_headers};
+use super::super::gateway::{GatewayError, Kept, Key, Marks, Recording, Rules, kept_headers};
 use super::super::logs::{Entry, Head, Logs};
 use super::super::options::Price;
-use super::super::upstream::UpstreamRequest;
+use super::super::upstream::{UpstreamError, UpstreamRequest};
 use super::super::{openai, spans};
 use super::gateways::Gateway;
-use super::{Ask, Engine};
+use super::{Ask, Engine, Failure};
 
 /// A request that has begun.
 pub(super) struct Open {
     engine: Arc<Engine>,
     call: CallScope,
+    pub(super) handle: CallScope,
     pub(super) account: Account,
     price: Option<Price>,
     arrived: SystemTime,
@@ -31,7 +32,54 @@ pub(super) struct Open {
     gateway: Option<Keeping>,
     /// What the answer says, where that goes to the span.
     output: Option<Output>,
+    /// What went wrong, for the span: never what the provider said.
+    message: Option<String>,
+    /// The status that whoever asked gets, where the provider gave none.
+    told: Option<StatusCode>,
     settled: bool,
+}
+
+/// Why a request was not answered, or not to its end.
+pub(super) struct Failed {
+    kind: &'static str,
+    message: String,
+    status: StatusCode,
+}
+
+impl Failed {
+    pub(super) fn of_upstream(error: &UpstreamError) -> Self {
+        Self {
+            kind: error.error_type(),
+            message: error.to_string(),
+            status: error.status(),
+        }
+    }
+
+    pub(super) fn of_gateway(error: &GatewayError) -> Self {
+        Self {
+            kind: error.error_type,
+            message: error.message.clone(),
+            status: error.status,
+        }
+    }
+
+    /// A stream in which the provider told an error.
+    pub(super) fn in_stream(kind: &'static str) -> Self {
+        Self {
+            kind,
+            message: "the provider's stream ended with an error".to_owned(),
+            status: StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// Nobody waits any longer.
+    fn canceled() -> Self {
+        Self {
+            kind: "canceled",
+            message: "who asked went away".to_owned(),
+            status: StatusCode::REQUEST_TIMEOUT,
+        }
+    }
 }
 
 /// What a gateway keeps of a request and its answer.
@@ -79,12 +127,15 @@ impl Open {
             output: engine.options.content_on_spans.then(Output::default),
             engine: Arc::clone(engine),
             call: call.clone(),
+            handle: CallScope::outside(),
             account,
             price: ask.price,
             arrived: SystemTime::now(),
             begun: now,
             sent: now,
             gateway,
+            message: None,
+            told: None,
             settled: false,
         }
     }
@@ -141,8 +192,24 @@ impl Open {
     /// The status is known that who asked gets.
     pub(super) fn head(&mut self, status: StatusCode) {
         self.account.status = Some(status.as_u16());
-        if !status.is_success() {
+        if super::is_failure(status) {
             self.account.error_type = Some(status.as_u16().to_string());
+            let provider = &self.account.provider;
+            self.message = Some(format!("{provider} answered {}", status.as_u16()));
+        }
+    }
+
+    /// The answer is none that whoever asked could use.
+    pub(super) fn unreadable(&mut self, kind: &str) {
+        self.account.error_type = Some(kind.to_owned());
+        let provider = &self.account.provider;
+        self.message = Some(format!("{provider}'s answer cannot be used"));
+    }
+
+    /// The answer is not all there, though it ended as it should: it is not kept.
+    pub(super) fn incomplete(&mut self) {
+        if let Some(keeping) = &mut self.gateway {
+            keeping.recording = Recording::off();
         }
     }
 
@@ -196,9 +263,42 @@ impl Open {
     }
 
     /// There is no answer, or only a part of one.
-    pub(super) fn fail(mut self, kind: &str) {
-        self.account.error_type = Some(kind.to_owned());
+    pub(super) fn fail(mut self, failed: Failed) {
+        self.failed(failed);
         self.settle(None);
+    }
+
+    /// There is no answer: what whoever asked is told.
+    pub(super) fn refuse(self, failed: Failed, failure: Failure) -> Failure {
+        let mut headers = HeaderMap::new();
+        self.annotate(&mut headers);
+        self.fail(failed);
+        Failure {
+            headers: Box::new(headers),
+            stated: true,
+            ..failure
+        }
+    }
+
+    /// The provider refused, and the next request of the list is tried.
+    pub(super) fn give_way(mut self, status: StatusCode, headers: &HeaderMap, body: &[u8]) {
+        self.head(status);
+        self.pass(body);
+        self.call = CallScope::outside();
+        self.settle(Some(headers));
+    }
+
+    /// The same, when there was no answer. What the caller's span says is how the last one ended.
+    pub(super) fn give_way_after(mut self, error: &UpstreamError) {
+        self.failed(Failed::of_upstream(error));
+        self.call = CallScope::outside();
+        self.settle(None);
+    }
+
+    fn failed(&mut self, failed: Failed) {
+        self.account.error_type = Some(failed.kind.to_owned());
+        self.message = Some(failed.message);
+        self.told = Some(failed.status);
     }
 
     fn keep(&mut self, headers: &HeaderMap) {
@@ -236,10 +336,15 @@ impl Open {
         self.account.duration = self.begun.elapsed();
         self.account.cost = self.cost();
         let mut said = spans::after(&self.account);
+        if let Some(message) = self.message.take() {
+            said.set_attribute(ERROR_MESSAGE, message);
+        }
         if let Some(output) = self.output.take() {
             said.merge(output.enrichment());
         }
-        self.call.enrich(said);
+        if self.call.is_call() && !self.call.enrich(said.clone()) {
+            self.handle.enrich(said);
+        }
         if let Some(sink) = &self.engine.sink {
             sink.settled(&self.account);
         }
@@ -247,21 +352,21 @@ impl Open {
             && let Some(mut log) = keeping.log.take()
         {
             log.response_type = headers.and_then(|headers| text_of(headers, &CONTENT_TYPE));
-            let entry = log.entry(&self.account, &keeping.rules, self.arrived);
+            let entry = log.entry(&self.account, &keeping.rules, self.arrived, self.told);
             self.engine.logs.add(entry);
         }
     }
 
+    /// What is not paid for again costs nothing, whatever its price.
     fn cost(&self) -> Option<f64> {
         let usage = &self.account.reading.usage;
         let custom = self.gateway.as_ref().and_then(|it| it.rules.custom_cost);
-        if let Some(custom) = custom {
-            return custom.of(usage);
+        if self.account.cached == Some(Cached::Hit) {
+            return (custom.is_some() || self.price.is_some()).then_some(0.0);
         }
-        let price = self.price.as_ref()?;
-        match self.account.cached {
-            Some(Cached::Hit) => Some(0.0),
-            _ => openai::cost(price, usage),
+        match custom {
+            Some(custom) => custom.of(usage),
+            None => openai::cost(self.price.as_ref()?, usage),
         }
     }
 }
@@ -270,7 +375,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         if !self.settled {
-            self.account.error_type = Some("canceled".to_owned());
+            self.failed(Failed::canceled());
             self.settle(None);
         }
     }
@@ -284,7 +389,11 @@ impl Keeping {
         let request = &ask.request;
         let may_keep = request.method == Method::POST && rules.caches().is_some();
         let key = may_keep.then(|| match &rules.cache_key {
-            Some(key) => Key::custom(id, key),
+            // An answer of another form would be of no use to whoever asks.
+            Some(key) => {
+                let operation = ask.operation.name().unwrap_or_default();
+                Key::custom(id, &format!("{operation} {} {key}", ask.stream))
+            }
             None => Key::of(
                 id,
                 ask.provider.name(),
@@ -319,7 +428,13 @@ impl Keeping {
 }
 
 impl Logged {
-    fn entry(self, account: &Account, rules: &Rules, arrived: SystemTime) -> Entry {
+    fn entry(
+        self,
+        account: &Account,
+        rules: &Rules,
+        arrived: SystemTime,
+        told: Option<StatusCode>,
+    ) -> Entry {
         let head =
             |head: Option<&[u8]>, size| head.map_or_else(Head::none, |it| Head::of(it, size));
         Entry {
@@ -332,8 +447,11 @@ impl Logged {
             path: self.path,
             duration: account.duration,
             request_content_type: self.request_type,
-            // Nobody answered: what whoever asked was told.
-            status_code: account.status.unwrap_or_default(),
+            // Where nobody answered, what whoever asked was told.
+            status_code: account
+                .status
+                .or(told.map(|status| status.as_u16()))
+                .unwrap_or_default(),
             response_content_type: self.response_type,
             success: account.error_type.is_none(),
             cached: account.cached == Some(Cached::Hit),
@@ -365,8 +483,11 @@ fn known_method(method: &Method) -> &'static str {
     }
 }
 
+/// Whether a body is events that can be read: those that are compressed, though nobody asked for that, cannot.
 pub(super) fn is_stream(headers: &HeaderMap) -> bool {
-    super::is_type(headers, "text/event-stream")
+    let encoding = headers.get(CONTENT_ENCODING);
+    let plain = encoding.is_none_or(|it| it.as_bytes().eq_ignore_ascii_case(b"identity"));
+    plain && super::is_type(headers, "text/event-stream")
 }
 
 fn text_of(headers: &HeaderMap, name: &HeaderName) -> Option<String> {

@@ -7,13 +7,14 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures::Stream;
 use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
 use serde_json::Value;
 
 use super::super::openai::{self, Event, Events, TooLong};
 use super::super::upstream::{UpstreamBody, UpstreamError};
 use super::super::workers::{AiError, Stream as Replies};
 use super::Shape;
-use super::open::{Open, is_stream};
+use super::open::{Failed, Open, is_stream};
 
 /// A body that passes.
 pub(super) struct Tap {
@@ -27,6 +28,10 @@ pub(super) struct Tap {
     made: VecDeque<Bytes>,
     /// Why there is no more, which is not told yet.
     broken: Option<UpstreamError>,
+    /// Bytes that are still to come, where the provider said how many.
+    left: Option<u64>,
+    /// Whether the answer is complete: it said so, or all of its bytes came.
+    done: bool,
     /// Until the answer has ended.
     open: Option<Open>,
 }
@@ -50,6 +55,9 @@ impl Tap {
         open: Open,
         max_event_bytes: usize,
     ) -> Self {
+        let left = headers
+            .get(CONTENT_LENGTH)
+            .and_then(|it| it.to_str().ok()?.parse().ok());
         let events = is_stream(&headers).then(|| Events::new(max_event_bytes));
         let form = match shape {
             _ if events.is_none() => Form::Bytes,
@@ -65,6 +73,8 @@ impl Tap {
             form,
             made: VecDeque::new(),
             broken: None,
+            left,
+            done: left == Some(0),
             open: Some(open),
         }
     }
@@ -75,6 +85,10 @@ impl Tap {
             return Ok(());
         };
         open.pass(&bytes);
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(bytes.len() as u64);
+            self.done |= *left == 0;
+        }
         if let Some(events) = &mut self.events {
             for event in events.push(&bytes) {
                 self.take(event)?;
@@ -98,6 +112,7 @@ impl Tap {
                 });
             }
         };
+        self.done |= event.is_done();
         let read: Option<Value> = match event.is_done() {
             true => None,
             false => serde_json::from_str(&event.data).ok(),
@@ -122,34 +137,59 @@ impl Tap {
         if let Some(event) = self.events.as_mut().and_then(Events::end) {
             self.take(event)?;
         }
-        let mut failed = None;
         if let Form::Workers(replies) = &mut self.form {
             self.made.push_back(replies.end());
-            failed = replies.error().map(AiError::error_type);
         }
-        if let Some(open) = self.open.take() {
-            match failed {
-                None => open.end(&self.headers),
-                Some(kind) => open.fail(kind),
-            }
-        }
+        self.close();
         Ok(())
+    }
+
+    /// The answer has ended.
+    fn close(&mut self) {
+        let Some(mut open) = self.open.take() else {
+            return;
+        };
+        let failed = match &self.form {
+            Form::Workers(replies) => replies.error().map(AiError::error_type),
+            Form::Bytes | Form::WithoutUsage => None,
+        };
+        let reasons = &open.account.reading.finish_reasons;
+        if self.events.is_some() && !self.done && reasons.is_empty() {
+            open.incomplete();
+        }
+        match failed {
+            None => open.end(&self.headers),
+            Some(kind) => open.fail(Failed::in_stream(kind)),
+        }
     }
 
     /// There is no more, and that is not how it should be. An event tells a Worker; whoever gets the bytes as they come
     /// gets what came, and the error.
     fn fail(&mut self, error: UpstreamError) -> Option<UpstreamError> {
-        if let Some(open) = self.open.take() {
-            open.fail(error.error_type());
-        }
         // The connection is of no use any more, and the permit is somebody else's.
         self.body = Box::pin(futures::stream::empty());
+        if self.done {
+            self.close();
+            return None;
+        }
+        if let Some(open) = self.open.take() {
+            open.fail(Failed::of_upstream(&error));
+        }
         match &mut self.form {
             Form::Workers(replies) => {
                 self.made.push_back(replies.fail(AiError::from(&error)));
                 None
             }
             Form::Bytes | Form::WithoutUsage => Some(error),
+        }
+    }
+}
+
+/// A reader may go away when it has all, before the provider has ended the body.
+impl Drop for Tap {
+    fn drop(&mut self) {
+        if self.done && self.made.is_empty() {
+            self.close();
         }
     }
 }

@@ -40,9 +40,9 @@ pub(super) async fn answer(
     );
     let answered = match route {
         Ok(route) => Call { engine, head, call }.answer(route, body).await,
-        Err(NoRoute::NotServed(what)) => Err(Refusal::Ai(AiError::not_served(what))),
-        Err(NoRoute::Method(allowed)) => Err(Refusal::Method(allowed)),
-        Err(NoRoute::Path) => Err(Refusal::Path),
+        Err(NoRoute::NotServed(what)) => Err(AiError::not_served(what).into()),
+        Err(NoRoute::Method(allowed)) => Err(Refusal::method(allowed)),
+        Err(NoRoute::Path) => Err(Refusal::path()),
     };
     answered.unwrap_or_else(|refusal| {
         refusal.enrich(call);
@@ -86,7 +86,7 @@ impl Call<'_> {
             }
             Route::ListModels => self.list_models().await,
             Route::RunModel { gateway, model } => {
-                let inputs = self.whole(body).await.map_err(Refusal::Ai)?;
+                let inputs = self.whole(body).await.map_err(Refusal::from)?;
                 let inputs = read(&inputs)?;
                 self.run_model(&model, &inputs, Some((&gateway, &Value::Null)))
                     .await
@@ -111,7 +111,7 @@ impl Call<'_> {
         let model = self.head.headers.get(MODEL);
         let model = model.and_then(|model| model.to_str().ok());
         let model = model.ok_or_else(|| AiError::missing(MODEL))?;
-        let body = self.whole(body).await.map_err(Refusal::Ai)?;
+        let body = self.whole(body).await.map_err(Refusal::from)?;
         let body: RunBody = serde_json::from_slice(&body).map_err(not_json)?;
         let gateway = body.options.get("gateway").filter(|it| it.is_object());
         let id = gateway.and_then(|gateway| gateway.get("id")?.as_str());
@@ -181,7 +181,7 @@ impl Call<'_> {
         body: ByteStream,
     ) -> Answered {
         let body = self.whole(body).await.map_err(gateway_error)?;
-        gateway::check_endpoint(&path)?;
+        let path = gateway::check_endpoint(&path)?.to_owned();
         let gateway = self.engine.gateway(gateway)?;
         let rules = Rules::of_gateway(&gateway.options).with_headers(&self.head.headers)?;
         let request = PassedOn {
@@ -191,9 +191,7 @@ impl Call<'_> {
             body,
         };
         let ask = self.engine.ask_provider(provider, request, Some(rules))?;
-        let gateway = Some(gateway);
-        let asks = vec![ask];
-        self.gateways(Job { gateway, asks }).await
+        self.gateways(Job::new(Some(gateway), vec![ask])).await
     }
 
     async fn gateways(&self, job: Job) -> Answered {
@@ -212,8 +210,7 @@ impl Call<'_> {
         let ask = self
             .engine
             .ask_openai(path, headers, &body, rules.transpose()?)?;
-        let asks = vec![ask];
-        self.gateways(Job { gateway, asks }).await
+        self.gateways(Job::new(gateway, vec![ask])).await
     }
 
     async fn log(&self, gateway: &str, id: &str, body: ByteStream) -> Answered {
@@ -223,6 +220,7 @@ impl Call<'_> {
             false => "ai_gateway.get_log",
         };
         self.call.enrich(super::spans::of_log(name, gateway, id));
+        self.engine.gateway(gateway)?;
         if patches {
             let body = self.whole(body).await.map_err(gateway_error)?;
             let patch = serde_json::from_slice(&body).map_err(|_| {

@@ -92,8 +92,9 @@ anyway, and the caller's own span gets the name and the tags.
             "
 All as expected; both processes are done, and the database and the socket are gone. {TITLE}Your turn:{TITLE:#}
 
-  callee --listen unix:./callee.sock --d1 DB=./shop.sqlite --d1-create
+  callee --listen unix:./callee.sock --d1 DB=./shop.sqlite --d1-create --ai AI=builtin
   bspan call --connect unix:./callee.sock DB.query '{{\"queries\":[{{\"sql\":\"select 41 + 1 as n\"}}]}}'
+  bspan call --connect unix:./callee.sock AI.run '\"word-counter\"' '{{\"prompt\":\"how many are these\"}}'
   caller --help
 "
         ))

@@ -115,7 +115,7 @@ impl Steps {
         let events = answer.read_to_end(ANSWER).await.map_err(unexpected)?;
         let events = String::from_utf8_lossy(&events);
         expect(events.ends_with("data: [DONE]\n\n"), true, "the stream's end")?;
-        self.closed().await;
+        self.open(0).await?;
         let spans = self.spans(&["chat word-counter"])?;
         tagged(&spans[0], "gen_ai.usage.input_tokens", 6)?;
         page.outcome("the answer, and at its end its tokens", &spans[0])?;
@@ -143,13 +143,9 @@ impl Steps {
             body.map_err(unexpected)?;
         }
         // The session's span is open as long as somebody holds what came through it.
-        expect(
-            self.recorder.open_spans(),
-            1,
-            "open spans while the gateway is held",
-        )?;
+        self.open(1).await?;
         drop(gateway);
-        self.closed().await;
+        self.open(0).await?;
         let spans = self.spans(&["ai_gateway.run", "ai_gateway.run", "ai_gateway.open"])?;
         tagged(&spans[0], "ai_gateway.cache", "miss")?;
         tagged(&spans[1], "ai_gateway.cache", "hit")?;
@@ -218,15 +214,15 @@ impl Steps {
         Ok(binding.call("query", args).deadline(PATIENCE).send())
     }
 
-    /// Waits for spans that are held: the callee may have a last word, for which it is waited.
-    async fn closed(&self) {
+    /// Waits until only so many spans are open: the callee may have a last word, for which a span waits.
+    async fn open(&self, spans: usize) -> Result<(), Failure> {
         let closed = async {
-            while self.recorder.open_spans() > 0 {
+            while self.recorder.open_spans() > spans {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        // Whatever is still open then is found missing.
         let _ = tokio::time::timeout(PATIENCE, closed).await;
+        expect(self.recorder.open_spans(), spans, "open spans")
     }
 
     /// The spans since the last time, which must have been renamed to these.
