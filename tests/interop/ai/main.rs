@@ -17,3 +17,5 @@ mod spans;
 mod through;
 #[path = "../../util.rs"]
 mod util;
+
+use harness::setup;
