@@ -47,16 +47,17 @@ interface CallTarget @0xea6efdc3bf78d135 {
     # What the callee says about the caller's span, however the call ended. Null: nothing.
 
     session @3 :CallSession;
-    # Set when the result holds objects: dropped when none of them is held any more.
+    # Set when the result holds objects: dropped when none of them is held any more. Of an object's call, when the
+    # result has streams: only to be observed, and need not be held.
   }
 }
 
 interface CallSession @0x83c2f15b697049dc {
-  # A call whose result is held: the callee may go on saying what it was.
+  # A call whose result is held, or whose streams go on: the callee may go on saying what it was.
 
   observe @0 (observer :EnrichmentObserver) -> ();
   # The observer hears what is said from the return on, and is dropped after the last of it, when nothing of
-  # the result is held. Once a session, and not for a call that had an observer from the start: that one goes on.
+  # the result is held, and its streams have ended. Once a session, and not for a call that had an observer from the start: that one goes on.
 }
 
 interface EnrichmentObserver @0x875e8f1bbbce5aee {

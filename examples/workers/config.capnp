@@ -1,4 +1,4 @@
-# A shop: a Worker with a D1 database and an AI gateway, both written in Rust, and a Worker that shows spans.
+# A shop: a Worker with a D1 database and an AI binding, both served by `callee`, and a Worker that shows spans.
 #
 # The Worker calls through `caller`, which owns the spans of its calls. The addresses are on the command line of
 # workerd, see `start`.

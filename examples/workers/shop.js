@@ -8,7 +8,7 @@ export default {
     ]);
     const product = await env.DB.prepare("SELECT name, price FROM product WHERE id = ?").bind(id).first();
     if (!product) return new Response(`there is no product ${id}\n`, { status: 404 });
-    const slogan = await env.AI.run("llama-4", `buy this ${product.name}`);
-    return Response.json({ ...product, slogan });
+    const { response } = await env.AI.run("llama-4", { prompt: `buy this ${product.name}` });
+    return Response.json({ ...product, slogan: response });
   },
 };

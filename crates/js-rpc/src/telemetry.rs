@@ -436,15 +436,13 @@ impl CallSpan {
         }));
     }
 
-    /// Says that the call failed. What was thrown is for the caller, and may have what is nobody else's business: if the
-    /// callee stated what went wrong, the span has that.
+    /// Says that the call failed. The message of what was thrown is for the caller, and may have what is nobody else's
+    /// business: if the callee stated another one, the span has that.
     pub(crate) fn failed(&self, error: &CallError, stated: Option<&StatedError>) {
-        let stated = stated.filter(|_| matches!(error, CallError::Thrown(_)));
-        let (kind, message) = match stated {
-            Some(stated) if stated.message.is_empty() => (stated_kind(stated), error.message()),
-            Some(stated) => (stated_kind(stated), stated.message.clone()),
-            None => (error.kind(), error.message()),
-        };
+        let stated = stated
+            .filter(|stated| matches!(error, CallError::Thrown(_)) && !stated.message.is_empty());
+        let kind = error.kind();
+        let message = stated.map_or_else(|| error.message(), |stated| stated.message.clone());
         let outcome = match error {
             CallError::Deadline(_) => Outcome::ExceededWallTime,
             CallError::Canceled => Outcome::Canceled,

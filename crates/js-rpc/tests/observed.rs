@@ -13,13 +13,14 @@ use binding_span_schema::call_capnp::{
     call_session, call_target, enrichment_observer, named_bindings,
 };
 use binding_span_schema::js_rpc_capnp as wire;
+use bytes::Bytes;
 use capnp::Error;
 use common::relay::{Relay, with};
 use common::{BINDING, SOON, Spans, Wire, a_while, raw, said, serve, service, socket_dir, unix};
 use js_rpc::{
-    Address, Args, Binding, ConnectOptions, Connection, Context, JsError, NetworkStats, Policy,
-    PolicyConfig, Proxy, RpcLimits, Server, Service, ServiceResult, Stub, async_trait, nothing,
-    reply,
+    Address, Args, Binding, ByteStream, ConnectOptions, Connection, Context, JsError, NetworkStats,
+    Policy, PolicyConfig, Proxy, RpcLimits, Server, Service, ServiceResult, StreamError, Stub,
+    async_trait, nothing, reply,
 };
 use tokio::sync::Notify;
 
@@ -806,4 +807,90 @@ async fn a_call_that_had_an_observer_from_the_start_has_no_other() {
             .any(|attribute| attribute.key == "last")
     );
     assert!(second.heard.borrow().is_empty());
+}
+
+/// Has an object whose calls return a stream, of which they say how it ended.
+struct Streaming;
+
+/// Says when it goes that a stream is no more.
+struct Ends(CallScope);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.enrich(Enrichment::new().attribute("ended", 1));
+    }
+}
+
+#[async_trait(?Send)]
+impl Service for Streaming {
+    async fn call(&self, _: &str, _: Args, _: &Context) -> ServiceResult {
+        reply(&Stub::new(service(
+            async |method: &str, _, cx: &Context| {
+                let last = if method == "read" { 3 } else { i32::MAX };
+                cx.enrich(Enrichment::new().name("read").attribute("a", 1));
+                let ends = Ends(cx.scope().clone());
+                let chunks = futures::stream::unfold((ends, 0), move |(ends, n)| async move {
+                    if n == last {
+                        ends.0.enrich(Enrichment::new().attribute("chunks", n));
+                        return None;
+                    }
+                    let chunk = if last == 3 {
+                        Bytes::from("chunk")
+                    } else {
+                        Bytes::from(vec![7; 10_000])
+                    };
+                    Some((Ok::<_, StreamError>(chunk), (ends, n + 1)))
+                });
+                Ok(ByteStream::new(chunks).into())
+            },
+        )))
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn what_is_said_of_an_objects_call_while_its_stream_is_read_counts_to_the_last() {
+    for (proxies, live, whole) in [
+        (0, false, true),
+        (0, true, true),
+        (0, false, false),
+        (1, false, true),
+        (2, true, true),
+        (1, false, false),
+        (2, false, false),
+    ] {
+        println!("{proxies} proxies, live: {live}, read to its end: {whole}");
+        let chain = Chain::of(proxies, Streaming).await;
+        chain.caller.look(live);
+        let object = chain.binding().call("open", ()).await.unwrap();
+        let object: Stub = object.parse().unwrap();
+        let method = if whole { "read" } else { "endless" };
+        let mut stream: ByteStream = object.call(method, ()).await.unwrap().parse().unwrap();
+        a_while().await;
+        assert_eq!(chain.caller.open(), 2, "both are open");
+        match whole {
+            true => assert_eq!(stream.read_to_end(100).await.unwrap().len(), 15),
+            false => {
+                futures::StreamExt::next(&mut stream)
+                    .await
+                    .unwrap()
+                    .unwrap();
+                drop(stream);
+            }
+        }
+        for spans in chain.callers() {
+            spans.hears("ended 1").await;
+        }
+        drop(object);
+        for spans in chain.callers() {
+            let call = spans.ended(2).await.remove(0);
+            assert_eq!(call.name, "read");
+            let chunks = whole.then_some(("chunks", Int64(3)));
+            let expected: Vec<_> = [Some(("a", Int64(1))), chunks, Some(("ended", Int64(1)))]
+                .into_iter()
+                .flatten()
+                .collect();
+            assert_eq!(said(&call), expected);
+        }
+        chain.callee.ended(2).await;
+    }
 }

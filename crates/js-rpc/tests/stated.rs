@@ -120,7 +120,7 @@ async fn a_callee_cannot_state_an_end_that_is_not_its_own_nor_a_class_without_bo
 }
 
 #[tokio::test(flavor = "local")]
-async fn what_a_call_threw_is_for_its_caller_and_spans_have_what_it_stated() {
+async fn a_thrown_message_is_for_its_caller_and_spans_have_the_one_that_was_stated() {
     let stating = |message: Option<&'static str>| {
         move || {
             service(async move |_: &str, _, cx: &Context| {
@@ -141,13 +141,13 @@ async fn what_a_call_threw_is_for_its_caller_and_spans_have_what_it_stated() {
             let expected = match world.wire {
                 // With an exception alone nothing is carried beside it.
                 common::Wire::ThreeCalls => ("RangeError", "too far"),
-                common::Wire::OneMessage => ("E", shown),
+                common::Wire::OneMessage => ("RangeError", shown),
             };
             assert_eq!(error(&span), expected);
             assert_eq!(span.outcome, Outcome::Exception);
             assert_eq!(span.get("error.message"), None);
             for callee in world.callee.now() {
-                assert_eq!(error(&callee), ("E", shown));
+                assert_eq!(error(&callee), ("RangeError", shown));
             }
         })
         .await;

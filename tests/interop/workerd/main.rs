@@ -4,6 +4,7 @@
 //! Each test has a workerd of its own with a configuration from `workers/`, sockets in a temporary
 //! folder, and a time limit. Without npm or its registry these tests fail and say so.
 
+mod ai;
 mod called;
 mod calls_rust;
 mod d1;

@@ -15,7 +15,7 @@ use crate::calls_rust::Probe;
 use crate::harness::{Builder, Daemon, Ours, attributes_of, renamed, within};
 
 /// A service that enriches.
-pub struct Gateway;
+struct Gateway;
 
 #[async_trait(?Send)]
 impl Service for Gateway {

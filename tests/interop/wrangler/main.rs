@@ -132,15 +132,21 @@ fn with_a_caller_in_between_the_call_of_a_worker_has_its_real_name() {
 /// The guide, whose files and commands are what is run here.
 const GUIDE: &str = include_str!("../../../docs/wrangler.md");
 
-/// The first text in the guide that is marked as this language.
-fn file(language: &str) -> &str {
-    let block = GUIDE.split(&format!("```{language}\n")).nth(1);
+/// A section of it, to its end.
+fn section(title: &str) -> &'static str {
+    let rest = GUIDE.split(&format!("\n## {title}\n")).nth(1);
+    rest.unwrap_or_else(|| panic!("no section {title}"))
+}
+
+/// The first text of a section that is marked as this language.
+fn file(section: &'static str, language: &str) -> &'static str {
+    let block = section.split(&format!("```{language}\n")).nth(1);
     block.and_then(|rest| rest.split("```").next()).unwrap()
 }
 
-/// The first command in the guide that begins so; its arguments.
-fn command(program: &str) -> Vec<&'static str> {
-    let line = GUIDE
+/// The first command of a section that begins so; its arguments.
+fn command(section: &'static str, program: &str) -> Vec<&'static str> {
+    let line = section
         .lines()
         .find_map(|line| line.strip_prefix("    ")?.strip_prefix(program));
     line.unwrap_or_else(|| panic!("no {program}"))
@@ -151,16 +157,17 @@ fn command(program: &str) -> Vec<&'static str> {
 #[test]
 fn the_three_commands_of_the_guide_show_the_call_of_a_worker_under_its_real_name() {
     let world = World::new();
-    std::fs::write(world.path("wrangler.jsonc"), file("jsonc")).unwrap();
-    std::fs::write(world.path("index.js"), file("js")).unwrap();
+    let guide = section("Three commands");
+    std::fs::write(world.path("wrangler.jsonc"), file(guide, "jsonc")).unwrap();
+    std::fs::write(world.path("index.js"), file(guide, "js")).unwrap();
     let start = |command: &[&str]| world.start(at_home(bspan(), &world), command).ready();
-    let callee = start(&[&["callee"], &command("bspan callee ")[..]].concat());
-    let serve = start(&[&["serve"], &command("bspan serve ")[..]].concat());
-    assert_eq!(command("npx "), ["wrangler", "dev"]);
+    let callee = start(&[&["callee"], &command(guide, "bspan callee ")[..]].concat());
+    let serve = start(&[&["serve"], &command(guide, "bspan serve ")[..]].concat());
+    assert_eq!(command(guide, "npx "), ["wrangler", "dev"]);
     let wrangler = Wrangler::start_in(&world, &world.path(""));
     let (_, answer) = wrangler.get("/?name=Ada");
     assert_eq!(answer, "[[\"Ada\",1]]");
-    let tail = command("bspan tail ");
+    let tail = command(guide, "bspan tail ");
     let args = [&["tail"], &tail[..], &["--since", "1h", "--no-follow"]].concat();
     let done = world.run(bspan(), &args);
     assert!(done.stdout.contains("jsRpcSession → d1.batch"), "{done:?}");
@@ -177,6 +184,34 @@ fn the_three_commands_of_the_guide_show_the_call_of_a_worker_under_its_real_name
     let args: Vec<&str> = alone.split_whitespace().collect();
     let _alone = start(&[&["callee"], &args[..]].concat());
     wrangler.until("/?name=Ada", "[[\"Ada\",2]]");
+}
+
+#[test]
+fn a_worker_under_wrangler_has_the_models_of_the_guide_and_its_calls_their_names() {
+    let world = World::new();
+    let guide = section("Models");
+    std::fs::write(world.path("wrangler.jsonc"), file(guide, "jsonc")).unwrap();
+    std::fs::write(world.path("index.js"), file(guide, "js")).unwrap();
+    let start = |command: &[&str]| world.start(at_home(bspan(), &world), command).ready();
+    let _callee = start(&[&["callee"], &command(guide, "bspan callee ")[..]].concat());
+    let serve = command(guide, "bspan serve ");
+    let serve = start(&[&["serve", "--tail", "./tail.jsonl"], &serve[..]].concat());
+    let wrangler = Wrangler::start_in(&world, &world.path(""));
+    let (status, answer) = wrangler.get("/?prompt=one+two+three");
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(status, 200, "{answer}");
+    let counted = "The last message has 3 words: one two three";
+    assert_eq!(answer["response"], counted);
+    let streamed = answer["streamed"].as_str().unwrap();
+    assert!(streamed.ends_with("data: [DONE]\n\n"), "{streamed}");
+    // Both requests, the streamed one as well.
+    assert!(serve.stop().success());
+    let tail = std::fs::read_to_string(world.path("tail.jsonl")).unwrap();
+    for part in ["chat @cf/meta/llama-3.1-8b-instruct", "ai_gateway.run"] {
+        assert!(tail.contains(part), "{part}: {tail}");
+    }
+    let counts = "\"gen_ai.usage.output_tokens\",\"value\":9";
+    assert_eq!(tail.matches(counts).count(), 2, "{tail}");
 }
 
 #[test]

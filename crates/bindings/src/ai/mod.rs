@@ -49,8 +49,7 @@
 //!   `gen_ai.*`. Model and provider are said before the provider is asked; tokens when the answer has ended. A failed
 //!   answer has `error.type` and a message of our own: what the provider said is for the caller.
 //! - `gateway(id)` opens a handle. Its session's span is `ai_gateway.open`, calls on it have spans of their own below
-//!   that; what a stream returned by the handle's `run` took is known after that call has returned, and is on the
-//!   session's span.
+//!   that.
 //! - An [`AccountSink`]: one [`Account`] for each provider that was asked, refused by the gateway, or spared by the
 //!   cache, when its answer has ended or was given up.
 //! - A gateway's log: the same, for `getLog`.

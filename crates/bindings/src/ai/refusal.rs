@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::engine::{self, Failure};
 use super::gateway::GatewayError;
+use super::spans;
 use super::workers::AiError;
 
 /// Why a request is not answered by a model.
@@ -113,6 +114,16 @@ impl Refusal {
         Self { why, ..self }
     }
 
+    /// What a Worker's `run` throws by RPC: what workerd's wrapper of plain HTTP makes of [`Self::into_response`].
+    pub(in crate::ai) fn for_worker(self) -> JsError {
+        match self.why {
+            Why::Gateway(error) | Why::OpenAi(error) => {
+                JsError::new(UPSTREAM, format!("{}: {error}", error.code))
+            }
+            _ => self.into(),
+        }
+    }
+
     /// States on the span what went wrong, unless a request to a model has done so. The text for whoever asked may
     /// show what they sent, and is not for a span.
     pub(in crate::ai) fn enrich(&self, call: &CallScope) {
@@ -127,8 +138,18 @@ impl Refusal {
             Why::Method(_) => ("method_not_allowed", "there is no such method".to_owned()),
             Why::Path => ("not_found", "there is no such path".to_owned()),
         };
-        let said = Enrichment::new().attribute(ERROR_TYPE, kind);
-        call.enrich(said.attribute(ERROR_MESSAGE, message));
+        let mut said = Enrichment::new().attribute(ERROR_TYPE, kind);
+        said.set_attribute(ERROR_MESSAGE, message);
+        // What a request would have been that was not made.
+        let name = match &self.why {
+            Why::Ai(_) | Why::OpenAi(_) => Some("ai.run"),
+            Why::Gateway(_) => Some(spans::GATEWAY),
+            Why::Method(_) | Why::Path => None,
+        };
+        if let Some(name) = name.filter(|_| call.said().span_name().is_none()) {
+            said.set_name(name);
+        }
+        call.enrich(said);
     }
 
     pub(in crate::ai) fn into_response(self) -> Response<ByteStream> {
@@ -159,6 +180,9 @@ impl Refusal {
         response
     }
 }
+
+/// The name that workerd's wrapper gives an error without one.
+const UPSTREAM: &str = "InferenceUpstreamError";
 
 const PATHS: &str = "there is no such path; an OpenAI client uses /v1 as its base URL, a client of a gateway what \
     getUrl() gives: /v1/{binding}/{gateway}/{provider}";

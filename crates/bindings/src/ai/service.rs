@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use binding_span::{CallScope, Enrichment};
+use binding_span::Enrichment;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use js_rpc::{
     Args, ByteStream, Context, Payload, Service, ServiceResult, Stub, async_trait, nothing, reply,
@@ -80,7 +80,7 @@ async fn run(engine: &Arc<Engine>, args: Args, cx: &Context) -> ServiceResult {
             refusal.enrich(cx.scope());
             match raw {
                 true => Ok(Payload::from_response(refusal.into_response())),
-                false => Err(refusal.into()),
+                false => Err(refusal.for_worker()),
             }
         }
     }
@@ -95,7 +95,6 @@ async fn models(engine: &Arc<Engine>, args: Args, cx: &Context) -> ServiceResult
 }
 
 /// `gateway(id)`. Its session's span is `ai_gateway.open`; what is called on the handle has spans of its own below that.
-/// A call on a handle cannot say anything after it returned: what a stream's end tells is on the session's span then.
 fn gateway(engine: &Arc<Engine>, args: Args, cx: &Context) -> ServiceResult {
     let id: String = args.first()?;
     let gateway = engine.gateway(&id)?;
@@ -104,7 +103,6 @@ fn gateway(engine: &Arc<Engine>, args: Args, cx: &Context) -> ServiceResult {
     Ok(Stub::new(GatewayService {
         engine: Arc::clone(engine),
         gateway,
-        opened: cx.scope().clone(),
     })
     .into())
 }
@@ -113,8 +111,6 @@ fn gateway(engine: &Arc<Engine>, args: Args, cx: &Context) -> ServiceResult {
 struct GatewayService {
     engine: Arc<Engine>,
     gateway: Arc<Gateway>,
-    /// The call that gave it.
-    opened: CallScope,
 }
 
 #[async_trait(?Send)]
@@ -172,11 +168,7 @@ impl GatewayService {
         let rules = self.rules(options)?;
         let steps = gateway::steps_of(requests)?;
         let gateway = Arc::clone(&self.gateway);
-        let job = self.engine.universal(gateway, steps, &rules)?;
-        Ok(Job {
-            handle: self.opened.clone(),
-            ..job
-        })
+        self.engine.universal(gateway, steps, &rules)
     }
 
     fn rules(&self, options: Value) -> Result<Rules, GatewayError> {

@@ -53,6 +53,7 @@ pub(super) fn parameters(operation: Operation, body: &Map<String, Value>) -> Enr
         ("max_completion_tokens", "gen_ai.request.max_tokens"),
         ("max_output_tokens", "gen_ai.request.max_tokens"),
         ("seed", "gen_ai.request.seed"),
+        ("top_k", "gen_ai.request.top_k"),
         ("dimensions", "gen_ai.embeddings.dimension.count"),
     ];
     for (member, key) in integers {
@@ -63,7 +64,6 @@ pub(super) fn parameters(operation: Operation, body: &Map<String, Value>) -> Enr
     let numbers = [
         ("temperature", "gen_ai.request.temperature"),
         ("top_p", "gen_ai.request.top_p"),
-        ("top_k", "gen_ai.request.top_k"),
         ("frequency_penalty", "gen_ai.request.frequency_penalty"),
         ("presence_penalty", "gen_ai.request.presence_penalty"),
     ];

@@ -198,7 +198,7 @@ async fn a_gateway_takes_only_so_many_requests() {
     assert!(error.contains("Rate limited"), "{error}");
     assert_eq!(
         (span.name.as_str(), span.error.unwrap().kind.as_str()),
-        ("ai_gateway.run", "rate_limited")
+        ("ai_gateway.run", "InferenceUpstreamError")
     );
     assert_eq!(upstream.seen().len(), 1);
     let account = world.accounts.nth(3).await;
@@ -405,7 +405,7 @@ async fn a_request_is_in_the_log_as_soon_as_its_answer_has_ended_and_can_be_mark
                 missing.status.as_u16(),
                 missing.json()["errors"][0]["message"].as_str()
             ),
-            (404, Some("Log Not Found"))
+            (404, Some("Not Found"))
         );
         let error = gateway
             .call("getLog", args(vec![json!("01ARZ")]))

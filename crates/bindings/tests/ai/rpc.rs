@@ -112,7 +112,7 @@ async fn json_mode_gives_an_object_and_what_is_none_fails() {
         } else {
             let (error, span) = world.failed([json!("m"), inputs]).await;
             assert!(error.contains("5024: JSON Mode couldn't be met"), "{error}");
-            assert_eq!(span.error.unwrap().kind, "invalid_answer");
+            assert_eq!(span.error.unwrap().kind, "InferenceUpstreamError");
             let account = world.accounts.nth(1).await;
             assert_eq!(account.error_type.as_deref(), Some("invalid_answer"));
             assert_eq!(

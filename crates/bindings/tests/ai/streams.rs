@@ -256,7 +256,7 @@ async fn usage_that_nobody_asked_for_is_read_and_left_out() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn what_a_stream_of_a_gateways_handle_took_is_on_the_handles_span() {
+async fn what_a_stream_of_a_gateways_handle_took_is_on_the_span_of_its_run() {
     let upstream =
         Upstream::new(|exchange| async move { exchange.stream(&["a", "b"]).await }).await;
     let world = World::of(&upstream).await;
@@ -275,7 +275,7 @@ async fn what_a_stream_of_a_gateways_handle_took_is_on_the_handles_span() {
     assert!(body.ends_with(b"data: [DONE]\n\n"));
     world.caller.closed().await;
     let spans = world.caller.all();
-    for (name, count) in [("ai_gateway.run", None), ("ai_gateway.open", Some("5"))] {
+    for (name, count) in [("ai_gateway.run", Some("5")), ("ai_gateway.open", None)] {
         let named: Vec<_> = spans.iter().filter(|it| it.name == name).collect();
         assert_eq!(named.len(), 2, "{spans:#?}");
         for span in named {

@@ -274,22 +274,17 @@ impl<C: Content> Outgoing<C> {
                     .and_then(|results| self.content.read(results, &self.route))
             }
         };
-        let held = response.has_session() && self.route.opens().is_some();
-        if held && self.route.call().is_wanted() {
+        if response.has_session() && self.route.call().is_wanted() {
             // More may follow, within the caps of the whole.
             self.route.call().expect_parts();
         }
         let said = response.has_enrichment();
         let said = said.then(|| response.get_enrichment());
         self.route.call().hear_answer(said, output.is_ok());
-        if let Some(session) = self.route.opens()
-            && response.has_session()
+        if response.has_session()
             && let Ok(held) = response.get_session()
         {
-            session.hold(held, observed.is_some());
-            if let Some(over) = observed {
-                session.observed(over);
-            }
+            self.route.hold(held, observed);
         }
         output
     }

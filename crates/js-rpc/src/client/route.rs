@@ -1,10 +1,12 @@
 //! Where a call goes, and whose span it is.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
-use binding_span_schema::call_capnp::call_target;
+use binding_span_schema::call_capnp::{call_session, call_target};
 use binding_span_schema::js_rpc_capnp::js_rpc_target;
 use capnp::capability::FromClientHook;
+use futures::channel::oneshot;
 
 use super::destination::Destination;
 use super::permit::{Ask, Permit};
@@ -37,11 +39,19 @@ pub(crate) enum Route {
 #[derive(Clone)]
 pub(crate) struct Later(Rc<Closing>);
 
-struct Closing(Rc<Traced>);
+struct Closing {
+    call: Rc<Traced>,
+    /// The session that it is part of, and what completes when the callee has said everything of it, if it may go on
+    /// after its return.
+    observed: Cell<Option<(Rc<ClientSession>, oneshot::Receiver<()>)>>,
+}
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        self.0.close();
+        match self.observed.take() {
+            Some((session, over)) => session.close_when_said(&self.call, over),
+            None => self.call.close(),
+        }
     }
 }
 
@@ -67,7 +77,10 @@ impl Route {
 
     /// The same for a call that is passed on.
     pub(crate) fn onward(target: Target, via: Via, span: CallSpan, onward: Onward) -> Self {
-        let call = Later(Rc::new(Closing(Traced::new(span, via.policy(), onward))));
+        let call = Later(Rc::new(Closing {
+            call: Traced::new(span, via.policy(), onward),
+            observed: Cell::default(),
+        }));
         Self::Target { target, via, call }
     }
 
@@ -152,6 +165,26 @@ impl Route {
         }
     }
 
+    /// Something of the result is held, or is still to come: the callee may go on saying what the call was.
+    /// `observed`: it has an observer, since the call began.
+    pub(super) fn hold(&self, held: call_session::Client, observed: Option<oneshot::Receiver<()>>) {
+        match self {
+            Self::Session { session, .. } => session.hold(held, observed),
+            Self::Target {
+                via: Via::Result(session),
+                call,
+                ..
+            } => {
+                let over = observed.or_else(|| session.observe(&call.0.call, &held));
+                if let Some(over) = over {
+                    call.0.observed.set(Some((Rc::clone(session), over)));
+                }
+            }
+            // What a callee calls back has no connection of its own to wait on.
+            Self::Target { .. } => {}
+        }
+    }
+
     /// How what comes with the result came.
     pub(crate) fn via(&self) -> Via {
         match self {
@@ -179,7 +212,7 @@ impl Route {
     pub(super) fn call(&self) -> &Rc<Traced> {
         match self {
             Self::Session { session, .. } => &session.call,
-            Self::Target { call, .. } => &call.0.0,
+            Self::Target { call, .. } => &call.0.call,
         }
     }
 

@@ -23,7 +23,7 @@ use super::traced::Traced;
 use crate::CallError;
 use crate::deadlines::Deadlines;
 use crate::network::{Gate, OpenSession};
-use crate::shared::Shared;
+use crate::shared::{KeepAlive, Shared};
 use crate::streaming::Streams;
 use crate::wire::Wire;
 
@@ -143,29 +143,69 @@ impl ClientSession {
         &self.shared
     }
 
-    /// Objects came with the result. Unless it has an observer already, the callee gets one, if somebody wants to
-    /// know what else it says.
-    pub(super) fn hold(&self, session: call_session::Client, observed: bool) {
-        if !observed && self.call.is_wanted() {
-            let (observer, over) = observer::observe(&self.call);
-            let mut request = session.observe_request();
-            request.get().set_observer(observer);
-            let asked = request.send().promise;
-            self.observed.set(Some(over));
-            if let Some(opened) = self.opened.get() {
-                // Whatever it answers: it has let go of the observer if it did not want it. One that never answers
-                // must not keep the connection.
-                let limit = self.shared.limits.linger;
-                let asked = async move { drop(tokio::time::timeout(limit, asked).await) };
-                opened.line.background(Box::pin(asked));
-            }
+    /// Objects came with the result. Unless it has an observer already, which goes on, the callee gets one.
+    pub(super) fn hold(
+        &self,
+        session: call_session::Client,
+        observed: Option<oneshot::Receiver<()>>,
+    ) {
+        let over = observed.or_else(|| self.observe(&self.call, &session));
+        if over.is_some() {
+            self.observed.set(over);
         }
         self.held.replace(Some(session));
     }
 
-    /// The observer that the call had from the start goes on.
-    pub(super) fn observed(&self, over: oneshot::Receiver<()>) {
-        self.observed.set(Some(over));
+    /// Gives the callee an observer of a call of this session, if somebody wants to know what else it says.
+    pub(super) fn observe(
+        &self,
+        call: &Rc<Traced>,
+        session: &call_session::Client,
+    ) -> Option<oneshot::Receiver<()>> {
+        if !call.is_wanted() {
+            return None;
+        }
+        let (observer, over) = observer::observe(call);
+        let mut request = session.observe_request();
+        request.get().set_observer(observer);
+        let asked = request.send().promise;
+        if let Some(opened) = self.opened.get() {
+            // Whatever it answers: it has let go of the observer if it did not want it. One that never answers
+            // must not keep the connection.
+            let limit = self.shared.limits.linger;
+            let asked = async move { drop(tokio::time::timeout(limit, asked).await) };
+            opened.line.background(Box::pin(asked));
+        }
+        Some(over)
+    }
+
+    /// Closes the span of a call of this session when its callee has said what was left to say, or has had the time to.
+    /// The session's own is open until then.
+    pub(super) fn close_when_said(self: Rc<Self>, call: &Rc<Traced>, over: oneshot::Receiver<()>) {
+        let Some(opened) = self.opened.get() else {
+            return call.close();
+        };
+        let keep = Rc::clone(&self) as _;
+        self.close_later(opened, call, over, Some(keep));
+    }
+
+    fn close_later(
+        &self,
+        opened: &Opened,
+        call: &Rc<Traced>,
+        over: oneshot::Receiver<()>,
+        keep: Option<KeepAlive>,
+    ) {
+        let (closes, shared) = (Closes(Rc::clone(call)), Rc::clone(&self.shared));
+        let until = Instant::now().checked_add(shared.limits.linger);
+        opened.line.background(Box::pin(async move {
+            match until {
+                Some(until) => drop(shared.deadlines.hold(until, over).await),
+                None => drop(over.await),
+            }
+            drop(closes);
+            drop(keep);
+        }));
     }
 
     /// Its call will never be sent, and so will no call of its result.
@@ -201,16 +241,7 @@ impl Drop for ClientSession {
         };
         // The callee may have something left to say.
         drop(held);
-        let (call, shared) = (Rc::clone(&self.call), Rc::clone(&self.shared));
-        let until = Instant::now().checked_add(shared.limits.linger);
-        opened.line.background(Box::pin(async move {
-            let closes = Closes(call);
-            match until {
-                Some(until) => drop(shared.deadlines.hold(until, over).await),
-                None => drop(over.await),
-            }
-            drop(closes);
-        }));
+        self.close_later(opened, &self.call, over, None);
     }
 }
 

@@ -238,6 +238,15 @@ struct Crossing<'a> {
     flow: Flow,
 }
 
+/// What is beside a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Holds {
+    Nothing,
+    Objects,
+    /// And objects, perhaps.
+    Streams,
+}
+
 /// One call on its way through.
 #[derive(Clone)]
 struct Passing {
@@ -277,7 +286,7 @@ impl Passing {
             pusher: incoming.pusher.take(),
             streams: ArgumentStreams::default(),
             answer,
-            holds: false,
+            holds: Holds::Nothing,
         };
         let deadline = Deadline::after(limit);
         let made = Made {
@@ -299,17 +308,17 @@ impl Passing {
     }
 
     /// Copies a value's bytes as they are. Targets in it are wrapped; streams are received on the one side and sent to
-    /// the other. Whether there are any.
+    /// the other.
     fn copy_value(
         &self,
         from: wire_value::Reader<'_>,
         mut to: wire_value::Builder<'_>,
         crossing: &Crossing<'_>,
-    ) -> Result<bool, Error> {
+    ) -> Result<Holds, Error> {
         to.set_v8_serialized(from.get_v8_serialized()?);
         let beside = Beside::of(from)?;
         if beside.is_empty() {
-            return Ok(false);
+            return Ok(Holds::Nothing);
         }
         let direction = crossing.direction;
         let gone = || Error::disconnected("the connection is over".into());
@@ -326,6 +335,7 @@ impl Passing {
             transfer: crossing.transfer,
             flow: crossing.flow,
         };
+        let mut holds = Holds::Objects;
         let mut copies = to.init_externals(beside.len() as u32);
         for (i, beside) in beside.into_iter().enumerate() {
             let copy = copies.reborrow().get(i as u32);
@@ -335,12 +345,16 @@ impl Passing {
                     copy.init_rpc_target().set_cap(wrapped);
                 }
                 Beside::Readable(source, encoding) => {
+                    holds = Holds::Streams;
                     outward.readable(&inward.readable(source, encoding), copy)?;
                 }
-                Beside::Writable(to) => outward.writable(&inward.writable(to), copy)?,
+                Beside::Writable(to) => {
+                    holds = Holds::Streams;
+                    outward.writable(&inward.writable(to), copy)?;
+                }
             }
         }
-        Ok(true)
+        Ok(holds)
     }
 }
 
@@ -399,8 +413,8 @@ struct Bytes {
     /// Those of the arguments.
     streams: ArgumentStreams,
     answer: Answer,
-    /// Whether objects or streams came with the result.
-    holds: bool,
+    /// What came with the result.
+    holds: Holds,
 }
 
 impl Content for Bytes {
@@ -504,7 +518,7 @@ impl Bytes {
         if from.get_has_disposer() && !wants_pipeline {
             let disposer = Target::There(from.get_call_pipeline()?);
             to.set_call_pipeline(self.passing.wrap(disposer, direction));
-            self.holds = true;
+            self.holds = self.holds.max(Holds::Objects);
         }
         Ok(())
     }
@@ -519,7 +533,12 @@ impl Bytes {
         if let Err(error) = outcome {
             return answer.failed(&error, &scope.drain());
         }
-        let late = passing.opens && holds && answer.carries_all() && scope.is_call();
+        let may_go_on = match passing.opens {
+            true => holds != Holds::Nothing,
+            // An object's call is over when its streams are.
+            false => holds == Holds::Streams,
+        };
+        let late = may_go_on && answer.carries_all() && scope.is_call();
         let said = if late {
             let observers = passing.session.observers.clone();
             answer.set_session(Held::client(scope, &observers, passing.session as _));

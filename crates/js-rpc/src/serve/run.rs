@@ -15,7 +15,7 @@ use tracing::Instrument;
 use super::answer::Answer;
 use super::incoming::{Incoming, Params};
 use super::result::ResultTarget;
-use super::{Home, export};
+use super::{Held, Home, export};
 use crate::CallError;
 use crate::beside::{Beside, Inward, Outward};
 use crate::deadlines::Deadline;
@@ -90,14 +90,48 @@ pub(crate) async fn serve(
         }
         Err(error) => Err(error),
     };
-    transfer.outlasts(&running, home);
+    let late = match &outcome {
+        Ok(returned) if returned.has_externals() => Late::of(kind, &transfer),
+        _ => Late::Nothing,
+    };
+    transfer.outlasts(&running, home, late);
     match outcome {
-        Ok(returned) => {
-            let holds = returned.has_externals();
-            running.returned(holds, home, answer, opens);
+        Ok(_) => {
+            running.returned(late, home, answer);
             Ok(())
         }
         Err(error) => running.failed(&error, answer),
+    }
+}
+
+/// Until when a call that returned may go on saying what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Late {
+    /// Not at all.
+    Nothing,
+    /// As long as its session is held, which it opened.
+    Session,
+    /// Until its streams have ended.
+    Streams,
+}
+
+impl Late {
+    /// Of a call whose result has objects or streams.
+    fn of(kind: Kind, transfer: &LazyTransfer) -> Self {
+        match (kind, transfer.0.get()) {
+            (Kind::Opens, _) => Self::Session,
+            (_, Some(_)) => Self::Streams,
+            (_, None) => Self::Nothing,
+        }
+    }
+}
+
+/// Ends what is said of a call.
+struct Seals(CallScope);
+
+impl Drop for Seals {
+    fn drop(&mut self) {
+        self.0.seal();
     }
 }
 
@@ -111,15 +145,16 @@ impl LazyTransfer {
     }
 
     /// Keeps the call's span and its session open until they have ended.
-    fn outlasts(&self, running: &Running, home: &Home) {
+    fn outlasts(&self, running: &Running, home: &Home, late: Late) {
         let Some(transfer) = self.0.get() else {
             return;
         };
         let (span, session) = (Rc::clone(&running.span), Rc::clone(&home.session));
         let in_flight = home.shared.enter();
+        let seals = (late == Late::Streams).then(|| Seals(running.scope.clone()));
         transfer.then(move |said| {
             span.apply(&said);
-            drop((span, session, in_flight));
+            drop((span, session, in_flight, seals));
         });
     }
 }
@@ -343,14 +378,24 @@ impl Running {
         response.map(Payload::from_response)
     }
 
-    /// `holds`: stubs are in the result.
-    fn returned(mut self, holds: bool, home: &Home, mut answer: Answer, opens: bool) {
-        let said = if opens && answer.carries_all() && holds {
-            // In this order nothing is lost between the answer and the observer that comes after it.
-            answer.set_session(home.session.hold(&self.scope, &home.observers));
-            self.scope.said()
-        } else {
-            self.scope.drain()
+    fn returned(mut self, late: Late, home: &Home, mut answer: Answer) {
+        let session = match late {
+            Late::Session if answer.carries_all() => {
+                Some(home.session.hold(&self.scope, &home.observers))
+            }
+            Late::Streams if answer.carries_all() => {
+                let session = Rc::clone(&home.session) as _;
+                Some(Held::client(&self.scope, &home.observers, session))
+            }
+            _ => None,
+        };
+        // In this order nothing is lost between the answer and the observer that comes after it.
+        let said = match session {
+            Some(session) => {
+                answer.set_session(session);
+                self.scope.said()
+            }
+            None => self.scope.drain(),
         };
         answer.enrich(&said);
         self.ended = true;

@@ -58,17 +58,11 @@ pub(in crate::ai) struct Job {
     pub(in crate::ai) gateway: Option<Arc<Gateway>>,
     /// Who is asked, in order; not empty.
     pub(in crate::ai) asks: Vec<Ask>,
-    /// What hears of the end of a stream if the call itself has returned and does not hear it any more.
-    pub(in crate::ai) handle: CallScope,
 }
 
 impl Job {
     pub(in crate::ai) fn new(gateway: Option<Arc<Gateway>>, asks: Vec<Ask>) -> Self {
-        Self {
-            gateway,
-            asks,
-            handle: CallScope::outside(),
-        }
+        Self { gateway, asks }
     }
 }
 
@@ -239,11 +233,7 @@ impl Engine {
         job: Job,
         call: &CallScope,
     ) -> Result<Answer, Failure> {
-        let Job {
-            gateway,
-            asks,
-            handle,
-        } = job;
+        let Job { gateway, asks } = job;
         let last = asks.len().saturating_sub(1);
         let mut before = 0;
         let limited = gateway.as_ref().map(|gateway| gateway.limit.check());
@@ -251,7 +241,6 @@ impl Engine {
             let mut open = Open::new(self, gateway.as_ref(), &ask, call);
             open.account.step = u32::try_from(step).unwrap_or(u32::MAX);
             open.account.attempts_before = before;
-            open.handle = handle.clone();
             open.begin(&ask.parameters);
             if let Some(Err(after)) = limited {
                 let error = GatewayError::rate_limited(after);
@@ -303,7 +292,7 @@ impl Engine {
     }
 
     async fn attempt(&self, open: &mut Open, ask: &Ask) -> Result<Got, UpstreamError> {
-        let mut span = open.child_span(&ask.request);
+        let mut span = open.child_span(ask);
         let sent = ask.provider.send(ask.request.clone()).await;
         let answer = match sent {
             Ok(answer) => answer,

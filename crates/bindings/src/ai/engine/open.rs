@@ -13,8 +13,8 @@ use super::super::account::{Account, Cached};
 use super::super::content::Output;
 use super::super::gateway::{GatewayError, Kept, Key, Marks, Recording, Rules, kept_headers};
 use super::super::logs::{Entry, Head, Logs};
-use super::super::options::Price;
-use super::super::upstream::{UpstreamError, UpstreamRequest};
+use super::super::options::{Endpoint, Price};
+use super::super::upstream::UpstreamError;
 use super::super::{openai, spans};
 use super::gateways::Gateway;
 use super::{Ask, Engine, Failure};
@@ -23,7 +23,6 @@ use super::{Ask, Engine, Failure};
 pub(super) struct Open {
     engine: Arc<Engine>,
     call: CallScope,
-    pub(super) handle: CallScope,
     pub(super) account: Account,
     price: Option<Price>,
     arrived: SystemTime,
@@ -127,7 +126,6 @@ impl Open {
             output: engine.options.content_on_spans.then(Output::default),
             engine: Arc::clone(engine),
             call: call.clone(),
-            handle: CallScope::outside(),
             account,
             price: ask.price,
             arrived: SystemTime::now(),
@@ -168,10 +166,16 @@ impl Open {
     }
 
     /// The callee's own span of an attempt.
-    pub(super) fn child_span(&self, request: &UpstreamRequest) -> ChildSpan {
-        let method = known_method(&request.method);
-        let span = self.call.child_span(method);
-        span.attribute("http.request.method", method);
+    pub(super) fn child_span(&self, ask: &Ask) -> ChildSpan {
+        let span = match ask.provider.options().endpoint {
+            Endpoint::Builtin => self.call.child_span("builtin"),
+            Endpoint::Http(_) => {
+                let method = known_method(&ask.request.method);
+                let span = self.call.child_span(method);
+                span.attribute("http.request.method", method);
+                span
+            }
+        };
         span.attribute(
             "gen_ai.provider.name",
             self.account.semantic_provider.clone(),
@@ -342,9 +346,7 @@ impl Open {
         if let Some(output) = self.output.take() {
             said.merge(output.enrichment());
         }
-        if self.call.is_call() && !self.call.enrich(said.clone()) {
-            self.handle.enrich(said);
-        }
+        self.call.enrich(said);
         if let Some(sink) = &self.engine.sink {
             sink.settled(&self.account);
         }

@@ -105,7 +105,7 @@ impl GatewayError {
             StatusCode::NOT_FOUND,
             NOT_FOUND,
             "log_not_found",
-            "Log Not Found",
+            "Not Found",
         )
     }
 

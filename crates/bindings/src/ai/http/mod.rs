@@ -84,6 +84,7 @@ impl Call<'_> {
                 let asked = self.openai(gateway.as_deref(), &path, body).await;
                 asked.map_err(Refusal::for_openai)
             }
+            Route::Formats => Ok(ok(&json!({"success": true, "result": []}))),
             Route::ListModels => self.list_models().await,
             Route::RunModel { gateway, model } => {
                 let inputs = self.whole(body).await.map_err(Refusal::from)?;

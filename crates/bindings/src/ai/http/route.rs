@@ -24,6 +24,8 @@ pub(super) enum Route {
         gateway: Option<String>,
         path: String,
     },
+    /// The files that `toMarkdown` takes.
+    Formats,
     /// The models there are, in OpenAI's form.
     ListModels,
     /// Workers AI's `run` by its REST path.
@@ -82,6 +84,7 @@ impl Route {
                     _ => Err(NoRoute::Method("GET, PATCH")),
                 }
             }
+            ["to-everything", "markdown", "supported"] => get(Self::Formats),
             ["to-everything", ..] => Err(NoRoute::NotServed("toMarkdown")),
             ["autorag", ..] | ["ai-search", ..] => Err(NoRoute::NotServed("autorag")),
             ["v1", ref rest @ ..] => Self::below_v1(method, rest, query, binding),
@@ -195,6 +198,8 @@ mod tests {
             id: "01".into(),
         };
         assert_eq!(of("POST", "/run?version=3"), Ok(Route::Run));
+        let formats = "/to-everything/markdown/supported";
+        assert_eq!(of("GET", formats), Ok(Route::Formats));
         assert_eq!(of("POST", "/ai-gateway/run"), Ok(Route::Run));
         assert_eq!(of("GET", "/ai-api/models/search"), Ok(Route::SearchModels));
         let run = "/ai-gateway/universal/run/my-gateway";

@@ -96,7 +96,7 @@ impl Keepings {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(in crate::ai) enum LogError {
     /// There is none of that id in this gateway's log.
-    #[error("Log Not Found")]
+    #[error("Not Found")]
     NotFound,
     /// Too many others wait for the log.
     #[error(

@@ -108,13 +108,24 @@ impl Steps {
         let inputs = json!({"prompt": "how many words are in here", "stream": true});
         let ai = self.connection.binding("AI");
         let reply = ai.call("run", ("word-counter", inputs)).await?;
-        let answer = reply.readable(0).cloned().ok_or_else(|| unexpected("no stream"))?;
+        let answer = reply
+            .readable(0)
+            .cloned()
+            .ok_or_else(|| unexpected("no stream"))?;
         drop(reply);
         // The span of a call is open as long as its stream is: tokens are counted at its end.
-        expect(self.recorder.open_spans(), 1, "open spans before the stream's end")?;
+        expect(
+            self.recorder.open_spans(),
+            1,
+            "open spans before the stream's end",
+        )?;
         let events = answer.read_to_end(ANSWER).await.map_err(unexpected)?;
         let events = String::from_utf8_lossy(&events);
-        expect(events.ends_with("data: [DONE]\n\n"), true, "the stream's end")?;
+        expect(
+            events.ends_with("data: [DONE]\n\n"),
+            true,
+            "the stream's end",
+        )?;
         self.open(0).await?;
         let spans = self.spans(&["chat word-counter"])?;
         tagged(&spans[0], "gen_ai.usage.input_tokens", 6)?;
@@ -138,7 +149,11 @@ impl Steps {
             let answer = gateway.call("run", (&request, &options)).await?;
             let answer = answer.into_payload().into_response().map_err(unexpected)?;
             let status = answer.headers().get("cf-aig-cache-status");
-            expect(status.map(|it| it.as_bytes()), Some(cached.as_bytes()), "the cache")?;
+            expect(
+                status.map(|it| it.as_bytes()),
+                Some(cached.as_bytes()),
+                "the cache",
+            )?;
             let body = answer.into_body().read_to_end(ANSWER).await;
             body.map_err(unexpected)?;
         }
