@@ -221,8 +221,10 @@ fn a_provider_that_fails_is_left_alone_for_a_while() {
             None,
             "it was not asked"
         );
-        let kind = value(&span, "error.type");
-        assert_eq!(*kind, "upstream_circuit_open".into());
+        let counted =
+            "provider=\"fragile\",operation=\"chat\",outcome=\"upstream_circuit_open\"} 1";
+        let text = metrics(&scene.world, "callee-admin.sock");
+        assert!(text.contains(counted), "{text}");
         // Others are as they were.
         ai.run("litellm/mock", &inputs).await.unwrap();
         ai.span().await;

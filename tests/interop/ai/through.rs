@@ -277,7 +277,7 @@ fn errors_of_the_servers_are_workers_ai_s() {
             assert!(error.to_string().contains(code), "{model}: {error}");
             assert_eq!(span.name, format!("chat {model}"));
             assert_eq!(int(&span, "http.response.status_code"), status, "{model}");
-            assert_eq!(*value(&span, "error.type"), status.to_string().into());
+            assert_eq!(*value(&span, "error.type"), "InferenceUpstreamError".into());
             let said = span.error.unwrap().message;
             assert_eq!(said, format!("litellm answered {status}"), "not its words");
             assert!(!error.to_string().contains(LiteLlm::KEY), "{error}");
