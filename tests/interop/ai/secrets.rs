@@ -120,6 +120,10 @@ fn everything(scene: &Scene) {
             let error = ai.run(model, &whole_of).await.unwrap_err();
             none_of(&KEYS, "an error", error.to_string().as_bytes());
         }
+        // llama.cpp repeats what it does not understand.
+        let odd = json!({"messages": messages(), "tool_choice": PROMPT, "tools": [{"name": "f"}]});
+        let error = ai.run("keyed/tiny", &odd).await.unwrap_err().to_string();
+        assert!(error.contains(PROMPT), "{error}");
         // Left in mid-stream.
         let long = json!({"messages": messages(), "stream": true, "max_tokens": 2_000});
         let mut left = ai.stream("keyed/tiny", &long).await;
@@ -171,6 +175,8 @@ fn everything(scene: &Scene) {
                 body["stream"] = stream.into();
                 http::post(&format!("{url}{path}"), CALLERS_KEY, &body);
             }
+            let odd = json!({"model": "keyed/tiny", "messages": messages(), "tool_choice": PROMPT});
+            http::post(&format!("{url}{path}"), CALLERS_KEY, &odd);
             // Cut off in the middle of the prompt.
             let text = body.to_string();
             let cut = &text[..text.find(PROMPT).unwrap() + PROMPT.len()];
