@@ -5,6 +5,8 @@
 mod restart;
 #[path = "interop/rotel/mod.rs"]
 mod rotel;
+#[path = "interop/setup.rs"]
+mod setup;
 mod util;
 
 use std::process::Command;

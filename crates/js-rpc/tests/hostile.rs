@@ -64,7 +64,8 @@ async fn attributes_that_are_not_as_they_should_be_are_dropped_and_counted_and_t
     let reply = Words::with_attributes(&[
         (b"first", &[(INT64, 1)]),
         (b"none", &[]),
-        (b"several", &[(INT64, 2), (INT64, 3), (STRING, 0)]),
+        (b"several", &[(INT64, 2), (INT64, 3)]),
+        (b"mixed", &[(INT64, 2), (STRING, 0)]),
         (b"unknown", &[(UNKNOWN, 7)]),
         (b"\xff\xfe", &[(INT64, 4)]),
         (b"", &[(INT64, 5)]),
@@ -74,14 +75,14 @@ async fn attributes_that_are_not_as_they_should_be_are_dropped_and_counted_and_t
     for span in spans_of(&reply).await {
         let expected = [
             ("first", Int64(6)),
-            ("several", Int64(2)),
+            ("several", [2, 3].into()),
             ("last", Int64(8)),
         ];
         assert_eq!(said(&span), expected);
-        for reason in [UnknownValue, InvalidUtf8, KeyEmpty] {
+        for reason in [Malformed, UnknownValue, InvalidUtf8, KeyEmpty] {
             assert_eq!(span.dropped.count(reason), 1, "{reason}");
         }
-        assert_eq!(span.dropped.total(), 3);
+        assert_eq!(span.dropped.total(), 4);
     }
 }
 

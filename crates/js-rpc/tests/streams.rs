@@ -510,6 +510,20 @@ async fn many_streams_share_a_connection_and_calls_pass_those_that_nobody_reads(
 }
 
 #[tokio::test(flavor = "local")]
+async fn streams_of_small_pieces_that_nobody_reads_leave_room_for_others() {
+    every_way(Streamer::default, async |world| {
+        // Each could have a thousand small writes on its way, and together more than a connection has room for.
+        let unread = common::all((0..40).map(|_| result(world, "make", (300_000, 100)))).await;
+        common::a_while().await;
+        let read = async { check(result(world, "make", (30_000, 100)).await).await };
+        let read = tokio::time::timeout(Duration::from_secs(60), read).await;
+        assert_eq!(read, Ok(Ok(30_000)));
+        drop(unread);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
 async fn streams_are_parts_of_types() {
     every_way(Streamer::default, async |world| {
         let part = Part {

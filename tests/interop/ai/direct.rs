@@ -222,72 +222,72 @@ fn litellm_answers_refuses_and_passes_on() {
 #[test]
 fn openai_s_clients_understand_both_servers() {
     let (llama, proxy) = (LlamaCpp::shared(), LiteLlm::shared());
+    let request = |operation: &str, base: &str, key: &str, model: &str, more: Value| {
+        let mut request = json!({"operation": operation, "base": base, "key": key, "model": model});
+        let all = request.as_object_mut().unwrap();
+        all.extend(more.as_object().unwrap().clone());
+        request
+    };
+    let proxied = |operation: &str, model: &str, more| {
+        request(operation, &proxy.base, LiteLlm::KEY, model, more)
+    };
+    let mut requests = Vec::new();
+    for (base, key) in [(&llama.chat, NO_KEY), (&proxy.base, LiteLlm::KEY)] {
+        let (short, called) = (
+            json!({"temperature": 0, "max_tokens": 6}),
+            json!({"temperature": 0, "max_tokens": 200, "tools": weather()}),
+        );
+        let long = json!({"temperature": 0, "max_tokens": 3_000});
+        for (operation, more) in [
+            ("chat", &short),
+            ("stream", &short),
+            ("chat", &called),
+            ("stream", &called),
+            ("leave", &long),
+        ] {
+            requests.push(request(operation, base, key, "tiny", more.clone()));
+        }
+    }
+    let texts = json!({"input": ["the water", "a man"]});
+    let vectors = (&llama.embeddings, NO_KEY, LlamaCpp::MODEL);
+    requests.extend([
+        request("embeddings", vectors.0, vectors.1, vectors.2, texts.clone()),
+        proxied("embeddings", "tiny-embeddings", texts),
+        proxied("models", "mock", json!({})),
+        proxied("chat", "nosuch", json!({})),
+        proxied("chat", "limited", json!({})),
+    ]);
     for client in Client::ALL {
-        for (base, key) in [(&llama.chat, NO_KEY), (&proxy.base, LiteLlm::KEY)] {
-            let run = |operation: &str, more: Value| {
-                let mut options = json!({"base": base, "key": key, "model": "tiny", "temperature": 0, "max_tokens": 6});
-                options
-                    .as_object_mut()
-                    .unwrap()
-                    .extend(more.as_object().unwrap().clone());
-                client.run(operation, &options)
+        let results = client.run(&requests);
+        for result in results.chunks(5).take(2) {
+            let [once, stream, called, streamed, left] = result else {
+                panic!("{results:?}");
             };
-            let once = run("chat", json!({}));
-            let stream = run("stream", json!({}));
-            assert_eq!(once["finish"], "length", "{client:?} {base}: {once}");
-            assert_eq!(stream["text"], once["text"]);
-            assert_eq!(
-                stream["usage"]["total_tokens"],
-                once["usage"]["total_tokens"]
-            );
-            for operation in ["chat", "stream"] {
-                let called = run(operation, json!({"tools": weather(), "max_tokens": 200}));
-                assert_eq!(
-                    called["finish"], "tool_calls",
-                    "{client:?} {base}: {called}"
-                );
+            assert_eq!(once["finish"], "length", "{client:?}: {once}");
+            assert_eq!(stream["text"], once["text"], "{client:?}");
+            let total = &once["usage"]["total_tokens"];
+            assert_eq!(stream["usage"]["total_tokens"], *total);
+            for called in [called, streamed] {
+                assert_eq!(called["finish"], "tool_calls", "{client:?}: {called}");
                 let call = json!({"name": "weather", "arguments": "{\"city\":\"Paris\"}"});
                 assert_eq!(called["calls"], json!([call]));
             }
-            assert_eq!(
-                run("leave", json!({"max_tokens": 3_000}))["text"].as_str(),
-                stream["text"].as_str().map(|text| {
-                    let end = text[1..].find(' ').map_or(text.len(), |end| end + 1);
-                    &text[..end]
-                })
-            );
+            let text = stream["text"].as_str().unwrap();
+            let end = text[1..].find(' ').map_or(text.len(), |end| end + 1);
+            assert_eq!(left["text"], text[..end], "{client:?}");
         }
-        let embeddings = |base: &str, key: &str, model: &str| {
-            let options =
-                json!({"base": base, "key": key, "model": model, "input": ["the water", "a man"]});
-            client.run("embeddings", &options)
+        let [direct, passed, models, refused, limited] = &results[10..] else {
+            panic!("{results:?}");
         };
-        let direct = embeddings(&llama.embeddings, NO_KEY, LlamaCpp::MODEL);
         assert_eq!(direct["lengths"], json!([64, 64]));
-        let passed = embeddings(&proxy.base, LiteLlm::KEY, "tiny-embeddings");
         assert_eq!(passed["first"], direct["first"]);
-
-        let proxied = |model: &str, operation: &str| {
-            client.run(
-                operation,
-                &json!({"base": proxy.base, "key": LiteLlm::KEY, "model": model}),
-            )
-        };
-        assert!(
-            proxied("mock", "models")
-                .as_array()
-                .unwrap()
-                .contains(&json!("mock"))
-        );
-        let refused = &proxied("nosuch", "chat")["error"];
-        assert_eq!(
-            (&refused["kind"], &refused["status"]),
-            (&json!("BadRequestError"), &json!(400))
-        );
-        let limited = &proxied("limited", "chat")["error"];
-        assert_eq!(
-            (&limited["kind"], &limited["status"]),
-            (&json!("RateLimitError"), &json!(429))
-        );
+        assert!(models.as_array().unwrap().contains(&json!("mock")));
+        for (refused, kind, status) in [
+            (refused, "BadRequestError", 400),
+            (limited, "RateLimitError", 429),
+        ] {
+            assert_eq!(refused["error"]["kind"], kind, "{client:?}: {refused}");
+            assert_eq!(refused["error"]["status"], status);
+        }
     }
 }

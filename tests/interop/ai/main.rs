@@ -5,4 +5,17 @@
 //! python3, pip, npm or a registry these tests fail and say so.
 
 mod direct;
+mod failures;
 mod harness;
+mod openai;
+#[allow(dead_code, reason = "other tests need more of it")]
+#[path = "../rotel/mod.rs"]
+mod rotel;
+mod scene;
+mod secrets;
+mod spans;
+mod through;
+#[path = "../../util.rs"]
+mod util;
+
+use harness::setup;

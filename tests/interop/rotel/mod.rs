@@ -11,10 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use crate::setup;
 use crate::util::{LIMIT, World, read};
-
-#[path = "../setup.rs"]
-mod setup;
 
 /// How often it is looked what rotel does.
 const PAUSE: Duration = Duration::from_millis(20);

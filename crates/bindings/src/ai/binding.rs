@@ -73,6 +73,12 @@ impl Ai {
         &self.0.options
     }
 
+    /// Says where programs that speak plain HTTP reach it, for `getUrl`, if [`AiOptions::public_url`] does not: a scheme,
+    /// a host and a port.
+    pub fn reached_at(&self, url: Option<String>) {
+        self.0.reached_at(url);
+    }
+
     /// How its providers are doing.
     pub fn status(&self) -> Vec<ProviderStatus> {
         let providers = self.0.models.providers().iter();

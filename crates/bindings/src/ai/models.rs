@@ -1,5 +1,6 @@
 //! Which provider runs which model, and what models there are.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -205,6 +206,8 @@ impl Models {
             models: aliases.collect(),
             missing: Vec::new(),
         };
+        let known = listing.models.iter().map(|model| model.id.clone());
+        let mut known: HashSet<String> = known.collect();
         let asked = self.providers.iter().map(|provider| ask(provider));
         let answers = futures::future::join_all(asked).await;
         for (provider, entries) in self.providers.iter().zip(answers) {
@@ -212,15 +215,31 @@ impl Models {
                 listing.missing.push(provider.name().to_owned());
                 continue;
             };
-            let listed = entries.into_iter().map(|entry| Listed {
-                id: entry.id,
-                provider: provider.name().to_owned(),
-                owned_by: entry.owned_by,
-                created: entry.created,
-            });
-            listing.models.extend(listed);
+            for entry in entries {
+                let id = self.name_of(provider, entry.id);
+                if known.insert(id.clone()) {
+                    listing.models.push(Listed {
+                        id,
+                        provider: provider.name().to_owned(),
+                        owned_by: entry.owned_by,
+                        created: entry.created,
+                    });
+                }
+            }
         }
         listing
+    }
+
+    /// The name by which a model of a provider is asked for here: its own, unless that means another.
+    fn name_of(&self, provider: &Arc<Provider>, model: String) -> String {
+        let resolved = self.resolve(&model);
+        let is_it = resolved.is_ok_and(|resolved| {
+            Arc::ptr_eq(&resolved.provider, provider) && resolved.model == model
+        });
+        match is_it {
+            true => model,
+            false => format!("{}/{model}", provider.name()),
+        }
     }
 }
 

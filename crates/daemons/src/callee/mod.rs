@@ -4,6 +4,7 @@ mod ai;
 mod args;
 mod databases;
 mod offered;
+mod plain_urls;
 mod reload;
 mod settings;
 
@@ -37,6 +38,7 @@ pub use databases::{DatabaseConfig, DatabaseLimitArgs};
 pub use offered::BindingConfig;
 
 use offered::{Offered, describe};
+use plain_urls::PlainUrls;
 
 /// The program: parses, wires, exits.
 pub fn main() -> ExitCode {
@@ -299,6 +301,7 @@ impl Callee {
             models: self.admin.models(),
             dev: self.dev.clone(),
             log: self.log,
+            urls: PlainUrls::of_listeners(&listeners),
         };
         serving.show();
         let watching = crate::reload::watch(reloads, Rc::clone(&telemetry), serving);

@@ -103,6 +103,13 @@ impl Offered {
         }
     }
 
+    /// Says where it is reached by plain HTTP, if it wants to know.
+    pub(super) fn reached_at(&self, url: Option<String>) {
+        if let Open::Ai(ai) = &self.open {
+            ai.reached_at(url);
+        }
+    }
+
     /// Opens it again if it is not what it was when it was opened; what came of it.
     pub(super) async fn reopen(&self) -> Option<String> {
         let Open::D1(database) = &self.open else {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use js_rpc::Bindings;
 
 use super::offered::{Offered, describe};
+use super::plain_urls::PlainUrls;
 use super::{BindingConfig, Configured, configured};
 use crate::config::Values;
 use crate::dev_registry::DevRegistry;
@@ -29,6 +30,8 @@ pub(super) struct Serving {
     /// How it is found in local development.
     pub(super) dev: DevRegistry,
     pub(super) log: LogArgs,
+    /// Where clients of plain HTTP connect.
+    pub(super) urls: PlainUrls,
 }
 
 impl Reload for Serving {
@@ -84,13 +87,17 @@ impl Reload for Serving {
 }
 
 impl Serving {
-    /// Shows how the bindings that are served are doing.
+    /// Shows how the bindings that are served are doing, and them where they are reached.
     pub(super) fn show(&self) {
         let offered = self.offered.borrow();
         let databases = offered.iter().filter_map(Offered::database);
         self.databases.replace(databases.collect());
         let models = offered.iter().filter_map(Offered::models);
         self.models.replace(models.collect());
+        for each in offered.iter() {
+            let url = self.urls.of(each.name(), offered.len() == 1);
+            each.reached_at(url.map(str::to_owned));
+        }
     }
 
     /// Opens those that are not served yet, or not in this way.

@@ -198,6 +198,7 @@ fn account(model: &str) -> Account {
         error_type: None,
         cached: None,
         attempts: 1,
+        attempts_before: 0,
         step: 0,
         log_id: None,
         cost: Some(0.25),

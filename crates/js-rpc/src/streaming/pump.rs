@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use binding_span_schema::call_capnp::watched_stream;
 use binding_span_schema::js_rpc_capnp::byte_stream;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use capnp::Error;
 use capnp::capability::FromClientHook;
-use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Flow, LEAST, Transfer};
-use crate::object::{ByteStream, WINDOW};
+use crate::object::{ByteStream, StreamError, WINDOW};
 use crate::wire::Wire;
 
 /// Bytes of one write. With what is around them it is still a [small](crate::budget::SMALL) message.
@@ -31,7 +31,7 @@ pub(super) struct Pump {
     flow: Flow,
 }
 
-/// A write on its way, and the room that it takes.
+/// A write on its way: what it counts in the window, and how it went.
 type Write = LocalBoxFuture<'static, (usize, Result<(), Error>)>;
 
 impl Pump {
@@ -68,13 +68,22 @@ impl Pump {
         let mut rest = Bytes::new();
         let mut permit: Option<Permit> = None;
         let mut waiting: Option<LocalBoxFuture<'static, Permit>> = None;
+        let mut ending: Option<Ending> = None;
         let mut ended = false;
         let mut canceled = std::pin::pin!(canceled(&sink, &room, wire));
         let mut asked = true;
         loop {
+            // What is there goes in one write, which costs much more than a few bytes do. Nothing is waited for.
+            while ending.is_none() && !rest.is_empty() && rest.len() < LEAST && waiting.is_none() {
+                match stream.next().now_or_never() {
+                    Some(next) => take(next, &mut rest, &mut ending),
+                    None => break,
+                }
+            }
             while waiting.is_none() && !rest.is_empty() {
                 let next = rest.len().min(CHUNK);
-                if unread + next > WINDOW {
+                // As much as the room that it takes: small writes of one stream would leave none to others.
+                if unread + next.max(LEAST) > WINDOW {
                     break;
                 }
                 let blocks = next.div_ceil(LEAST) as u32;
@@ -85,13 +94,26 @@ impl Pump {
                     waiting = Some(acquire(&room, blocks));
                     break;
                 };
-                unread += next;
+                unread += next.max(LEAST);
                 transfer.add(flow, next as u64);
                 writes.push(write(&sink, &rest.split_to(next), permitted));
+            }
+            if rest.is_empty() && !ended {
+                match ending {
+                    // Without an end, it is broken there as well.
+                    Some(Ending::Broken) => return,
+                    Some(Ending::Whole) => {
+                        ended = true;
+                        writes.push(end(&sink));
+                    }
+                    None => {}
+                }
             }
             if ended && writes.is_empty() {
                 break;
             }
+            // What comes while a write waits for those before it becomes a part of it, up to what it counts at least.
+            let takes = rest.is_empty() || (rest.len() < LEAST && waiting.is_none());
             tokio::select! {
                 biased;
                 over = &mut canceled, if asked => {
@@ -113,21 +135,36 @@ impl Pump {
                     waiting = None;
                     permit = Some(permitted);
                 }
-                next = stream.next(), if rest.is_empty() && !ended => match next {
-                    Some(Ok(bytes)) => rest = bytes,
-                    // Without an end, it is broken there as well.
-                    Some(Err(_)) => return,
-                    None => {
-                        ended = true;
-                        writes.push(end(&sink));
-                    }
-                },
+                next = stream.next(), if takes && ending.is_none() => {
+                    take(next, &mut rest, &mut ending);
+                }
             }
         }
         // A question that returns costs nothing; one that is given up leaves something behind.
         if asked {
             canceled.await;
         }
+    }
+}
+
+/// How a stream ended.
+enum Ending {
+    Whole,
+    Broken,
+}
+
+/// Takes what a stream yielded.
+fn take(next: Option<Result<Bytes, StreamError>>, rest: &mut Bytes, ending: &mut Option<Ending>) {
+    match next {
+        Some(Ok(bytes)) if rest.is_empty() => *rest = bytes,
+        Some(Ok(bytes)) => {
+            let shared = |rest: Bytes| BytesMut::from(rest.as_ref());
+            let mut both = std::mem::take(rest).try_into_mut().unwrap_or_else(shared);
+            both.extend_from_slice(&bytes);
+            *rest = both.freeze();
+        }
+        Some(Err(_)) => *ending = Some(Ending::Broken),
+        None => *ending = Some(Ending::Whole),
     }
 }
 
@@ -170,7 +207,7 @@ fn write(sink: &byte_stream::Client, bytes: &Bytes, permit: Permit) -> Write {
     let mut request = sink.write_request();
     request.get().set_bytes(bytes);
     let written = request.send().promise;
-    let length = bytes.len();
+    let length = bytes.len().max(LEAST);
     Box::pin(async move {
         let outcome = written.await.map(drop);
         drop(permit);

@@ -1,6 +1,7 @@
-"""OpenAI's client library for Python does what it is asked to and prints what came of it, as JSON.
+"""OpenAI's client library for Python does what it is asked to and prints what came of it, as a line of JSON each.
 
-openai_client.py OPERATION OPTIONS, where the options are {"base", "key", "model", "retries", ...more of the request}
+openai_client.py REQUESTS, a list of {"operation", "base", "key", "model", "retries", "usage", ...more of the request};
+"usage": false does not ask a stream for its usage.
 """
 
 import json
@@ -29,10 +30,9 @@ def chat(client, model, more):
 
 def stream(client, model, more):
     seen = {"text": "", "calls": [], "finish": None, "usage": None, "chunks": 0}
-    options = {"include_usage": True}
-    for chunk in client.chat.completions.create(
-        model=model, messages=MESSAGES, stream=True, stream_options=options, **more
-    ):
+    if more.pop("usage", True):
+        more["stream_options"] = {"include_usage": True}
+    for chunk in client.chat.completions.create(model=model, messages=MESSAGES, stream=True, **more):
         seen["chunks"] += 1
         seen["usage"] = usage(chunk) or seen["usage"]
         for choice in chunk.choices:
@@ -66,13 +66,13 @@ def models(client, model, more):
     return [entry.id for entry in client.models.list()]
 
 
-def main(operation, options):
-    base, key, model = options.pop("base"), options.pop("key"), options.pop("model", None)
+def answer(options):
+    operation, base, key = (options.pop(name) for name in ("operation", "base", "key"))
     client = openai.OpenAI(base_url=base, api_key=key, max_retries=options.pop("retries", 0))
     try:
-        result = operation(client, model, options)
+        return OPERATIONS[operation](client, options.pop("model", None), options)
     except openai.OpenAIError as error:
-        result = {
+        return {
             "error": {
                 "kind": type(error).__name__,
                 "status": getattr(error, "status_code", None),
@@ -80,9 +80,9 @@ def main(operation, options):
                 "message": str(error),
             }
         }
-    print(json.dumps(result))
 
 
 OPERATIONS = {function.__name__: function for function in (chat, stream, leave, embeddings, models)}
 
-main(OPERATIONS[sys.argv[1]], json.loads(sys.argv[2]))
+for request in json.loads(sys.argv[1]):
+    print(json.dumps(answer(request)))

@@ -19,8 +19,11 @@ pub enum Client {
 impl Client {
     pub const ALL: [Self; 2] = [Self::Node, Self::Python];
 
-    /// Does `operation`, one of those in `client/`, and says what came of it.
-    pub fn run(self, operation: &str, options: &Value) -> Value {
+    /// Makes requests, each with one of the operations in `client/`; what came of each.
+    ///
+    /// # Panics
+    /// When the program fails: what a server refuses is a result.
+    pub fn run(self, requests: &[Value]) -> Vec<Value> {
         let mut command = match self {
             Self::Node => node("openai.mjs"),
             Self::Python => python("client/openai_client.py"),
@@ -34,14 +37,23 @@ impl Client {
             stdout,
             stderr,
         } = command
-            .arg(operation)
-            .arg(options.to_string())
+            .arg(Value::from(requests).to_string())
             .output()
             .unwrap();
         let error = String::from_utf8_lossy(&stderr);
-        assert!(status.success(), "{self:?} {operation}: {error}");
-        serde_json::from_slice(&stdout)
-            .unwrap_or_else(|e| panic!("{self:?} {operation}: {e}: {error}"))
+        assert!(status.success(), "{self:?}: {error}");
+        let results = String::from_utf8(stdout).unwrap();
+        let results = results
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let results: Vec<Value> = results.collect();
+        assert_eq!(results.len(), requests.len(), "{self:?}: {error}");
+        results
+    }
+
+    /// One of them.
+    pub fn ask(self, request: Value) -> Value {
+        self.run(&[request]).remove(0)
     }
 }
 

@@ -62,13 +62,23 @@ pub fn get(url: &str) -> Option<Answer> {
 
 /// Posts JSON with a key.
 pub fn post(url: &str, key: &str, body: &Value) -> Answer {
-    whole(begin(url, key, body))
+    post_with(url, key, "", body)
+}
+
+/// The same with lines of a head besides, each with its end.
+pub fn post_with(url: &str, key: &str, more: &str, body: &Value) -> Answer {
+    whole(begin(url, key, more, &body.to_string()))
+}
+
+/// Posts a text that need not be JSON.
+pub fn post_text(url: &str, key: &str, body: &str) -> Answer {
+    whole(begin(url, key, "", body))
 }
 
 /// Posts, and reads of the answer only what comes until a line that contains this. The connection, with all that comes
 /// behind it.
 pub fn post_until(url: &str, key: &str, body: &Value, part: &str) -> BufReader<TcpStream> {
-    let mut reader = BufReader::new(begin(url, key, body));
+    let mut reader = BufReader::new(begin(url, key, "", &body.to_string()));
     let mut line = String::new();
     while !line.contains(part) {
         line.clear();
@@ -81,14 +91,13 @@ pub fn post_until(url: &str, key: &str, body: &Value, part: &str) -> BufReader<T
     reader
 }
 
-fn begin(url: &str, key: &str, body: &Value) -> TcpStream {
+fn begin(url: &str, key: &str, more: &str, body: &str) -> TcpStream {
     let (host, path) = parts(url);
-    let body = body.to_string();
     let mut stream = TcpStream::connect(host).unwrap();
     stream.set_read_timeout(Some(QUIET)).unwrap();
     let request = format!(
         "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+         Content-Type: application/json\r\n{more}Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
     stream.write_all(request.as_bytes()).unwrap();

@@ -8,6 +8,7 @@ mod python;
 mod servers;
 
 pub use client::Client;
+pub use npm::setup;
 pub use servers::{LiteLlm, LlamaCpp};
 
 /// A file as text, as much of it as there is.

@@ -44,8 +44,19 @@ impl LlamaCpp {
         &SHARED
     }
 
+    /// One that asks for a key which nobody here has.
+    pub fn locked() -> &'static Self {
+        static LOCKED: LazyLock<LlamaCpp> =
+            LazyLock::new(|| LlamaCpp::spawn("locked", &["sk-nobody-has-it"]));
+        &LOCKED
+    }
+
     /// One of a test's own, which that may kill. `name` is for its files.
     pub fn start(name: &str) -> Self {
+        Self::spawn(name, &[])
+    }
+
+    fn spawn(name: &str, keys: &[&str]) -> Self {
         let model = FOLDER_OF_RUN.join(format!("{name}.gguf"));
         let made = python("llama/make_model.py").arg(&model).output().unwrap();
         assert!(
@@ -56,6 +67,7 @@ impl LlamaCpp {
         let log = FOLDER_OF_RUN.join(format!("{name}.log"));
         let mut child = python("llama/serve.py")
             .arg(&model)
+            .args(keys)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).unwrap())

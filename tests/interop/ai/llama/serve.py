@@ -1,8 +1,9 @@
 """llama.cpp's own HTTP servers, from the wheel of xllamacpp: one that chats and one that embeds.
 
-serve.py MODEL
+serve.py MODEL [KEY]
 
-Prints the base address of each, as a line of JSON, when both answer; ends when its standard input does.
+Prints the base address of each, as a line of JSON, when both answer; ends when its standard input does. With a key, it
+answers nobody who has it not.
 """
 
 import json
@@ -12,7 +13,7 @@ import sys
 import xllamacpp
 
 
-def serve(model, **options):
+def serve(model, keys, **options):
     params = xllamacpp.CommonParams()
     params.model.path = model
     params.model_alias = {"tiny"}
@@ -25,18 +26,19 @@ def serve(model, **options):
     params.cpuparams_batch.n_threads = 1
     params.ui = False
     params.offline = True
+    params.api_keys = list(keys)
     for name, value in options.items():
         setattr(params, name, value)
     return xllamacpp.Server(params)
 
 
-def main(model):
-    chat = serve(model)
-    embeddings = serve(model, embedding=True, pooling_type=xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN)
+def main(model, *keys):
+    chat = serve(model, keys)
+    embeddings = serve(model, keys, embedding=True, pooling_type=xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN)
     print(json.dumps({"chat": chat.listening_address, "embeddings": embeddings.listening_address}), flush=True)
     sys.stdin.read()
     # At once, whatever it is about to say.
     os._exit(0)
 
 
-main(sys.argv[1])
+main(*sys.argv[1:])

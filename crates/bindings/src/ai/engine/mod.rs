@@ -6,7 +6,7 @@ mod gateways;
 mod open;
 mod tap;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use binding_span::{CallScope, Enrichment};
@@ -49,6 +49,8 @@ pub(in crate::ai) struct Engine {
     pub(in crate::ai) logs: Logs,
     gateways: Gateways,
     sink: Option<Arc<dyn AccountSink>>,
+    /// Where it is reached by HTTP, as far as the options do not say.
+    reached_at: RwLock<Option<String>>,
 }
 
 /// What somebody asks for: the first of these that is answered well.
@@ -140,6 +142,7 @@ impl Engine {
             name,
             options,
             sink,
+            reached_at: RwLock::default(),
         })
     }
 
@@ -186,7 +189,9 @@ impl Engine {
         provider: Option<&str>,
     ) -> Result<String, GatewayError> {
         let id = &self.gateway(gateway)?.options.id;
-        let Some(base) = &self.options.public_url else {
+        let reached_at = self.reached_at.read();
+        let reached_at = reached_at.unwrap_or_else(PoisonError::into_inner);
+        let Some(base) = self.options.public_url.as_ref().or(reached_at.as_ref()) else {
             return Err(GatewayError::internal(
                 "it is not known where this binding is reached by HTTP; configure its public URL",
             ));
@@ -203,6 +208,14 @@ impl Engine {
             url.push_str(&named(provider));
         }
         Ok(url)
+    }
+
+    /// Sets where it is reached by HTTP, where the options do not say.
+    pub(in crate::ai) fn reached_at(&self, url: Option<String>) {
+        *self
+            .reached_at
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = url;
     }
 
     /// The models there are, in Workers AI's form.

@@ -1,10 +1,9 @@
 //! A streamed answer on its way: read as it passes, and changed only as far as its shape wants it.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
@@ -16,6 +15,9 @@ use super::super::workers::{AiError, Stream as Replies};
 use super::Shape;
 use super::open::{Failed, Open, is_stream};
 
+/// Bytes from which on no more are gathered.
+const GATHERED: usize = 8 << 10;
+
 /// A body that passes.
 pub(super) struct Tap {
     body: UpstreamBody,
@@ -25,7 +27,7 @@ pub(super) struct Tap {
     events: Option<Events>,
     form: Form,
     /// What was made of events and is not taken yet.
-    made: VecDeque<Bytes>,
+    made: Made,
     /// Why there is no more, which is not told yet.
     broken: Option<UpstreamError>,
     /// Bytes that are still to come, where the provider said how many.
@@ -71,7 +73,7 @@ impl Tap {
             headers,
             events,
             form,
-            made: VecDeque::new(),
+            made: Made::default(),
             broken: None,
             left,
             done: left == Some(0),
@@ -95,7 +97,7 @@ impl Tap {
             }
         }
         if let Form::Bytes = self.form {
-            self.made.push_back(bytes);
+            self.made.push(bytes);
         }
         Ok(())
     }
@@ -124,10 +126,14 @@ impl Tap {
             Form::Bytes => {}
             Form::WithoutUsage => {
                 if !read.as_ref().is_some_and(openai::is_usage_only) {
-                    self.made.push_back(openai::again(&event));
+                    self.made.push(openai::again(&event));
                 }
             }
-            Form::Workers(replies) => self.made.extend(replies.push(&event.data)),
+            Form::Workers(replies) => {
+                if let Some(bytes) = replies.push(&event.data, read) {
+                    self.made.push(bytes);
+                }
+            }
         }
         Ok(())
     }
@@ -138,7 +144,7 @@ impl Tap {
             self.take(event)?;
         }
         if let Form::Workers(replies) = &mut self.form {
-            self.made.push_back(replies.end());
+            self.made.push(replies.end());
         }
         self.close();
         Ok(())
@@ -177,7 +183,7 @@ impl Tap {
         }
         match &mut self.form {
             Form::Workers(replies) => {
-                self.made.push_back(replies.fail(AiError::from(&error)));
+                self.made.push(replies.fail(AiError::from(&error)));
                 None
             }
             Form::Bytes | Form::WithoutUsage => Some(error),
@@ -199,27 +205,81 @@ impl Stream for Tap {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        loop {
-            if let Some(bytes) = this.made.pop_front() {
-                if bytes.is_empty() {
-                    continue;
-                }
-                return Poll::Ready(Some(Ok(bytes)));
-            }
-            if let Some(error) = this.broken.take() {
-                return Poll::Ready(Some(Err(error)));
-            }
-            if this.open.is_none() {
-                return Poll::Ready(None);
-            }
-            let taken = match ready!(this.body.as_mut().poll_next(cx)) {
-                Some(Ok(bytes)) => this.pass(bytes),
-                Some(Err(error)) => Err(error),
-                None => this.end(),
+        // What is there at once leaves at once, as one: a write for each event costs more than all else.
+        while this.open.is_some() && this.broken.is_none() && this.made.len() < GATHERED {
+            let taken = match this.body.as_mut().poll_next(cx) {
+                Poll::Ready(Some(Ok(bytes))) => this.pass(bytes),
+                Poll::Ready(Some(Err(error))) => Err(error),
+                Poll::Ready(None) => this.end(),
+                Poll::Pending if this.made.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
             };
             if let Err(error) = taken {
                 this.broken = this.fail(error);
             }
+        }
+        if let Some(bytes) = this.made.take() {
+            return Poll::Ready(Some(Ok(bytes)));
+        }
+        Poll::Ready(this.broken.take().map(Err))
+    }
+}
+
+/// What was made of events and is not taken yet. One part stays as it is, several become one.
+#[derive(Default)]
+struct Made {
+    first: Bytes,
+    more: BytesMut,
+}
+
+impl Made {
+    fn push(&mut self, bytes: Bytes) {
+        if self.first.is_empty() {
+            self.first = bytes;
+        } else {
+            if self.more.is_empty() {
+                self.more.extend_from_slice(&self.first);
+            }
+            self.more.extend_from_slice(&bytes);
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.first.len().max(self.more.len())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    fn take(&mut self) -> Option<Bytes> {
+        let first = std::mem::take(&mut self.first);
+        let more = std::mem::take(&mut self.more);
+        let all = if more.is_empty() {
+            first
+        } else {
+            more.freeze()
+        };
+        Some(all).filter(|all| !all.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_made_is_taken_as_one_and_in_order() {
+        let mut made = Made::default();
+        assert_eq!(made.take(), None);
+        for parts in [&["a"][..], &["", "a", "", "b"], &["a", "b", "c"]] {
+            for part in parts {
+                made.push(Bytes::from_static(part.as_bytes()));
+            }
+            let whole = parts.concat();
+            assert_eq!(made.len(), whole.len());
+            assert_eq!(made.take(), Some(Bytes::from(whole)));
+            assert!(made.is_empty());
         }
     }
 }

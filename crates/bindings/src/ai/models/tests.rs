@@ -153,6 +153,37 @@ async fn models_are_listed_from_all_providers_and_kept() {
     assert_eq!(first.heard().len(), 2);
 }
 
+#[tokio::test]
+async fn a_listed_model_is_reached_by_the_name_under_which_it_is_listed() {
+    let both = || {
+        let list = r#"{"object":"list","data":[{"id":"same"},{"id":"priced"},{"id":"taken"}]}"#;
+        Server::answering(move |_| ok(list))
+    };
+    let (first, second) = (both().await, both().await);
+    let providers = vec![at("first", &first), at("second", &second)];
+    let rules = vec![
+        rule("priced", None, None),
+        rule("taken", Some("second"), Some("other")),
+    ];
+    let models = Models::new(&options(providers, rules)).unwrap();
+    let listing = models.list().await;
+    let ids: Vec<&str> = listing.models.iter().map(|it| it.id.as_str()).collect();
+    let expected = [
+        "priced",
+        "taken",
+        "same",
+        "first/taken",
+        "second/same",
+        "second/priced",
+        "second/taken",
+    ];
+    assert_eq!(ids, expected);
+    for listed in &listing.models {
+        let resolved = models.resolve(&listed.id).unwrap();
+        assert_eq!(resolved.provider.name(), listed.provider, "{}", listed.id);
+    }
+}
+
 #[test]
 fn only_lists_of_models_are_read() {
     let ids = |text: &str| {

@@ -27,8 +27,8 @@ impl Stream {
         Self::default()
     }
 
-    /// What one event's data becomes; nothing, where it says nothing to a Worker.
-    pub fn push(&mut self, data: &str) -> Option<Bytes> {
+    /// What one event becomes, of its data and the same read as JSON; nothing, where it says nothing to a Worker.
+    pub fn push(&mut self, data: &str, read: Option<Value>) -> Option<Bytes> {
         if self.ended {
             return None;
         }
@@ -38,7 +38,7 @@ impl Stream {
         if data.trim().is_empty() {
             return None;
         }
-        let Ok(chunk) = serde_json::from_str::<Value>(data) else {
+        let Some(chunk) = read else {
             return Some(self.fail(AiError::unreadable("an event of its stream is no JSON")));
         };
         if chunk.get("error").is_some_and(|error| !error.is_null()) {

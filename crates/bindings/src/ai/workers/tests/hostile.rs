@@ -101,7 +101,7 @@ fn no_answer_and_no_event_panics() {
             let _ = reply(task, &answer);
         }
         let mut stream = Stream::new();
-        let piece = stream.push(&answer.to_string());
+        let piece = stream.push(&answer.to_string(), Some(answer.clone()));
         assert!(piece.is_none_or(|piece| piece.starts_with(b"data: ") && piece.ends_with(b"\n\n")));
         let failed = stream.error().is_some();
         assert_eq!(stream.end().is_empty(), failed, "{answer}");

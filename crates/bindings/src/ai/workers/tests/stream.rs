@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use futures::executor::block_on;
 use futures::{StreamExt, TryStreamExt};
 use http::{HeaderMap, Method};
@@ -7,6 +8,11 @@ use crate::ai::openai::Events;
 use crate::ai::upstream::UpstreamRequest;
 use crate::ai::workers::{Stream, request};
 use crate::ai::{Reading, builtin};
+
+/// What an event with this data becomes.
+fn pushed(stream: &mut Stream, data: &str) -> Option<Bytes> {
+    stream.push(data, serde_json::from_str(data).ok())
+}
 
 /// What a Worker reads: the data of each event, as JSON or as a text.
 fn read(bytes: &[u8]) -> Vec<Value> {
@@ -28,11 +34,11 @@ fn through(chunks: &[Value]) -> (Vec<Value>, Stream) {
         let data = chunk
             .as_str()
             .map_or_else(|| chunk.to_string(), str::to_owned);
-        out.extend(stream.push(&data).into_iter().flatten());
+        out.extend(pushed(&mut stream, &data).into_iter().flatten());
     }
     out.extend(stream.end());
     assert!(stream.end().is_empty());
-    assert_eq!(stream.push("{\"choices\":[]}"), None);
+    assert_eq!(pushed(&mut stream, "{\"choices\":[]}"), None);
     (read(&out), stream)
 }
 
@@ -161,7 +167,7 @@ fn data_that_says_nothing_becomes_nothing() {
         "{\"choices\":[3]}",
         "{\"error\":null}",
     ] {
-        assert_eq!(stream.push(data), None, "{data:?}");
+        assert_eq!(pushed(&mut stream, data), None, "{data:?}");
     }
     assert!(stream.error().is_none());
 }
@@ -194,7 +200,7 @@ fn a_run_of_the_word_counter_whatever_its_bytes_are_cut_into() {
                 if let Ok(chunk) = serde_json::from_str(&event.data) {
                     reading.read(&chunk);
                 }
-                out.extend(stream.push(&event.data).into_iter().flatten());
+                out.extend(pushed(&mut stream, &event.data).into_iter().flatten());
             }
         }
         out.extend(stream.end());
