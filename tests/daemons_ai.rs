@@ -1,4 +1,4 @@
-//! A callee's AI bindings: what is found on this machine, what is counted, and who is left alone.
+//! A callee's AI bindings: what is found on this machine, what is counted, and what an open circuit breaker changes.
 
 mod util;
 
@@ -90,7 +90,7 @@ fn requests_are_counted_and_a_provider_that_is_left_alone_is_named() {
     );
     assert_eq!(health.code, Some(0), "{health:?}");
     let says =
-        "BAD: the provider default failed several times in a row, and is left alone for a while";
+        "BAD: the circuit breaker of the provider default is open: it failed several times in a row";
     assert!(health.stdout.contains(says), "{health:?}");
     assert!(daemon.stop().success());
 }

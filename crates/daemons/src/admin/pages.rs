@@ -117,7 +117,7 @@ async fn livez(health: Health) -> Answer {
 }
 
 /// A callee that is away makes nobody unready: calls of other bindings are taken, and without calls nobody
-/// would connect to it again. So it is with a provider of models that is left alone. A database whose file is gone does: it needs somebody to look after it.
+/// would connect to it again. So it is with a provider of models whose circuit breaker is open. A database whose file is gone does: it needs somebody to look after it.
 fn readyz(phase: Phase, (links, databases, models): &(Links, Databases, Models)) -> Answer {
     match phase {
         Phase::Starting => text_answer(StatusCode::SERVICE_UNAVAILABLE, "starting".into()),

@@ -96,7 +96,7 @@ catalog! {
     AI_WAITING = Gauge "binding_span_ai_requests_waiting",
         "Requests that wait until a provider may be asked";
     AI_CIRCUIT_OPEN = Gauge "binding_span_ai_circuit_open",
-        "1 while a provider is left alone because it failed several times in a row";
+        "1 while a provider's circuit breaker is open because it failed several times in a row";
     FRAMES = Counter "binding_span_network_frames",
         "RPC messages";
     BYTES = Counter "binding_span_network_bytes",

@@ -118,14 +118,14 @@ impl Models {
         each.collect()
     }
 
-    /// A line for each provider that is left alone because it failed.
+    /// A line for each provider whose circuit breaker is open.
     pub(crate) fn failing(&self) -> Vec<String> {
         let statuses = self.statuses().into_iter();
         let failing = statuses.filter(|(_, status)| status.circuit_open);
         failing
             .map(|(binding, status)| {
                 format!(
-                    "{}: the provider {} failed several times in a row, and is left alone for a while",
+                    "{}: the circuit breaker of the provider {} is open: it failed several times in a row",
                     tail::escape(&binding),
                     tail::escape(&status.name)
                 )

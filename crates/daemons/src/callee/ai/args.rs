@@ -19,7 +19,7 @@ pub struct AiArgs {
     ///
     /// `AI=http://127.0.0.1:11434/v1` is Ollama's usual address. `AI=builtin` is a word counter that needs nothing.
     /// `AI` alone looks for servers at the usual addresses of this machine: Ollama, LM Studio, llama.cpp, vLLM,
-    /// LiteLLM. Keys, several providers, models and gateways are said in tables of the file. In the variable, several are
+    /// LiteLLM. Keys, several providers, models and gateways are configured in tables of the file. In the variable, several are
     /// separated by `;`.
     #[arg(
         long = "ai",
@@ -130,11 +130,11 @@ pub(super) struct ProviderArgs {
     #[arg(long, value_name = "N", value_parser = cli::count::<usize>)]
     pub(super) max_waiting: Option<usize>,
 
-    /// Failures in a row after which it is left alone.
+    /// Consecutive failures after which the circuit breaker opens; 0 disables it.
     #[arg(long, value_name = "N", value_parser = cli::count::<u32>)]
     pub(super) break_after: Option<u32>,
 
-    /// For how long.
+    /// For how long the circuit breaker stays open.
     #[arg(long, value_name = "TIME", value_parser = cli::deadline)]
     pub(super) break_for: Option<Duration>,
 
