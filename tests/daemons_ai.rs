@@ -89,8 +89,7 @@ fn requests_are_counted_and_a_provider_that_is_left_alone_is_named() {
         &["health", "--connect", &world.unix("admin.sock")],
     );
     assert_eq!(health.code, Some(0), "{health:?}");
-    let says =
-        "BAD: the circuit breaker of the provider default is open: it failed several times in a row";
+    let says = "BAD: the circuit breaker of the provider default is open: it failed several times in a row";
     assert!(health.stdout.contains(says), "{health:?}");
     assert!(daemon.stop().success());
 }

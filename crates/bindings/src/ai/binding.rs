@@ -20,7 +20,7 @@ pub trait AccountSink: Send + Sync + 'static {
 /// Why there is no binding. The text never has a key.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The options cannot be meant: which one, and why.
+    /// An option is invalid: which one, and why.
     #[error("{0}")]
     Options(String),
     /// The log cannot be opened.
@@ -46,7 +46,7 @@ pub struct ProviderStatus {
     pub in_flight: usize,
     /// Requests that wait until it may be asked.
     pub waiting: usize,
-    /// Whether it is left alone because it failed.
+    /// Whether its circuit breaker is open.
     pub circuit_open: bool,
 }
 

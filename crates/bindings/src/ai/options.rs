@@ -67,9 +67,9 @@ pub struct ProviderOptions {
     pub max_in_flight: usize,
     /// Requests that may wait for one in flight to end; those beyond are refused.
     pub max_waiting: usize,
-    /// After how many failures in a row it is left alone; 0 means never.
+    /// After how many consecutive failures its circuit breaker opens; 0 means never.
     pub break_after: u32,
-    /// For how long then, before one request tries again.
+    /// For how long it stays open, before one request is sent as a trial.
     pub break_for: Duration,
     /// Certificate authorities in a PEM file, instead of those that the system trusts.
     pub certificate_authorities: Option<PathBuf>,

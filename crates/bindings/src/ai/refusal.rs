@@ -1,4 +1,4 @@
-//! What is answered where no model is: in the form that whoever asked reads.
+//! Answers to requests that reach no model, in the form that the caller reads.
 
 use binding_span::{CallScope, ERROR_MESSAGE, ERROR_TYPE, Enrichment};
 use bytes::Bytes;
@@ -57,6 +57,19 @@ impl From<GatewayError> for Refusal {
     }
 }
 
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self {
+            why: match failure.why {
+                engine::Why::Gateway(error) => Why::Gateway(error),
+                engine::Why::Ai(error) => Why::Ai(error),
+            },
+            headers: failure.headers,
+            stated: failure.stated,
+        }
+    }
+}
+
 /// What a Worker catches that asked by RPC.
 impl From<Refusal> for JsError {
     fn from(refusal: Refusal) -> Self {
@@ -77,32 +90,6 @@ impl Refusal {
     /// There is no such path.
     pub(in crate::ai) fn path() -> Self {
         Why::Path.into()
-    }
-
-    /// For a Worker's `run`.
-    pub(in crate::ai) fn for_run(failure: Failure) -> Self {
-        Self {
-            why: match failure.why {
-                engine::Why::Upstream(error) => Why::Ai(AiError::from(&error)),
-                engine::Why::Gateway(error) => Why::Gateway(error),
-                engine::Why::Ai(error) => Why::Ai(error),
-            },
-            headers: failure.headers,
-            stated: failure.stated,
-        }
-    }
-
-    /// For a gateway's clients.
-    pub(in crate::ai) fn for_gateway(failure: Failure) -> Self {
-        Self {
-            why: match failure.why {
-                engine::Why::Upstream(error) => Why::Gateway(GatewayError::from(&error)),
-                engine::Why::Gateway(error) => Why::Gateway(error),
-                engine::Why::Ai(error) => Why::Ai(error),
-            },
-            headers: failure.headers,
-            stated: failure.stated,
-        }
     }
 
     /// For OpenAI's clients.
@@ -131,11 +118,11 @@ impl Refusal {
             return;
         }
         let (kind, message) = match &self.why {
-            Why::Ai(error) => (error.error_type(), "it cannot be asked for".to_owned()),
+            Why::Ai(error) => (error.error_type(), "the request was refused".to_owned()),
             Why::Gateway(error) | Why::OpenAi(error) => {
                 (error.error_type, format!("refused: {}", error.code))
             }
-            Why::Method(_) => ("method_not_allowed", "there is no such method".to_owned()),
+            Why::Method(_) => ("method_not_allowed", "the method is not allowed".to_owned()),
             Why::Path => ("not_found", "there is no such path".to_owned()),
         };
         let mut said = Enrichment::new().attribute(ERROR_TYPE, kind);

@@ -76,7 +76,7 @@ async fn run(engine: &Arc<Engine>, args: Args, cx: &Context) -> ServiceResult {
             }
         },
         (Err(failure), raw) => {
-            let refusal = Refusal::for_run(failure);
+            let refusal = Refusal::from(failure);
             refusal.enrich(cx.scope());
             match raw {
                 true => Ok(Payload::from_response(refusal.into_response())),
@@ -157,7 +157,7 @@ impl GatewayService {
             Err(failure) => Err(failure),
         };
         let response = answer.map(Response::from).unwrap_or_else(|failure| {
-            let refusal = Refusal::for_gateway(failure);
+            let refusal = Refusal::from(failure);
             refusal.enrich(cx.scope());
             refusal.into_response()
         });

@@ -4,7 +4,7 @@
 //! and streams, usage, JSON mode, `max_tokens`, embeddings, errors. What it writes follows from what it is sent. It counts
 //! words, which are what stands between white space, and takes a word for a token.
 //!
-//! Whatever model is asked for, `word-counter` answers and says so.
+//! Whatever model is asked for, the answer's model is `word-counter`.
 
 mod embed;
 mod failure;

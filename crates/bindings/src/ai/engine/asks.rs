@@ -1,4 +1,4 @@
-//! From what somebody sent to what a provider is sent.
+//! From a caller's request to a provider's.
 
 use binding_span::Enrichment;
 use bytes::Bytes;
@@ -17,8 +17,8 @@ use super::{Ask, Engine, Failure, Shape};
 /// The provider's name that means this binding's own models, in Workers AI's form.
 pub(in crate::ai) const WORKERS_AI: &str = "workers-ai";
 
-/// Something to send to a provider, as it came.
-pub(in crate::ai) struct PassedOn {
+/// A request for a provider, as it arrived.
+pub(in crate::ai) struct RawRequest {
     pub(in crate::ai) method: Method,
     /// Below the provider's URL.
     pub(in crate::ai) path: String,
@@ -46,7 +46,7 @@ impl Engine {
         if resolved.provider.options().stream_usage {
             openai::ask_for_usage(&mut body);
         }
-        let request = PassedOn {
+        let request = RawRequest {
             method: Method::POST,
             path: path.to_owned(),
             headers: json(),
@@ -78,7 +78,7 @@ impl Engine {
         let resolved = resolved.map_err(|error| GatewayError::invalid(error.to_string()))?;
         body.insert("model".into(), resolved.model.clone().into());
         let drop_usage = asks_for_usage(path, &resolved.provider, &mut body);
-        let request = PassedOn {
+        let request = RawRequest {
             method: Method::POST,
             path: path.to_owned(),
             headers: as_json(forwarded(headers)),
@@ -92,7 +92,7 @@ impl Engine {
     pub(in crate::ai) fn ask_provider(
         &self,
         provider: &str,
-        mut request: PassedOn,
+        mut request: RawRequest,
         rules: Option<Rules>,
     ) -> Result<Ask, GatewayError> {
         let Some(provider) = self.models.provider(provider) else {
@@ -139,7 +139,7 @@ impl Engine {
             let ask = self.ask_workers(model, &step.query, Some(rules));
             return Ok(ask?);
         }
-        let request = PassedOn {
+        let request = RawRequest {
             method: Method::POST,
             path: step.endpoint.clone(),
             body: step.body(),
@@ -153,12 +153,12 @@ impl Engine {
         &self,
         model: &str,
         resolved: Resolved,
-        request: PassedOn,
+        request: RawRequest,
         shape: Shape,
         rules: Option<Rules>,
         body: Option<&Map<String, Value>>,
     ) -> Ask {
-        let PassedOn {
+        let RawRequest {
             method,
             path,
             headers,

@@ -1,9 +1,8 @@
-//! Why there is no answer, with what is said of the request all the same.
+//! Why there is no answer, and the headers that are sent all the same.
 
 use http::HeaderMap;
 
 use super::super::gateway::GatewayError;
-use super::super::upstream::UpstreamError;
 use super::super::workers::AiError;
 
 /// Why there is no answer.
@@ -18,11 +17,9 @@ pub(in crate::ai) struct Failure {
 
 #[derive(Debug, Clone)]
 pub(in crate::ai) enum Why {
-    /// The provider did not answer.
-    Upstream(UpstreamError),
-    /// The gateway did not ask.
+    /// In a gateway's terms, which are OpenAI clients' as well.
     Gateway(GatewayError),
-    /// It cannot be asked for, or the provider refused it, in Workers AI's terms.
+    /// In Workers AI's terms.
     Ai(AiError),
 }
 
@@ -45,11 +42,5 @@ impl From<GatewayError> for Failure {
 impl From<AiError> for Failure {
     fn from(error: AiError) -> Self {
         Why::Ai(error).into()
-    }
-}
-
-impl From<UpstreamError> for Failure {
-    fn from(error: UpstreamError) -> Self {
-        Why::Upstream(error).into()
     }
 }

@@ -1,4 +1,4 @@
-//! What happens to a request between who asks and who answers: a gateway's rules, the span, the account.
+//! A request's way from the caller to a provider and back: a gateway's rules, the span, the account.
 
 mod asks;
 mod failure;
@@ -18,7 +18,7 @@ use js_rpc::ByteStream;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-pub(in crate::ai) use self::asks::PassedOn;
+pub(in crate::ai) use self::asks::RawRequest;
 pub(in crate::ai) use self::failure::{Failure, Why};
 pub(in crate::ai) use self::gateways::Gateway;
 use self::gateways::Gateways;
@@ -53,7 +53,7 @@ pub(in crate::ai) struct Engine {
     reached_at: RwLock<Option<String>>,
 }
 
-/// What somebody asks for: the first of these that is answered well.
+/// What a caller asks for: requests, of which the first good answer counts.
 pub(in crate::ai) struct Job {
     /// By whose rules.
     pub(in crate::ai) gateway: Option<Arc<Gateway>>,
@@ -85,7 +85,7 @@ pub(in crate::ai) struct Ask {
     pub(in crate::ai) parameters: Enrichment,
 }
 
-/// What a provider's answer becomes for who asked.
+/// What a provider's answer becomes for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ai) enum Shape {
     /// It stays. An event with nothing but usage is left out where only we asked for it.
@@ -94,7 +94,7 @@ pub(in crate::ai) enum Shape {
     Workers(Task),
 }
 
-/// An answer for who asked.
+/// An answer for the caller.
 pub(in crate::ai) struct Answer {
     pub(in crate::ai) status: StatusCode,
     pub(in crate::ai) headers: HeaderMap,
@@ -121,7 +121,7 @@ impl From<Answer> for Response<ByteStream> {
     }
 }
 
-/// What came of one attempt.
+/// The answer to one attempt.
 enum Got {
     /// A body that can only be passed on.
     Stream(UpstreamAnswer),
@@ -257,15 +257,15 @@ impl Engine {
                 Ok(got) if step == last || !is_failure(got.status()) => {
                     return self.deliver(got, open, &ask);
                 }
-                Ok(got) => open.give_way(got.status(), got.headers(), got.body()),
+                Ok(got) => open.fall_back(got.status(), got.headers(), got.body()),
                 Err(error) if step == last => {
                     let why = match ask.shape {
                         Shape::Workers(_) => Why::Ai(AiError::from(&error)),
-                        Shape::AsIs { .. } => Why::Upstream(error.clone()),
+                        Shape::AsIs { .. } => Why::Gateway(GatewayError::from(&error)),
                     };
                     return Err(open.refuse(Failed::of_upstream(&error), why.into()));
                 }
-                Err(error) => open.give_way_after(&error),
+                Err(error) => open.fall_back_after(&error),
             }
         }
         Err(GatewayError::invalid("the list has no request").into())

@@ -1,4 +1,4 @@
-//! A request to a model that has begun. However it ends, that is told once: to the span, the sink and the log.
+//! A request to a model that has begun. However it ends, it is settled once: on the span, in the sink and in the log.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -33,8 +33,8 @@ pub(super) struct Open {
     output: Option<Output>,
     /// What went wrong, for the span: never what the provider said.
     message: Option<String>,
-    /// The status that whoever asked gets, where the provider gave none.
-    told: Option<StatusCode>,
+    /// The status that the caller gets, if the provider gave none.
+    own_status: Option<StatusCode>,
     settled: bool,
 }
 
@@ -62,7 +62,7 @@ impl Failed {
         }
     }
 
-    /// A stream in which the provider told an error.
+    /// A stream in which the provider reported an error.
     pub(super) fn in_stream(kind: &'static str) -> Self {
         Self {
             kind,
@@ -71,11 +71,11 @@ impl Failed {
         }
     }
 
-    /// Nobody waits any longer.
+    /// The caller cancelled.
     fn canceled() -> Self {
         Self {
             kind: "canceled",
-            message: "who asked went away".to_owned(),
+            message: "the caller cancelled".to_owned(),
             status: StatusCode::REQUEST_TIMEOUT,
         }
     }
@@ -136,7 +136,7 @@ impl Open {
             sent: now,
             gateway,
             message: None,
-            told: None,
+            own_status: None,
             settled: false,
         }
     }
@@ -198,7 +198,7 @@ impl Open {
         self.account.first_chunk = Some(self.sent.elapsed());
     }
 
-    /// The status is known that who asked gets.
+    /// The status of the caller's answer is known.
     pub(super) fn head(&mut self, status: StatusCode) {
         self.account.status = Some(status.as_u16());
         if super::is_failure(status) {
@@ -208,7 +208,7 @@ impl Open {
         }
     }
 
-    /// The answer is none that whoever asked could use.
+    /// The answer is unusable for the caller.
     pub(super) fn unreadable(&mut self, kind: &str) {
         self.account.error_type = Some(kind.to_owned());
         let provider = &self.account.provider;
@@ -277,7 +277,7 @@ impl Open {
         self.settle(None);
     }
 
-    /// There is no answer: what whoever asked is told.
+    /// There is no answer: settles the request, and gives what the caller gets.
     pub(super) fn refuse(self, failed: Failed, failure: Failure) -> Failure {
         let mut headers = HeaderMap::new();
         self.annotate(&mut headers);
@@ -290,7 +290,7 @@ impl Open {
     }
 
     /// The provider refused, and the next request of the list is tried.
-    pub(super) fn give_way(mut self, status: StatusCode, headers: &HeaderMap, body: &[u8]) {
+    pub(super) fn fall_back(mut self, status: StatusCode, headers: &HeaderMap, body: &[u8]) {
         self.head(status);
         self.pass(body);
         self.call = CallScope::outside();
@@ -298,7 +298,7 @@ impl Open {
     }
 
     /// The same, when there was no answer. What the caller's span says is how the last one ended.
-    pub(super) fn give_way_after(mut self, error: &UpstreamError) {
+    pub(super) fn fall_back_after(mut self, error: &UpstreamError) {
         self.failed(Failed::of_upstream(error));
         self.call = CallScope::outside();
         self.settle(None);
@@ -307,7 +307,7 @@ impl Open {
     fn failed(&mut self, failed: Failed) {
         self.account.error_type = Some(failed.kind.to_owned());
         self.message = Some(failed.message);
-        self.told = Some(failed.status);
+        self.own_status = Some(failed.status);
     }
 
     fn keep(&mut self, headers: &HeaderMap) {
@@ -359,12 +359,12 @@ impl Open {
             && let Some(mut log) = keeping.log.take()
         {
             log.response_type = headers.and_then(|headers| text_of(headers, &CONTENT_TYPE));
-            let entry = log.entry(&self.account, &keeping.rules, self.arrived, self.told);
+            let entry = log.entry(&self.account, &keeping.rules, self.arrived, self.own_status);
             self.engine.logs.add(entry);
         }
     }
 
-    /// What is not paid for again costs nothing, whatever its price.
+    /// A cached answer costs nothing, whatever its price.
     fn cost(&self) -> Option<f64> {
         let usage = &self.account.reading.usage;
         let custom = self.gateway.as_ref().and_then(|it| it.rules.custom_cost);
@@ -378,7 +378,7 @@ impl Open {
     }
 }
 
-/// Who asked went away, or the answer's reader did.
+/// The caller cancelled, or the answer's reader did.
 impl Drop for Open {
     fn drop(&mut self) {
         if !self.settled {
@@ -453,7 +453,7 @@ impl Logged {
         account: &Account,
         rules: &Rules,
         arrived: SystemTime,
-        told: Option<StatusCode>,
+        own_status: Option<StatusCode>,
     ) -> Entry {
         let head =
             |head: Option<&[u8]>, size| head.map_or_else(Head::none, |it| Head::of(it, size));
@@ -467,10 +467,10 @@ impl Logged {
             path: self.path,
             duration: account.duration,
             request_content_type: self.request_type,
-            // Where nobody answered, what whoever asked was told.
+            // The caller's, if no provider answered.
             status_code: account
                 .status
-                .or(told.map(|status| status.as_u16()))
+                .or(own_status.map(|status| status.as_u16()))
                 .unwrap_or_default(),
             response_content_type: self.response_type,
             success: account.error_type.is_none(),

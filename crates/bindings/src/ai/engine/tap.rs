@@ -28,7 +28,7 @@ pub(super) struct Tap {
     form: Form,
     /// What was made of events and is not taken yet.
     made: Made,
-    /// Why there is no more, which is not told yet.
+    /// Why there is no more, until that is returned.
     broken: Option<UpstreamError>,
     /// Bytes that are still to come, where the provider said how many.
     left: Option<u64>,

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::error::{GatewayError, quoted};
 use crate::ai::account::Cached;
 
-/// What is said of a request beside its answer.
+/// A gateway's headers of an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::ai) struct Marks<'a> {
     /// The log entry, if there is one.

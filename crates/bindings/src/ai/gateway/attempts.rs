@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use crate::ai::options::Backoff;
 use crate::ai::upstream::UpstreamError;
 
-/// The longest pause between two attempts. Who asks to be left alone for longer is not asked again.
+/// The longest pause between two attempts. A provider that asks for a longer one is not retried.
 pub(in crate::ai) const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// How often a provider is asked, and how long is waited between.
@@ -114,7 +114,7 @@ impl Outcome<'_> {
         }
     }
 
-    /// How long the provider asks to be left alone.
+    /// The pause that the provider asks for.
     fn retry_after(self) -> Option<Duration> {
         match self {
             Self::Answer(_, headers) => retry_after(headers, SystemTime::now()),

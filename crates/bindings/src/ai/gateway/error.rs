@@ -36,7 +36,7 @@ const UPSTREAM: u16 = 2005;
 const UNKNOWN_PROVIDER: u16 = 2008;
 /// The gateway or its log failed.
 const INTERNAL: u16 = 7000;
-/// The request cannot be meant.
+/// The request is invalid.
 const INVALID: u16 = 7001;
 /// There is no such log entry.
 const NOT_FOUND: u16 = 7002;
@@ -57,7 +57,7 @@ impl GatewayError {
         }
     }
 
-    /// The request cannot be meant: where, what is there, what is accepted.
+    /// The request is invalid: where, what is there, what is accepted.
     pub(in crate::ai) fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, INVALID, "invalid_request", message)
     }

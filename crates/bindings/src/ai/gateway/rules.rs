@@ -33,7 +33,7 @@ const MAX_EVENT: usize = 256;
 /// request's timeout holds for its last attempt as well, which Cloudflare waits for without an end.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::ai) struct Rules {
-    /// Whether the cache is left alone.
+    /// Whether the cache is bypassed.
     pub(in crate::ai) skip_cache: bool,
     /// For how long the answer is kept, if anybody said so.
     pub(in crate::ai) cache_ttl: Option<Duration>,
@@ -154,7 +154,7 @@ impl Rules {
             .map_err(|error| error.at(&step.place()))
     }
 
-    /// For how long the answer is kept, or `None` when the cache is left alone.
+    /// For how long the answer is kept, or `None` when the cache is bypassed.
     pub(in crate::ai) fn caches(&self) -> Option<Duration> {
         if self.skip_cache {
             return None;

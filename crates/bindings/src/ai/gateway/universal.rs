@@ -82,7 +82,7 @@ const SHAPE: &str = "{provider, endpoint, headers, query}";
 /// The requests in a value: one, or a list of 1 to 16.
 ///
 /// # Errors
-/// When it is neither, or a member of one cannot be meant: which request, which member, what is accepted.
+/// When it is neither, or a member of one is invalid: which request, which member, what is accepted.
 pub(in crate::ai) fn steps_of(value: Value) -> Result<Vec<Step>, GatewayError> {
     let list = match value {
         Value::Array(list) => list,

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::route::{NoRoute, Route};
-use super::engine::{Engine, Job, PassedOn};
+use super::engine::{Engine, Job, RawRequest};
 use super::gateway::{self, GatewayError, Rules};
 use super::logs::{Logs, Patch};
 use super::refusal::{Refusal, ok};
@@ -87,7 +87,7 @@ impl Call<'_> {
             Route::Formats => Ok(ok(&json!({"success": true, "result": []}))),
             Route::ListModels => self.list_models().await,
             Route::RunModel { gateway, model } => {
-                let inputs = self.whole(body).await.map_err(Refusal::from)?;
+                let inputs = self.whole(body).await?;
                 let inputs = read(&inputs)?;
                 self.run_model(&model, &inputs, Some((&gateway, &Value::Null)))
                     .await
@@ -112,7 +112,7 @@ impl Call<'_> {
         let model = self.head.headers.get(MODEL);
         let model = model.and_then(|model| model.to_str().ok());
         let model = model.ok_or_else(|| AiError::missing(MODEL))?;
-        let body = self.whole(body).await.map_err(Refusal::from)?;
+        let body = self.whole(body).await?;
         let body: RunBody = serde_json::from_slice(&body).map_err(not_json)?;
         let gateway = body.options.get("gateway").filter(|it| it.is_object());
         let id = gateway.and_then(|gateway| gateway.get("id")?.as_str());
@@ -127,9 +127,7 @@ impl Call<'_> {
         gateway: Option<(&str, &Value)>,
     ) -> Answered {
         let job = self.engine.run(model, inputs, gateway, &self.head.headers);
-        let job = job.map_err(Refusal::for_run)?;
-        let answer = self.engine.answer(job, self.call).await;
-        let answer = answer.map_err(Refusal::for_run)?;
+        let answer = self.engine.answer(job?, self.call).await?;
         let mut response = Response::from(answer);
         if let Ok(id) = Logs::new_id().parse() {
             response.headers_mut().insert(REQUEST_ID, id);
@@ -171,7 +169,7 @@ impl Call<'_> {
         let gateway = self.engine.gateway(gateway)?;
         let rules = Rules::of_gateway(&gateway.options).with_headers(&self.head.headers)?;
         let job = self.engine.universal(gateway, steps, &rules);
-        self.gateways(job.map_err(Refusal::for_gateway)?).await
+        self.gateways(job?).await
     }
 
     async fn provider(
@@ -185,7 +183,7 @@ impl Call<'_> {
         let path = gateway::check_endpoint(&path)?.to_owned();
         let gateway = self.engine.gateway(gateway)?;
         let rules = Rules::of_gateway(&gateway.options).with_headers(&self.head.headers)?;
-        let request = PassedOn {
+        let request = RawRequest {
             method: self.head.method.clone(),
             path,
             headers: self.head.headers.clone(),
@@ -196,8 +194,7 @@ impl Call<'_> {
     }
 
     async fn gateways(&self, job: Job) -> Answered {
-        let answer = self.engine.answer(job, self.call).await;
-        Ok(answer.map_err(Refusal::for_gateway)?.into())
+        Ok(self.engine.answer(job, self.call).await?.into())
     }
 
     async fn openai(&self, gateway: Option<&str>, path: &str, body: ByteStream) -> Answered {

@@ -145,7 +145,7 @@ impl Entry {
     }
 }
 
-/// An entry with what was said of it later.
+/// An entry with its feedback.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::ai) struct LogEntry {
     /// The request.

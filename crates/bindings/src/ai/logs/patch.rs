@@ -1,4 +1,4 @@
-//! What is said of a request after it was answered.
+//! Feedback on a request that was answered.
 
 use serde_json::Value;
 

@@ -106,7 +106,7 @@ impl Store {
     fn prepare(&mut self, known: i64) -> rusqlite::Result<()> {
         let connection = &mut self.connection;
         if known == 0 {
-            // Only an empty file can be told so: what is removed makes the file smaller.
+            // This can only be set in an empty file. It lets the file shrink when entries are removed.
             connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
         }
         connection.query_row("PRAGMA journal_mode = WAL", (), |_| Ok(()))?;

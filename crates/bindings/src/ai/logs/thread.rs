@@ -15,7 +15,7 @@ use super::{Counts, LogError};
 
 /// How often is looked for what is too old.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
-/// How long a full log is left alone after something was removed.
+/// The pause after entries were removed from a full log.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Entries that are written at once.
 const BATCH: usize = 128;

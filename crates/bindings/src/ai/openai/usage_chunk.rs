@@ -22,7 +22,7 @@ pub(in crate::ai) fn ask_for_usage(body: &mut Map<String, Value>) -> bool {
             }
             Some(_) => false,
         },
-        // Nothing that the provider could read: it says so itself.
+        // Invalid: the provider refuses it.
         Some(_) => false,
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep};
 use super::UpstreamError;
 use super::breaker::Attempt;
 
-/// The longest silence, so that the clock can say until when.
+/// The longest idle time, so that the clock can represent its end.
 const MAX_SILENCE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What is left of an answer.

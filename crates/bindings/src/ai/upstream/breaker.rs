@@ -1,7 +1,7 @@
-//! Leaves a provider alone that fails again and again.
+//! The circuit breaker of a provider.
 //!
-//! The states are failsafe's. What it leaves open is decided here: that one request alone tries a provider again, and
-//! that requests from before do not count then.
+//! The states are failsafe's. Added here: one request at a time is the trial of a half-open breaker, and requests that began
+//! before do not count then.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use failsafe::{Instrument, StateMachine};
 /// When to come back while another request is trying, of which nobody knows how long it takes.
 const WHILE_TRYING: Duration = Duration::from_secs(1);
 
-/// The longest that a provider is left alone, so that the clock can say until when.
+/// The longest that a breaker stays open, so that the clock can represent its end.
 const MAX_BREAK: Duration = Duration::from_secs(24 * 3600);
 
 /// The circuit breaker of one provider.

@@ -70,7 +70,7 @@ pub enum UpstreamError {
         /// For how long was waited.
         after: Duration,
     },
-    /// It failed several times in a row, and is left alone for a while.
+    /// Its circuit breaker is open, after several consecutive failures.
     #[error("{name} failed several times in a row, and is asked again in {retry_after:?}")]
     Open {
         /// The provider.
@@ -132,7 +132,7 @@ impl UpstreamError {
         }
     }
 
-    /// The status for who asked by HTTP.
+    /// The status of the caller's HTTP response.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Request { .. } => StatusCode::BAD_REQUEST,

@@ -76,7 +76,7 @@ impl Provider {
     /// Gets ready. The provider is not asked for anything.
     ///
     /// # Errors
-    /// When the options cannot be meant, or files that they name cannot be read.
+    /// When an option is invalid, or files that they name cannot be read.
     pub(in crate::ai) fn open(options: ProviderOptions) -> Result<Arc<Self>, OpenError> {
         let wrong =
             |reason: String| OpenError::Options(format!("provider {:?}: {reason}", options.name));

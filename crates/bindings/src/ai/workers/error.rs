@@ -58,7 +58,7 @@ impl AiError {
         }
     }
 
-    /// Inputs that cannot be meant: which member, and what it may be.
+    /// Invalid inputs: which member, and what it may be.
     pub fn invalid_input(description: impl Into<String>) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
@@ -274,7 +274,7 @@ impl AiError {
         Self::new(status, internal_code, UPSTREAM, error_type, description)
     }
 
-    /// The status for who asked by HTTP.
+    /// The status of the caller's HTTP response.
     pub fn status(&self) -> StatusCode {
         self.status
     }

@@ -34,14 +34,14 @@ pub(in crate::ai) struct Asked {
 
 /// Makes a request of the inputs of `run(model, inputs)`.
 ///
-/// Which task is meant is told by the inputs: `prompt`, `messages` and `input` are text generation, `text` is
+/// The inputs determine the task: `prompt`, `messages` and `input` are text generation, `text` is
 /// embeddings. `input` is embeddings if it is a list of texts, or the model's name has `embed` or `bge-` in it. Members
 /// that are not known here are passed on as they are, for the provider to take or refuse.
 ///
 /// A `prompt` becomes one message of the user; with `raw: true`, where no template is wanted, it goes to `completions`.
 ///
 /// # Errors
-/// When the inputs cannot be meant, or are a task's that is not served.
+/// When the inputs are invalid, or are a task's that is not served.
 pub(in crate::ai) fn request(model: &str, inputs: &Value) -> Result<Asked, AiError> {
     let Some(inputs) = inputs.as_object() else {
         return Err(AiError::invalid_input("the inputs must be an object"));

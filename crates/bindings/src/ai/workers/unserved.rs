@@ -1,4 +1,4 @@
-//! Which tasks of Workers AI's models are not served, told by the inputs' members and, where those say nothing, by the
+//! Which tasks of Workers AI's models are not served, by the inputs' members and, where those say nothing, by the
 //! names of Cloudflare's models.
 
 use serde_json::{Map, Value};

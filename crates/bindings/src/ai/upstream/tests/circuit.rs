@@ -1,4 +1,4 @@
-//! A provider that fails is left alone.
+//! The circuit breaker of a provider that fails.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
