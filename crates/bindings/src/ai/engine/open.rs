@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use binding_span::{CallScope, ChildSpan, ERROR_MESSAGE, Enrichment};
-use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::super::account::{Account, Cached};
 use super::super::content::Output;
-use super::super::gateway::{GatewayError, Kept, Key, Marks, Recording, Rules, kept_headers};
-use super::super::logs::{Entry, Head, Logs};
+use super::super::gateway::{GatewayError, Kept, Marks, Recording, kept_headers};
+use super::super::logs::{Head, Logs};
 use super::super::options::{Endpoint, Price};
 use super::super::upstream::UpstreamError;
 use super::super::{openai, spans};
 use super::gateways::Gateway;
+use super::keeping::{Keeping, text_of};
 use super::{Ask, Engine, Failure};
 
 /// A request that has begun.
@@ -79,27 +79,6 @@ impl Failed {
             status: StatusCode::REQUEST_TIMEOUT,
         }
     }
-}
-
-/// What a gateway keeps of a request and its answer.
-struct Keeping {
-    gateway: Arc<Gateway>,
-    rules: Rules,
-    /// Where the answer is kept, if it is.
-    key: Option<Key>,
-    recording: Recording,
-    log: Option<Logged>,
-}
-
-/// What a log entry has that the account has not.
-struct Logged {
-    path: String,
-    request_type: Option<String>,
-    request_size: u64,
-    request_head: Option<Bytes>,
-    response_type: Option<String>,
-    response_size: u64,
-    response_head: Option<Vec<u8>>,
 }
 
 impl Open {
@@ -388,108 +367,6 @@ impl Drop for Open {
     }
 }
 
-impl Keeping {
-    fn new(gateway: &Arc<Gateway>, ask: &Ask) -> Self {
-        let rules = ask.rules.clone();
-        let rules = rules.unwrap_or_else(|| Rules::of_gateway(&gateway.options));
-        let id = &gateway.options.id;
-        let request = &ask.request;
-        let may_keep = request.method == Method::POST && rules.caches().is_some();
-        let key = may_keep.then(|| match &rules.cache_key {
-            // An answer of another form would be of no use to whoever asks: OpenAI's `responses` and Anthropic's
-            // `messages` are chats, too.
-            Some(key) => {
-                let operation = ask.operation.name().unwrap_or_default();
-                let path = request.path.split('?').next().unwrap_or_default();
-                let form = path
-                    .trim_end_matches('/')
-                    .rsplit('/')
-                    .next()
-                    .unwrap_or_default();
-                Key::custom(id, &format!("{operation} {form} {} {key}", ask.stream))
-            }
-            None => Key::of(
-                id,
-                ask.provider.name(),
-                &request.path,
-                &request.headers,
-                &request.body,
-            ),
-        });
-        let log = rules.collect_log.then(|| Logged {
-            // The query may have a key in it: some providers take theirs there.
-            path: request
-                .path
-                .split('?')
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
-            request_type: text_of(&request.headers, &CONTENT_TYPE),
-            request_size: request.body.len() as u64,
-            request_head: rules.log_content.then(|| {
-                let end = request.body.len().min(Head::MAX);
-                request.body.slice(..end)
-            }),
-            response_type: None,
-            response_size: 0,
-            response_head: rules.log_content.then(Vec::new),
-        });
-        Self {
-            recording: match key {
-                Some(_) => gateway.cache.record(),
-                None => Recording::off(),
-            },
-            gateway: Arc::clone(gateway),
-            rules,
-            key,
-            log,
-        }
-    }
-}
-
-impl Logged {
-    fn entry(
-        self,
-        account: &Account,
-        rules: &Rules,
-        arrived: SystemTime,
-        own_status: Option<StatusCode>,
-    ) -> Entry {
-        let head =
-            |head: Option<&[u8]>, size| head.map_or_else(Head::none, |it| Head::of(it, size));
-        Entry {
-            id: account.log_id.clone().unwrap_or_default(),
-            gateway: account.gateway.clone().unwrap_or_default(),
-            provider: account.provider.clone(),
-            model: account.model.clone(),
-            model_type: account.operation.name().map(str::to_owned),
-            request_type: Some(if account.stream { "stream" } else { "whole" }.to_owned()),
-            path: self.path,
-            duration: account.duration,
-            request_content_type: self.request_type,
-            // The caller's, if no provider answered.
-            status_code: account
-                .status
-                .or(own_status.map(|status| status.as_u16()))
-                .unwrap_or_default(),
-            response_content_type: self.response_type,
-            success: account.error_type.is_none(),
-            cached: account.cached == Some(Cached::Hit),
-            tokens_in: account.reading.usage.input,
-            tokens_out: account.reading.usage.output,
-            metadata: rules.metadata.clone(),
-            step: Some(account.step),
-            cost: account.cost,
-            custom_cost: account.custom_cost,
-            request_size: self.request_size,
-            request_head: head(self.request_head.as_deref(), self.request_size),
-            response_size: self.response_size,
-            response_head: head(self.response_head.as_deref(), self.response_size),
-            created_at: arrived,
-        }
-    }
-}
-
 /// A method as an attribute: one that is known, or that it is another.
 fn known_method(method: &Method) -> &'static str {
     match *method {
@@ -507,10 +384,5 @@ fn known_method(method: &Method) -> &'static str {
 pub(super) fn is_stream(headers: &HeaderMap) -> bool {
     let encoding = headers.get(CONTENT_ENCODING);
     let plain = encoding.is_none_or(|it| it.as_bytes().eq_ignore_ascii_case(b"identity"));
-    plain && super::is_type(headers, "text/event-stream")
-}
-
-fn text_of(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let value = headers.get(name)?.to_str().ok()?;
-    Some(value.chars().take(128).collect())
+    plain && super::answer::is_type(headers, "text/event-stream")
 }
