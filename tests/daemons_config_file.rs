@@ -822,7 +822,7 @@ fn what_is_wrong_with_an_ai_binding_is_said_with_its_place_and_without_keys() {
         ),
         (
             after("headers = ['sk-geheim']"),
-            "3:12: ai.AI.provider.p.headers: this is no header; write \"NAME: VALUE\"",
+            "3:12: ai.AI.provider.p.headers: this is not a header; write \"NAME: VALUE\"",
         ),
         (
             after("headers = ['x: y', 'host: sk-geheim']"),
@@ -834,7 +834,7 @@ fn what_is_wrong_with_an_ai_binding_is_said_with_its_place_and_without_keys() {
         ),
         (
             after("header-file = 'headers'"),
-            "3:15: ai.AI.provider.p.header-file: line 2 of the file: this is no header; ",
+            "3:15: ai.AI.provider.p.header-file: line 2 of the file: this is not a header; ",
         ),
         (
             after("ca = 'lines'"),

@@ -134,8 +134,11 @@ fn cut<'a>(text: &'a str, room: &mut usize) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    fn attribute(said: &Enrichment, key: &str) -> Value {
-        let text = said.get(key).and_then(|value| value.as_str()).unwrap();
+    fn attribute(enrichment: &Enrichment, key: &str) -> Value {
+        let text = enrichment
+            .get(key)
+            .and_then(|value| value.as_str())
+            .unwrap();
         serde_json::from_str(text).unwrap()
     }
 
@@ -148,8 +151,12 @@ mod tests {
             json!({"messages": [{"role": "user", "content": "Hi"}]}),
             json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]}),
         ] {
-            let said = input(body.as_object().unwrap());
-            assert_eq!(attribute(&said, "gen_ai.input.messages"), wanted, "{body}");
+            let enrichment = input(body.as_object().unwrap());
+            assert_eq!(
+                attribute(&enrichment, "gen_ai.input.messages"),
+                wanted,
+                "{body}"
+            );
         }
         let nothing = json!({"model": "m"});
         assert!(input(nothing.as_object().unwrap()).is_empty());
@@ -181,8 +188,8 @@ mod tests {
     fn a_span_has_only_so_much_of_them() {
         let long = "ä".repeat(MOST);
         let body = json!({"messages": [{"role": "user", "content": long}, {"role": "user", "content": "more"}]});
-        let said = input(body.as_object().unwrap());
-        let messages = attribute(&said, "gen_ai.input.messages");
+        let enrichment = input(body.as_object().unwrap());
+        let messages = attribute(&enrichment, "gen_ai.input.messages");
         assert_eq!(messages.as_array().unwrap().len(), 1);
         let text = messages[0]["parts"][0]["content"].as_str().unwrap();
         assert_eq!(text.len(), MOST);

@@ -125,8 +125,8 @@ impl Refusal {
             Why::Method(_) => ("method_not_allowed", "the method is not allowed".to_owned()),
             Why::Path => ("not_found", "there is no such path".to_owned()),
         };
-        let mut said = Enrichment::new().attribute(ERROR_TYPE, kind);
-        said.set_attribute(ERROR_MESSAGE, message);
+        let mut enrichment = Enrichment::new().attribute(ERROR_TYPE, kind);
+        enrichment.set_attribute(ERROR_MESSAGE, message);
         // What a request would have been that was not made.
         let name = match &self.why {
             Why::Ai(_) | Why::OpenAi(_) => Some("ai.run"),
@@ -134,9 +134,9 @@ impl Refusal {
             Why::Method(_) | Why::Path => None,
         };
         if let Some(name) = name.filter(|_| call.said().span_name().is_none()) {
-            said.set_name(name);
+            enrichment.set_name(name);
         }
-        call.enrich(said);
+        call.enrich(enrichment);
     }
 
     pub(in crate::ai) fn into_response(self) -> Response<ByteStream> {

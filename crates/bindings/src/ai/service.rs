@@ -71,7 +71,7 @@ async fn run(engine: &Arc<Engine>, args: Args, cx: &Context) -> ServiceResult {
             Body::Stream(stream) => Ok(stream.into()),
             Body::Whole(body) => {
                 let value: Value = serde_json::from_slice(&body)
-                    .map_err(|_| AiError::unreadable("it is no JSON"))?;
+                    .map_err(|_| AiError::unreadable("it is not JSON"))?;
                 reply(&value)
             }
         },
@@ -98,8 +98,8 @@ async fn models(engine: &Arc<Engine>, args: Args, cx: &Context) -> ServiceResult
 fn gateway(engine: &Arc<Engine>, args: Args, cx: &Context) -> ServiceResult {
     let id: String = args.first()?;
     let gateway = engine.gateway(&id)?;
-    let said = Enrichment::new().name("ai_gateway.open");
-    cx.enrich(said.attribute("ai_gateway.id", id));
+    let enrichment = Enrichment::new().name("ai_gateway.open");
+    cx.enrich(enrichment.attribute("ai_gateway.id", id));
     Ok(Stub::new(GatewayService {
         engine: Arc::clone(engine),
         gateway,
@@ -198,7 +198,7 @@ fn object(what: &str, value: Value) -> Result<Map<String, Value>, JsError> {
     match value {
         Value::Null => Ok(Map::new()),
         Value::Object(object) => Ok(object),
-        _ => Err(JsError::type_error(format!("{what} are no object"))),
+        _ => Err(JsError::type_error(format!("{what} are not an object"))),
     }
 }
 
@@ -216,7 +216,7 @@ fn extra_headers(options: &Map<String, Value>) -> Result<HeaderMap, JsError> {
         };
         let (Ok(known), Ok(value)) = (known, HeaderValue::from_str(&text)) else {
             return Err(JsError::type_error(format!(
-                "extraHeaders: {name:?} is no header"
+                "extraHeaders: {name:?} is not a header name"
             )));
         };
         headers.insert(known, value);

@@ -25,21 +25,21 @@ fn name(account: &Account) -> String {
 
 /// What is known before a provider is asked.
 pub(super) fn before(account: &Account) -> Enrichment {
-    let mut said = Enrichment::new().name(name(account));
+    let mut enrichment = Enrichment::new().name(name(account));
     if let Some(operation) = account.operation.name() {
-        said.set_attribute("gen_ai.operation.name", operation);
+        enrichment.set_attribute("gen_ai.operation.name", operation);
     }
-    said.set_attribute("gen_ai.provider.name", account.semantic_provider.clone());
+    enrichment.set_attribute("gen_ai.provider.name", account.semantic_provider.clone());
     if !account.model.is_empty() {
-        said.set_attribute("gen_ai.request.model", account.model.clone());
+        enrichment.set_attribute("gen_ai.request.model", account.model.clone());
     }
     if account.stream {
-        said.set_attribute("gen_ai.request.stream", true);
+        enrichment.set_attribute("gen_ai.request.stream", true);
     }
     if let Some(gateway) = &account.gateway {
-        said.set_attribute("ai_gateway.id", gateway.clone());
+        enrichment.set_attribute("ai_gateway.id", gateway.clone());
     }
-    said
+    enrichment
 }
 
 /// Efforts of reasoning that there are: anything else may be somebody's text.
@@ -47,7 +47,7 @@ const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"]
 
 /// The request's parameters, those that are numbers or names: no text of anybody's.
 pub(super) fn parameters(operation: Operation, body: &Map<String, Value>) -> Enrichment {
-    let mut said = Enrichment::new();
+    let mut enrichment = Enrichment::new();
     let integers = [
         ("max_tokens", "gen_ai.request.max_tokens"),
         ("max_completion_tokens", "gen_ai.request.max_tokens"),
@@ -58,7 +58,7 @@ pub(super) fn parameters(operation: Operation, body: &Map<String, Value>) -> Enr
     ];
     for (member, key) in integers {
         if let Some(number) = body.get(member).and_then(Value::as_i64) {
-            said.set_attribute(key, number);
+            enrichment.set_attribute(key, number);
         }
     }
     let numbers = [
@@ -69,87 +69,87 @@ pub(super) fn parameters(operation: Operation, body: &Map<String, Value>) -> Enr
     ];
     for (member, key) in numbers {
         if let Some(number) = body.get(member).and_then(Value::as_f64) {
-            said.set_attribute(key, number);
+            enrichment.set_attribute(key, number);
         }
     }
     // One choice is the rule and not worth an attribute.
     if let Some(choices) = body.get("n").and_then(Value::as_i64).filter(|n| *n != 1) {
-        said.set_attribute("gen_ai.request.choice.count", choices);
+        enrichment.set_attribute("gen_ai.request.choice.count", choices);
     }
     if operation == Operation::Chat {
         let effort = body.get("reasoning_effort").and_then(Value::as_str);
         if let Some(effort) = EFFORTS.into_iter().find(|it| effort == Some(*it)) {
-            said.set_attribute("gen_ai.request.reasoning.level", effort);
+            enrichment.set_attribute("gen_ai.request.reasoning.level", effort);
         }
         let form = body
             .get("response_format")
             .and_then(|form| form.get("type"));
         match form.and_then(Value::as_str) {
             Some("json_object" | "json_schema") => {
-                said.set_attribute("gen_ai.output.type", "json");
+                enrichment.set_attribute("gen_ai.output.type", "json");
             }
-            Some("text") => said.set_attribute("gen_ai.output.type", "text"),
+            Some("text") => enrichment.set_attribute("gen_ai.output.type", "text"),
             _ => {}
         }
     }
     let encoding = body.get("encoding_format").and_then(Value::as_str);
     if let (Operation::Embeddings, Some(encoding @ ("float" | "base64"))) = (operation, encoding) {
         let formats = vec![encoding.to_owned()];
-        said.set_attribute("gen_ai.request.encoding_formats", formats);
+        enrichment.set_attribute("gen_ai.request.encoding_formats", formats);
     }
-    said
+    enrichment
 }
 
 /// What is known when the answer's first byte has come.
 pub(super) fn first_chunk(account: &Account) -> Enrichment {
-    let mut said = Enrichment::new();
+    let mut enrichment = Enrichment::new();
     // Of an answer in one piece it would say nothing that the span's duration does not.
     if let (true, Some(after)) = (account.stream, account.first_chunk) {
-        said.set_attribute("gen_ai.response.time_to_first_chunk", after.as_secs_f64());
+        enrichment.set_attribute("gen_ai.response.time_to_first_chunk", after.as_secs_f64());
     }
-    said
+    enrichment
 }
 
 /// What is known when the answer's head has come, and belongs to the gateway.
 pub(super) fn answered(account: &Account) -> Enrichment {
-    let mut said = Enrichment::new();
+    let mut enrichment = Enrichment::new();
     if account.gateway.is_some() {
         if let Some(cached) = account.cached {
             let cached = match cached {
                 Cached::Hit => "hit",
                 Cached::Miss => "miss",
             };
-            said.set_attribute("ai_gateway.cache", cached);
+            enrichment.set_attribute("ai_gateway.cache", cached);
         }
         let attempts = account.attempts_before + account.attempts;
-        said.set_attribute("ai_gateway.attempts", i64::from(attempts));
+        enrichment.set_attribute("ai_gateway.attempts", i64::from(attempts));
         if account.step > 0 {
-            said.set_attribute("ai_gateway.fallback", i64::from(account.step));
+            enrichment.set_attribute("ai_gateway.fallback", i64::from(account.step));
         }
         if let Some(id) = &account.log_id {
-            said.set_attribute("ai_gateway.log.id", id.clone());
+            enrichment.set_attribute("ai_gateway.log.id", id.clone());
         }
     }
     if let (Some(_), Some(status)) = (&account.error_type, account.status) {
-        said.set_attribute("http.response.status_code", i64::from(status));
+        enrichment.set_attribute("http.response.status_code", i64::from(status));
     }
-    said
+    enrichment
 }
 
 /// What is known when the answer has ended.
 pub(super) fn after(account: &Account) -> Enrichment {
-    let mut said = first_chunk(account);
-    said.merge(answered(account));
+    let mut enrichment = first_chunk(account);
+    enrichment.merge(answered(account));
     let reading = &account.reading;
     if let Some(id) = &reading.id {
-        said.set_attribute("gen_ai.response.id", id.clone());
+        enrichment.set_attribute("gen_ai.response.id", id.clone());
     }
     if let Some(model) = &reading.model {
-        said.set_attribute("gen_ai.response.model", model.clone());
+        enrichment.set_attribute("gen_ai.response.model", model.clone());
     }
     if !reading.finish_reasons.is_empty() {
         let reasons = reading.finish_reasons.clone();
-        said.set_attribute("gen_ai.response.finish_reasons", reasons);
+        enrichment.set_attribute("gen_ai.response.finish_reasons", reasons);
     }
     let usage = &reading.usage;
     let tokens = [
@@ -160,16 +160,16 @@ pub(super) fn after(account: &Account) -> Enrichment {
     ];
     for (key, count) in tokens {
         if let Some(count) = count {
-            said.set_attribute(key, i64::try_from(count).unwrap_or(i64::MAX));
+            enrichment.set_attribute(key, i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
     if let Some(cost) = account.cost {
-        said.set_attribute("gen_ai.usage.cost", cost);
+        enrichment.set_attribute("gen_ai.usage.cost", cost);
     }
     if let Some(kind) = &account.error_type {
-        said.set_attribute("error.type", kind.clone());
+        enrichment.set_attribute("error.type", kind.clone());
     }
-    said
+    enrichment
 }
 
 /// A call about a gateway's log.

@@ -159,7 +159,7 @@ async fn what_cannot_be_meant_is_refused_in_the_callers_own_form() {
             "/v1/chat/completions",
             "[]",
             400,
-            "the body is no object",
+            "the body is not an object",
         ),
         (
             "POST",

@@ -213,7 +213,7 @@ async fn what_is_not_served_and_what_cannot_be_meant_is_named() {
         ),
         (
             vec![json!("m"), json!({"prompt": "a"}), json!(5)],
-            "the options are no object",
+            "the options are not an object",
         ),
         (
             vec![
@@ -230,7 +230,7 @@ async fn what_is_not_served_and_what_cannot_be_meant_is_named() {
                 json!({"prompt": "a"}),
                 json!({"extraHeaders": {"a b": "c"}}),
             ],
-            "\"a b\" is no header",
+            "\"a b\" is not a header name",
         ),
         (
             vec![

@@ -53,7 +53,7 @@ fn respond(request: &UpstreamRequest) -> Result<UpstreamAnswer, Failure> {
         return run(&Value::Null);
     }
     let body = serde_json::from_slice::<Value>(&request.body).map_err(|error| {
-        Failure::invalid(None, format!("the body is no JSON: {}", position(&error)))
+        Failure::invalid(None, format!("the body is not JSON: {}", position(&error)))
     })?;
     if !body.get("model").is_some_and(Value::is_string) {
         return Err(Failure::invalid(Some("model"), "you must provide a model"));

@@ -98,7 +98,7 @@ pub(super) fn give(
         Shape::AsIs { .. } => Ok((headers.clone(), body)),
         Shape::Workers(_) if is_failure(status) => Err(AiError::upstream(status, &body)),
         Shape::Workers(task) => {
-            let read = read.ok_or_else(|| AiError::unreadable("it is no JSON"));
+            let read = read.ok_or_else(|| AiError::unreadable("it is not JSON"));
             let shaped = read.and_then(|read| workers::reply(task, &read));
             shaped.map(|shaped| (of_type("application/json"), shaped.to_string().into()))
         }

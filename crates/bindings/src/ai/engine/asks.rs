@@ -209,7 +209,7 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, GatewayError> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(body)) => Ok(body),
         Ok(_) => Err(GatewayError::invalid(
-            "the body is no object; give one in JSON",
+            "the body is not an object; give one in JSON",
         )),
         // serde_json's text may show what is private.
         Err(error) => Err(GatewayError::invalid(format!(

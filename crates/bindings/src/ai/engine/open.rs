@@ -122,9 +122,9 @@ impl Open {
 
     /// Says what is known before anybody is asked.
     pub(super) fn begin(&self, parameters: &Enrichment) {
-        let mut said = spans::before(&self.account);
-        said.merge(parameters.clone());
-        self.call.enrich(said);
+        let mut enrichment = spans::before(&self.account);
+        enrichment.merge(parameters.clone());
+        self.call.enrich(enrichment);
     }
 
     /// The answer that the gateway has already.
@@ -203,9 +203,9 @@ impl Open {
 
     /// What is said while a stream goes on.
     pub(super) fn streams(&self) {
-        let mut said = spans::first_chunk(&self.account);
-        said.merge(spans::answered(&self.account));
-        self.call.enrich(said);
+        let mut enrichment = spans::first_chunk(&self.account);
+        enrichment.merge(spans::answered(&self.account));
+        self.call.enrich(enrichment);
     }
 
     /// Adds the gateway's headers to an answer's.
@@ -323,14 +323,14 @@ impl Open {
         }
         self.account.duration = self.begun.elapsed();
         self.account.cost = self.cost();
-        let mut said = spans::after(&self.account);
+        let mut enrichment = spans::after(&self.account);
         if let Some(message) = self.message.take() {
-            said.set_attribute(ERROR_MESSAGE, message);
+            enrichment.set_attribute(ERROR_MESSAGE, message);
         }
         if let Some(output) = self.output.take() {
-            said.merge(output.enrichment());
+            enrichment.merge(output.enrichment());
         }
-        self.call.enrich(said);
+        self.call.enrich(enrichment);
         if let Some(sink) = &self.engine.sink {
             sink.settled(&self.account);
         }

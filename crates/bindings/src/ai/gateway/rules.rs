@@ -401,7 +401,7 @@ fn backoff(name: &str, given: Given<'_>) -> Result<Backoff, GatewayError> {
 fn custom_cost(name: &str, given: &Value) -> Result<CustomCost, GatewayError> {
     let wrong = || {
         GatewayError::invalid(format!(
-            "{name} is no cost; give {{\"per_token_in\": 0.000001, \"per_token_out\": 0.000002}} or \
+            "{name} is not a cost; give {{\"per_token_in\": 0.000001, \"per_token_out\": 0.000002}} or \
              {{\"total_cost\": 0.01}}, in US dollars and not below 0"
         ))
     };

@@ -65,7 +65,7 @@ fn place(index: usize) -> String {
 /// The requests in the body of an HTTP request.
 ///
 /// # Errors
-/// When it is no JSON, or as [`steps_of`].
+/// When it is not JSON, or as [`steps_of`].
 pub(in crate::ai) fn steps(body: &[u8]) -> Result<Vec<Step>, GatewayError> {
     let value = serde_json::from_slice(body).map_err(|error| {
         GatewayError::invalid(format!(
@@ -126,7 +126,7 @@ fn step(index: usize, value: Value) -> Result<Step, GatewayError> {
     let config = match members.remove("config") {
         None | Some(Value::Null) => None,
         Some(Value::Object(config)) => Some(config),
-        Some(_) => return Err(GatewayError::invalid("config is no object; give one")),
+        Some(_) => return Err(GatewayError::invalid("config is not an object; give one")),
     };
     Ok(Step {
         index,
@@ -145,7 +145,7 @@ fn text(members: &mut Map<String, Value>, name: &str) -> Result<String, GatewayE
             "{name} is missing; give it as text"
         ))),
         Some(_) => Err(GatewayError::invalid(format!(
-            "{name} is no text; give it as text"
+            "{name} is not text; give it as text"
         ))),
     }
 }
@@ -195,7 +195,7 @@ fn headers(given: Option<Value>) -> Result<HeaderMap, GatewayError> {
     let given = match given {
         None | Some(Value::Null) => return Ok(HeaderMap::new()),
         Some(Value::Object(given)) => given,
-        Some(_) => return Err(GatewayError::invalid("headers is no object; give one")),
+        Some(_) => return Err(GatewayError::invalid("headers is not an object; give one")),
     };
     if given.len() > MAX_HEADERS {
         return Err(GatewayError::invalid(format!(
@@ -212,7 +212,7 @@ fn headers(given: Option<Value>) -> Result<HeaderMap, GatewayError> {
 
 fn header(name: &str, value: Value) -> Result<(HeaderName, HeaderValue), GatewayError> {
     let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
-        GatewayError::invalid(format!("headers: {} is no name of a header", quoted(name)))
+        GatewayError::invalid(format!("headers: {} is not a header name", quoted(name)))
     })?;
     let text = match value {
         Value::String(text) => text,
@@ -337,16 +337,16 @@ mod tests {
                 with("provider", json!(null)),
                 "request 1 of the list: provider is missing",
             ),
-            (with("provider", json!(5)), "provider is no text"),
+            (with("provider", json!(5)), "provider is not text"),
             (with("provider", json!("")), "provider is \"\""),
-            (with("endpoint", json!({})), "endpoint is no text"),
-            (with("headers", json!([])), "headers is no object"),
+            (with("endpoint", json!({})), "endpoint is not text"),
+            (with("headers", json!([])), "headers is not an object"),
             (with("headers", json!(many)), "headers has 65 members"),
             (
                 with("headers", json!({"a b": "x"})),
-                "\"a b\" is no name of a header",
+                "\"a b\" is not a header name",
             ),
-            (with("config", json!(1)), "config is no object"),
+            (with("config", json!(1)), "config is not an object"),
             (
                 with("headers", json!({"authorization": "a\nplanted"})),
                 "the value of authorization has characters",

@@ -63,7 +63,7 @@ impl Base {
             Some(_) => format!("{}/{path}", self.text),
         };
         let refused = |reason| UpstreamError::Request { reason };
-        let url = Url::parse(&text).map_err(|_| refused("its path is none"))?;
+        let url = Url::parse(&text).map_err(|_| refused("its path is invalid"))?;
         match url.origin() == self.url.origin() && url.as_str().starts_with(&self.text) {
             true => Ok(url),
             false => Err(refused("its path leads away from the provider's URL")),

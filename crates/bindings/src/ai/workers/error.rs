@@ -1,7 +1,7 @@
 //! Errors with Workers AI's codes.
 //!
 //! The codes and statuses are those of its documentation (Workers AI, platform, errors), and three that it answers with
-//! and does not list there: 5006 for inputs that do not fit, 5024 for an answer that is no JSON, 3043 for a failure
+//! and does not list there: 5006 for inputs that do not fit, 5024 for an answer that is not JSON, 3043 for a failure
 //! of its own.
 
 use bytes::Bytes;
@@ -81,7 +81,7 @@ impl AiError {
         )
     }
 
-    /// A body that is no JSON.
+    /// A body that is not JSON.
     pub fn invalid_json(description: impl Into<String>) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,

@@ -229,7 +229,7 @@ fn embeddings(answer: &Value) -> Result<Value, AiError> {
             .get("embedding")
             .and_then(Value::as_array)
             .filter(|vector| vector.iter().all(Value::is_number))
-            .ok_or_else(|| AiError::unreadable("an embedding is no list of numbers"))?;
+            .ok_or_else(|| AiError::unreadable("an embedding is not a list of numbers"))?;
         rows.push((index.unwrap_or(position as u64), vector));
     }
     rows.sort_by_key(|(index, _)| *index);

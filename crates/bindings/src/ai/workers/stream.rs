@@ -39,7 +39,7 @@ impl Stream {
             return None;
         }
         let Some(chunk) = read else {
-            return Some(self.fail(AiError::unreadable("an event of its stream is no JSON")));
+            return Some(self.fail(AiError::unreadable("an event of its stream is not JSON")));
         };
         if chunk.get("error").is_some_and(|error| !error.is_null()) {
             return Some(self.fail(AiError::upstream_value(StatusCode::BAD_GATEWAY, &chunk)));

@@ -48,16 +48,16 @@ impl NamedAi {
     /// Reads an option's text. It may be a URL with a password in it, so it is not repeated.
     pub(super) fn read(Sensitive(text): &Sensitive) -> Result<Self, Failure> {
         let wrong = |text: &str| Err(Failure::Usage(format!("--ai: {text}")));
-        let (binding, said) = match text.split_once('=') {
-            Some((name, said)) => (name, Some(said)),
+        let (binding, target) = match text.split_once('=') {
+            Some((name, target)) => (name, Some(target)),
             None => (text.as_str(), None),
         };
-        if binding.is_empty() || binding.contains("://") || said == Some("") {
+        if binding.is_empty() || binding.contains("://") || target == Some("") {
             return wrong(
                 "write NAME=URL, NAME=builtin or NAME, for instance AI=http://127.0.0.1:11434/v1",
             );
         }
-        let provider = match said {
+        let provider = match target {
             None => None,
             Some(BUILTIN) => Some(builtin()),
             Some(url) => match args::endpoint(url) {

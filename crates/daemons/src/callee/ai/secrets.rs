@@ -85,7 +85,7 @@ pub(super) fn is_header(text: &str) -> Result<Sensitive, String> {
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text
         .split_once(':')
-        .ok_or("this is no header; write \"NAME: VALUE\"")?;
+        .ok_or("this is not a header; write \"NAME: VALUE\"")?;
     Ok((header_name(name.trim())?, sensitive(value.trim())?))
 }
 

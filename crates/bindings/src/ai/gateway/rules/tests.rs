@@ -105,9 +105,13 @@ fn what_is_refused_is_named_with_what_is_accepted() {
         (
             "cf-aig-custom-cost",
             r#"{"total_cost":-1}"#,
-            "cf-aig-custom-cost is no cost",
+            "cf-aig-custom-cost is not a cost",
         ),
-        ("cf-aig-custom-cost", "{}", "cf-aig-custom-cost is no cost"),
+        (
+            "cf-aig-custom-cost",
+            "{}",
+            "cf-aig-custom-cost is not a cost",
+        ),
     ] {
         let error = gateway()
             .with_headers(&headers(&[(name, value)]))

@@ -133,7 +133,7 @@ fn what_breaks_off_or_fails_ends_with_an_error_and_without_done() {
         (
             vec![hello(), json!("{\"choices\": [")],
             "invalid_answer",
-            "no JSON",
+            "not JSON",
         ),
     ];
     for (mut chunks, kind, text) in table {
