@@ -490,7 +490,7 @@ fn of_one_of_each(binding: &str) -> Vec<Value> {
     });
     let (llama, counter) = ("@cf/meta/llama-3.1-8b-instruct", "word-counter");
     let bge = "@cf/baai/bge-base-en-v1.5";
-    let priced = json!({"gen_ai.request.temperature": 0.5, "ai_gateway.cost": 0.000021});
+    let priced = json!({"gen_ai.request.temperature": 0.5, "gen_ai.usage.cost": 0.000021});
     let fallback =
         json!({"ai_gateway.id": "g", "ai_gateway.attempts": 2, "ai_gateway.fallback": 1});
     let mut gateway_streamed = streamed.clone();
