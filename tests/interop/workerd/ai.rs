@@ -505,10 +505,10 @@ fn of_one_of_each(binding: &str) -> Vec<Value> {
         "ok": false,
         "gen_ai.provider.name": "standin",
         "http.response.status_code": 429,
-        // What is thrown has a class of its own, which comes before what is said.
+        // The class of an exception replaces the callee's type.
         "error.type": match binding {
             "CALLS" => "InferenceUpstreamError",
-            _ => "rate_limited",
+            _ => "429",
         },
     });
     vec![
