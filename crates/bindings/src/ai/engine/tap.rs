@@ -28,8 +28,6 @@ pub(super) struct Tap {
     form: Form,
     /// What was made of events and is not taken yet.
     made: Made,
-    /// Whether the provider's connection had a turn since its last part.
-    gave_turn: bool,
     /// Why there is no more, until that is returned.
     broken: Option<UpstreamError>,
     /// Bytes that are still to come, where the provider said how many.
@@ -76,7 +74,6 @@ impl Tap {
             events,
             form,
             made: Made::default(),
-            gave_turn: false,
             broken: None,
             left,
             done: left == Some(0),
@@ -208,29 +205,19 @@ impl Stream for Tap {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        // What is there at once leaves at once, as one: a write for each event costs more than all else. The client's
-        // connection hands over one part at a time, and is given a turn for the next.
+        // What is there at once leaves at once, as one: a write for each event costs more than all else.
         while this.open.is_some() && this.broken.is_none() && this.made.len() < GATHERED {
             let taken = match this.body.as_mut().poll_next(cx) {
-                Poll::Ready(Some(Ok(bytes))) => {
-                    this.gave_turn = false;
-                    this.pass(bytes)
-                }
+                Poll::Ready(Some(Ok(bytes))) => this.pass(bytes),
                 Poll::Ready(Some(Err(error))) => Err(error),
                 Poll::Ready(None) => this.end(),
                 Poll::Pending if this.made.is_empty() => return Poll::Pending,
-                Poll::Pending if this.gave_turn => break,
-                Poll::Pending => {
-                    this.gave_turn = true;
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+                Poll::Pending => break,
             };
             if let Err(error) = taken {
                 this.broken = this.fail(error);
             }
         }
-        this.gave_turn = false;
         if let Some(bytes) = this.made.take() {
             return Poll::Ready(Some(Ok(bytes)));
         }
