@@ -38,7 +38,7 @@ pub struct AiArgs {
 
     /// Where programs reach AI bindings by plain HTTP: what `getUrl` of a gateway begins with
     ///
-    /// A scheme, a host and a port, for instance http://callee.internal:7400. By default it is the first --listen on TCP
+    /// A scheme, a host and a port, for instance http://localhost:7400. By default it is the first --listen on TCP
     /// without TLS that needs no name of a binding: with `,binding=NAME`, or any where one binding is all that is served.
     #[arg(long = "ai-public-url", value_name = "URL", env = "BINDING_SPAN_AI_PUBLIC_URL", value_parser = public_url, hide_short_help = true)]
     pub(super) public_url: Option<String>,
