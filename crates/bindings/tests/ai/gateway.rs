@@ -512,3 +512,19 @@ async fn a_gateways_url_is_known_where_the_binding_is_reached_by_http() {
         "{unknown}"
     );
 }
+
+#[tokio::test(flavor = "local")]
+async fn a_page_is_no_answer_that_is_kept() {
+    let upstream = Upstream::new(|mut exchange| async move {
+        let html = [("content-type", "text/html")];
+        exchange.answer(200, &html, "<html>").await;
+    })
+    .await;
+    let world = World::new(with_gateway(&upstream, |_| {})).await;
+    for _ in 0..2 {
+        let headers = [("cf-aig-cache-ttl", "60")];
+        let answer = world.http("POST", CHAT, &headers, body().to_string()).await;
+        assert_eq!(answer.header("cf-aig-cache-status"), Some("MISS"));
+        assert_eq!(answer.text(), "<html>");
+    }
+}

@@ -8,7 +8,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use super::super::account::{Account, Cached};
+use super::super::account::{Account, Cached, Operation};
 use super::super::content::Output;
 use super::super::gateway::{GatewayError, Kept, Marks, Recording, kept_headers};
 use super::super::logs::{Head, Logs};
@@ -291,7 +291,11 @@ impl Open {
 
     fn keep(&mut self, headers: &HeaderMap) {
         let account = &self.account;
-        if account.error_type.is_some() {
+        // A page of HTML, say, is no answer of a model, whatever its status.
+        let is_answer = account.operation == Operation::Other
+            || is_stream(headers)
+            || super::answer::is_type(headers, "application/json");
+        if account.error_type.is_some() || !is_answer {
             return;
         }
         let Some(keeping) = &mut self.gateway else {

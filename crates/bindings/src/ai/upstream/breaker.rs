@@ -38,13 +38,16 @@ enum Phase {
 
 /// Learns the state, which the machine does not show.
 struct Watch {
+    /// The provider's name.
+    name: String,
     phase: Arc<Mutex<Phase>>,
     break_for: Duration,
 }
 
 impl Watch {
-    fn enter(&self, phase: Phase) {
-        *lock(&self.phase) = phase;
+    /// Enters a phase; the one before it.
+    fn enter(&self, phase: Phase) -> Phase {
+        std::mem::replace(&mut *lock(&self.phase), phase)
     }
 }
 
@@ -53,7 +56,13 @@ impl Instrument for Watch {
 
     fn on_open(&self) {
         let until = Instant::now() + self.break_for;
-        self.enter(Phase::Open { until });
+        // A trial that failed is no news.
+        if matches!(self.enter(Phase::Open { until }), Phase::Closed) {
+            let (provider, seconds) = (&self.name, self.break_for.as_secs_f64());
+            tracing::warn!(
+                "the AI provider {provider:?} failed repeatedly; next request in {seconds} s"
+            );
+        }
     }
 
     fn on_half_open(&self) {
@@ -61,17 +70,20 @@ impl Instrument for Watch {
     }
 
     fn on_closed(&self) {
-        self.enter(Phase::Closed);
+        if !matches!(self.enter(Phase::Closed), Phase::Closed) {
+            tracing::info!("the AI provider {:?} answers again", self.name);
+        }
     }
 }
 
 impl Breaker {
     /// Opens after this many failures in a row, for this long.
-    pub(super) fn new(failures: u32, break_for: Duration) -> Arc<Self> {
+    pub(super) fn new(name: &str, failures: u32, break_for: Duration) -> Arc<Self> {
         let break_for = break_for.min(MAX_BREAK);
         let phase = Arc::new(Mutex::new(Phase::Closed));
         let policy = failure_policy::consecutive_failures(failures, backoff::constant(break_for));
         let watch = Watch {
+            name: name.to_owned(),
             phase: Arc::clone(&phase),
             break_for,
         };

@@ -71,7 +71,7 @@ pub enum UpstreamError {
         after: Duration,
     },
     /// Its circuit breaker is open, after several consecutive failures.
-    #[error("{name} failed several times in a row, and is asked again in {retry_after:?}")]
+    #[error("{name} failed several times in a row, and is asked again in {retry_after:.1?}")]
     Open {
         /// The provider.
         name: String,

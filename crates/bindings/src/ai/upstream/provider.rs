@@ -90,7 +90,7 @@ impl Provider {
         };
         let breaker = match (options.break_after, &target) {
             (0, _) | (_, Target::Builtin) => None,
-            (failures, _) => Some(Breaker::new(failures, options.break_for)),
+            (failures, _) => Some(Breaker::new(&options.name, failures, options.break_for)),
         };
         Ok(Arc::new(Self {
             admission: Admission::new(options.max_in_flight, options.max_waiting),

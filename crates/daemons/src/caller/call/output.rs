@@ -46,7 +46,8 @@ impl Output {
 
     async fn stream(&mut self, mut stream: ByteStream) -> Result<(), Failure> {
         while let Some(bytes) = stream.next().await {
-            let bytes = bytes.map_err(|error| Failure::Output(format!("the result: {error}")))?;
+            let bytes =
+                bytes.map_err(|error| Failure::Unavailable(format!("the result: {error}")))?;
             if !self.write(&bytes)? {
                 break;
             }
@@ -94,6 +95,8 @@ fn plain(json: &str) -> std::borrow::Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn controls_that_json_allows_are_escaped_and_stay_the_same_value() {
         let json = serde_json::json!({"a": "\u{9b}31m ä \u{7f}"});
@@ -104,5 +107,17 @@ mod tests {
             serde_json::from_str::<serde_json::Value>(&plain).unwrap(),
             json
         );
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_breaks_off_is_a_connection_that_was_lost() {
+        let parts = [Ok("a".into()), Err("its writer is gone")];
+        let stream = ByteStream::new(futures::stream::iter(parts));
+        let mut output = Output(tempfile::tempfile().unwrap());
+        let failure = output.stream(stream).await.unwrap_err();
+        let Failure::Unavailable(text) = failure else {
+            panic!("{failure:?}");
+        };
+        assert!(text.contains("its writer is gone"), "{text}");
     }
 }
