@@ -1,8 +1,8 @@
 //! Enrichment on spans of an OpenTelemetry that is older than binding-span's: [`SpanSink`] on the version
 //! that the application has.
 
-use binding_span::{Attribute, AttributeValue, SpanRef, SpanSink};
-use opentelemetry::Value;
+use binding_span::{Attribute, AttributeList, AttributeValue, SpanRef, SpanSink};
+use opentelemetry::{Array, Value};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -22,8 +22,20 @@ impl SpanSink for Older<'_> {
                 AttributeValue::Bool(value) => (*value).into(),
                 AttributeValue::Int64(value) => (*value).into(),
                 AttributeValue::Float64(value) => (*value).into(),
+                AttributeValue::List(list) => Value::Array(array(list)),
             };
             self.0.set_attribute(key.clone(), value);
         }
+    }
+}
+
+fn array(list: &AttributeList) -> Array {
+    match list {
+        AttributeList::Strings(texts) => {
+            Array::String(texts.iter().map(|text| text.clone().into()).collect())
+        }
+        AttributeList::Bools(values) => Array::Bool(values.clone()),
+        AttributeList::Int64s(values) => Array::I64(values.clone()),
+        AttributeList::Float64s(values) => Array::F64(values.clone()),
     }
 }
