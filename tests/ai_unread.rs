@@ -22,8 +22,8 @@ use util::{Daemon, LIMIT, World};
 /// What both programs may hold of each of them more than before, bytes, in any build.
 const HELD: u64 = 1 << 20;
 
-/// What the server sends of one of them that is read, bytes.
-const PASSED: u64 = 4 << 20;
+/// What the server sends of one of them that is read, bytes: much more than an allocator takes at a time.
+const PASSED: u64 = 8 << 20;
 
 /// Which way the streams take, through `caller serve` and `callee`.
 #[derive(Debug, Clone, Copy)]
