@@ -20,7 +20,7 @@ use upstream::Done;
 use util::{Daemon, LIMIT, World};
 
 /// What both programs may hold of each of them more than before, bytes, in any build.
-const HELD: u64 = 1 << 20;
+const HELD: u64 = 3 << 19;
 
 /// What the server sends of one of them that is read, bytes: much more than an allocator takes at a time.
 const PASSED: u64 = 8 << 20;
