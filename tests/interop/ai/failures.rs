@@ -147,7 +147,7 @@ fn a_server_that_dies_in_mid_stream_is_an_error_to_every_reader_and_counts_nothi
         });
         llama.kill();
 
-        // A Worker gets an event that says so.
+        // A Worker gets an error event.
         let rest = whole(stream).await;
         let last = rest.trim_end().lines().next_back().unwrap();
         let last = text(last.strip_prefix("data: ").unwrap());

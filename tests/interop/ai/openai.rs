@@ -52,7 +52,7 @@ fn url_of(scene: &Scene, provider: &str) -> String {
     url
 }
 
-/// What was said of each span in the caller's tail that has this name at its end, once one has closed.
+/// The attributes of each span in the caller's tail that has this name at its end, once one has closed.
 fn told(scene: &Scene, name: &str) -> Vec<Vec<(String, Value)>> {
     let limit = Instant::now() + LIMIT;
     loop {

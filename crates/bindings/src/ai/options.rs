@@ -227,8 +227,7 @@ impl GatewayOptions {
 }
 
 /// How the pause between attempts grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backoff {
     /// It does not.
     Constant,

@@ -50,7 +50,7 @@ impl Engine {
             method: Method::POST,
             path: path.to_owned(),
             headers: json(),
-            body: Value::Object(body.clone()).to_string().into(),
+            body: written(&body),
         };
         let shape = Shape::Workers(task);
         let ask = self.ask(model, resolved, request, shape, rules, Some(&body));
@@ -82,7 +82,7 @@ impl Engine {
             method: Method::POST,
             path: path.to_owned(),
             headers: as_json(forwarded(headers)),
-            body: Value::Object(body.clone()).to_string().into(),
+            body: written(&body),
         };
         let shape = Shape::AsIs { drop_usage };
         Ok(self.ask(&model, resolved, request, shape, rules, Some(&body)))
@@ -112,7 +112,7 @@ impl Engine {
         if let Some(body) = &mut body {
             drop_usage = asks_for_usage(&request.path, &provider, body);
             if drop_usage {
-                request.body = Value::Object(body.clone()).to_string().into();
+                request.body = written(body);
             }
         }
         request.headers = forwarded(&request.headers);
@@ -203,6 +203,12 @@ fn asks_for_usage(path: &str, provider: &Provider, body: &mut Map<String, Value>
     let path = path.split('?').next().unwrap_or_default();
     let has_it = path.ends_with("completions") && provider.options().stream_usage;
     has_it && openai::ask_for_usage(body)
+}
+
+/// A body as it is sent.
+fn written(body: &Map<String, Value>) -> Bytes {
+    // Nothing that is written can fail to be: names are texts.
+    serde_json::to_vec(body).unwrap_or_default().into()
 }
 
 fn object(body: &[u8]) -> Result<Map<String, Value>, GatewayError> {

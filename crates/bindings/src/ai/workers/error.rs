@@ -1,8 +1,8 @@
 //! Errors with Workers AI's codes.
 //!
-//! The codes and statuses are those of its documentation (Workers AI, platform, errors), and three that it answers with
-//! and does not list there: 5006 for inputs that do not fit, 5024 for an answer that is not JSON, 3043 for a failure
-//! of its own.
+//! The codes and statuses are those of its documentation (Workers AI, platform, errors), and three that are not listed
+//! there and not verified against it: 5006 for inputs that do not fit, 5024 for an answer that is not JSON, 3043 for a
+//! failure of its own.
 
 use bytes::Bytes;
 use http::StatusCode;
