@@ -31,7 +31,7 @@ async fn a_provider_that_fails_gives_way_to_the_next_and_the_span_is_of_the_one_
     assert_eq!(answer.header("cf-aig-step"), Some("1"));
     let span = world
         .caller
-        .all()
+        .now()
         .into_iter()
         .find(|span| span.name == "ai_gateway.run")
         .unwrap();
@@ -121,7 +121,7 @@ async fn attempts_wait_as_long_as_the_provider_asks() {
     assert_eq!(world.accounts.nth(1).await.attempts, 3);
     assert_eq!(upstream.seen().len(), 3);
     // Each attempt is a span of the callee's own, with its status.
-    let spans = world.callee.all();
+    let spans = world.callee.now();
     let attempts: Vec<_> = spans.iter().filter(|span| span.name == "POST").collect();
     let status = |n: usize| {
         attempts[n]

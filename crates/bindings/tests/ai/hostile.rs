@@ -201,7 +201,7 @@ async fn a_providers_choices_without_end_are_not_collected() {
     assert_eq!(world.accounts.nth(1).await.reading.finish_reasons.len(), 16);
     let span = world
         .callee
-        .all()
+        .now()
         .into_iter()
         .find(|span| span.name == "chat m")
         .unwrap();

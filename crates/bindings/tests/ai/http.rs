@@ -45,7 +45,7 @@ async fn an_openai_client_is_answered_with_what_the_provider_said() {
     ] {
         assert_eq!(sent.header(name), None, "{name}");
     }
-    let span = world.callee.ended(2).await;
+    let span = world.callee.reached(2).await;
     assert_eq!(span.name, "chat up/real");
     let by_gateway = world
         .post("/v1/AI/default/compat/chat/completions", &body)
@@ -134,7 +134,7 @@ async fn a_providers_own_paths_take_any_method_and_any_body() {
         "{:#?}",
         world.accounts.all()
     );
-    let spans = world.callee.all();
+    let spans = world.callee.now();
     assert!(spans.iter().all(|it| it.error.is_none()), "{spans:#?}");
 }
 
@@ -284,7 +284,7 @@ async fn what_cannot_be_meant_is_refused_in_the_callers_own_form() {
     );
     assert!(upstream.seen().is_empty());
     assert!(world.accounts.all().is_empty());
-    for span in world.callee.all() {
+    for span in world.callee.now() {
         assert!(span.error.is_some(), "{span:#?}");
     }
 }

@@ -6,6 +6,8 @@ mod gateway;
 mod hostile;
 mod http;
 mod rpc;
+#[path = "../../../js-rpc/tests/common/spans.rs"]
+mod spans;
 mod streams;
 mod upstream;
 mod world;

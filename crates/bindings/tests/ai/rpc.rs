@@ -71,7 +71,7 @@ async fn model_and_provider_are_said_before_the_provider_answers() {
         upstream.closed() == 1
     })
     .await;
-    let span = world.caller.ended(1).await;
+    let span = world.caller.reached(1).await;
     assert_eq!(span.name, "chat m");
     assert_eq!(span.outcome, binding_span::Outcome::Canceled);
 }
@@ -185,7 +185,7 @@ async fn models_are_listed_with_a_name_of_their_own_on_the_span() {
     let models = reply.to_json().unwrap();
     assert_eq!(models.as_array().unwrap().len(), 1, "{models}");
     assert_eq!(models[0]["name"], "a-model");
-    assert_eq!(world.caller.ended(1).await.name, "ai.models");
+    assert_eq!(world.caller.reached(1).await.name, "ai.models");
     assert!(world.accounts.all().is_empty());
 }
 
@@ -266,8 +266,8 @@ async fn a_gateways_handle_and_what_is_called_on_it_have_spans_of_their_own() {
     let response = ran.unwrap().into_payload().into_response().unwrap();
     assert_eq!(response.status(), 200);
     drop((opened, response));
-    world.caller.ended(2).await;
-    let spans = world.caller.all();
+    world.caller.reached(2).await;
+    let spans = world.caller.now();
     let named = |name: &str| {
         spans
             .iter()

@@ -54,7 +54,7 @@ async fn the_first_part_is_there_before_the_second_is_sent_and_the_end_enriches_
     let mut stream = world.streamed(prompt()).await;
     assert_eq!(next(&mut stream).await, "data: {\"response\":\"a\"}\n\n");
     world.caller.hears("gen_ai.request.stream true").await;
-    let early = world.caller.said();
+    let early = world.caller.told();
     assert!(
         early
             .iter()
@@ -62,7 +62,7 @@ async fn the_first_part_is_there_before_the_second_is_sent_and_the_end_enriches_
         "{early:?}"
     );
     assert!(
-        world.caller.all().is_empty() && world.accounts.all().is_empty(),
+        world.caller.now().is_empty() && world.accounts.all().is_empty(),
         "it goes on"
     );
     give.send(delta("b")).unwrap();
@@ -78,7 +78,7 @@ async fn the_first_part_is_there_before_the_second_is_sent_and_the_end_enriches_
         upstream.last().json()["stream_options"],
         json!({"include_usage": true})
     );
-    let span = world.caller.ended(1).await;
+    let span = world.caller.reached(1).await;
     assert_eq!((span.name.as_str(), &span.error), ("chat m", &None));
     let said = attributes(&span);
     assert_eq!(said["gen_ai.usage.input_tokens"], "11");
@@ -207,7 +207,7 @@ async fn a_provider_that_dies_in_the_middle_is_an_error_in_the_stream_and_on_the
     let last = events(&rest(stream).await);
     assert_eq!(last.len(), 1, "no [DONE]: {last:?}");
     assert_eq!(last[0]["internalCode"], 3043);
-    let span = world.caller.ended(1).await;
+    let span = world.caller.reached(1).await;
     assert_eq!(span.error.unwrap().kind, "upstream_broken");
     assert_eq!(
         world.accounts.nth(1).await.error_type.as_deref(),
@@ -267,7 +267,7 @@ async fn usage_that_nobody_asked_for_is_read_and_left_out() {
     }
     let span = world
         .callee
-        .all()
+        .now()
         .into_iter()
         .find(|span| span.name == "chat m")
         .unwrap();
@@ -293,7 +293,7 @@ async fn what_a_stream_of_a_gateways_handle_took_is_on_the_span_of_its_run() {
     let body = response.into_body().read_to_end(1 << 20).await.unwrap();
     assert!(body.ends_with(b"data: [DONE]\n\n"));
     world.caller.closed().await;
-    let spans = world.caller.all();
+    let spans = world.caller.now();
     for (name, count) in [("ai_gateway.run", Some("5")), ("ai_gateway.open", None)] {
         let named: Vec<_> = spans.iter().filter(|it| it.name == name).collect();
         assert_eq!(named.len(), 2, "{spans:#?}");
@@ -386,7 +386,7 @@ async fn an_operator_who_wants_it_has_prompts_and_answers_on_spans() {
         .streamed([json!("m"), json!({"messages": json!([{"role": "user", "content": "planted-prompt"}]), "stream": true})])
         .await;
     rest(stream).await;
-    let said = attributes(&world.caller.ended(1).await);
+    let said = attributes(&world.caller.reached(1).await);
     let part = |role: &str, text: &str| json!({"role": role, "parts": [{"type": "text", "content": text}]});
     let json = |key: &str| serde_json::from_str::<Json>(&said[key]).unwrap();
     assert_eq!(

@@ -1,11 +1,9 @@
 //! A callee with the binding `AI`, a connection to it, and all that both tell of it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use binding_span::{Attribute, Dropped, Sinks, SpanClose, SpanOpen, SpanRef, SpanSink};
 use bindings::ai::{
     Account, AccountSink, Ai, AiOptions, Endpoint, GatewayOptions, ProviderOptions,
 };
@@ -20,114 +18,14 @@ use js_rpc::{
     Listener, Reply, Server,
 };
 use serde_json::Value as Json;
-use tail::{FinishedSpan, Recorder};
+use tail::FinishedSpan;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::spans::{SOON, Spans};
 use crate::upstream::Upstream;
 
-/// How long a test waits for what must happen, on a machine that has other things to do as well.
-pub const SOON: Duration = Duration::from_secs(30);
-
-/// Spans in memory; whoever waits for one is woken.
-#[derive(Default)]
-pub struct Spans {
-    recorder: Recorder,
-    ended: AtomicUsize,
-    said: Mutex<Vec<String>>,
-    changed: Notify,
-}
-
-impl SpanSink for Spans {
-    fn live(&self) -> bool {
-        true
-    }
-
-    fn open(&self, open: &SpanOpen<'_>) {
-        self.recorder.open(open);
-    }
-
-    fn rename(&self, span: SpanRef, name: &str) {
-        self.recorder.rename(span, name);
-        self.say(format!("name {name}"));
-    }
-
-    fn attributes(&self, span: SpanRef, attributes: &[Attribute]) {
-        self.recorder.attributes(span, attributes);
-        for attribute in attributes {
-            self.say(format!("{} {}", attribute.key, attribute.value));
-        }
-    }
-
-    fn dropped(&self, span: SpanRef, dropped: &Dropped) {
-        self.recorder.dropped(span, dropped);
-        self.say(format!("dropped {dropped}"));
-    }
-
-    fn close(&self, close: &SpanClose<'_>) {
-        self.recorder.close(close);
-        self.ended.fetch_add(1, Relaxed);
-        self.changed.notify_waiters();
-    }
-}
-
-impl Spans {
-    fn say(&self, what: String) {
-        self.said.lock().unwrap().push(what);
-        self.changed.notify_waiters();
-    }
-
-    /// Each name and attribute as it was said, in order.
-    pub fn said(&self) -> Vec<String> {
-        self.said.lock().unwrap().clone()
-    }
-
-    pub fn all(&self) -> Vec<FinishedSpan> {
-        self.recorder.spans()
-    }
-
-    pub fn last(&self) -> FinishedSpan {
-        self.all().pop().expect("a span has ended")
-    }
-
-    /// Waits until this was said.
-    pub async fn hears(&self, what: &str) {
-        self.until(|| self.said().iter().any(|said| said == what))
-            .await;
-    }
-
-    /// The last of so many spans that have ended.
-    pub async fn ended(&self, n: usize) -> FinishedSpan {
-        self.until(|| self.ended.load(Relaxed) >= n).await;
-        self.last()
-    }
-
-    /// Waits until none is open.
-    pub async fn closed(&self) {
-        self.until(|| self.recorder.open_spans() == 0).await;
-    }
-
-    async fn until(&self, ready: impl Fn() -> bool) {
-        let wait = async {
-            loop {
-                let changed = self.changed.notified();
-                if ready() {
-                    return;
-                }
-                changed.await;
-            }
-        };
-        if tokio::time::timeout(SOON, wait).await.is_err() {
-            panic!(
-                "it did not happen; said: {:#?}; ended: {:#?}",
-                self.said(),
-                self.all()
-            );
-        }
-    }
-}
-
-/// What was said of a span, as text by key, but for what its own process knew.
+/// The attributes that a span got from its callee, as text by key.
 pub fn attributes(span: &FinishedSpan) -> BTreeMap<String, String> {
     let own = |key: &str| {
         ["rpc.", "jsrpc.", "http.re", "url."]
@@ -239,17 +137,21 @@ impl World {
     pub async fn new(options: AiOptions) -> Self {
         let accounts = Arc::new(Accounts::default());
         let ai = Ai::open("AI", options, Some(accounts.clone() as _)).unwrap();
-        let [caller, callee] = std::array::from_fn(|_| Arc::new(Spans::default()));
+        let [caller, callee] = std::array::from_fn(|_| {
+            let spans = Spans::new();
+            spans.look(true);
+            spans
+        });
         let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap())
             .await
             .unwrap();
         let address = listener.address().clone();
         let server = Server::new()
             .service("AI", ai.clone())
-            .sinks(sinks(&callee));
+            .sinks(callee.sinks());
         tokio::task::spawn_local(server.serve([listener], std::future::pending()));
         let connect = ConnectOptions {
-            sinks: sinks(&caller),
+            sinks: caller.sinks(),
             ..ConnectOptions::default()
         };
         let connection = Connection::connect(&address, connect).await.unwrap();
@@ -278,16 +180,16 @@ impl World {
 
     /// The result of `run` as JSON, and the caller's span, which has ended.
     pub async fn ran(&self, args: impl Into<Vec<Json>>) -> (Json, FinishedSpan) {
-        let n = self.caller.all().len();
+        let n = self.caller.now().len();
         let json = self.run(args).await.unwrap().to_json().unwrap();
-        (json, self.caller.ended(n + 1).await)
+        (json, self.caller.reached(n + 1).await)
     }
 
     /// The error of `run`, and the caller's span.
     pub async fn failed(&self, args: impl Into<Vec<Json>>) -> (String, FinishedSpan) {
-        let n = self.caller.all().len();
+        let n = self.caller.now().len();
         let error = self.run(args).await.unwrap_err().to_string();
-        (error, self.caller.ended(n + 1).await)
+        (error, self.caller.reached(n + 1).await)
     }
 
     /// The stream that `run` returns.
@@ -366,10 +268,6 @@ impl World {
         )
         .await
     }
-}
-
-fn sinks(spans: &Arc<Spans>) -> Sinks {
-    Arc::new([Arc::clone(spans) as Arc<dyn SpanSink>])
 }
 
 /// A whole response.

@@ -1,6 +1,8 @@
 //! Keys, prompts and answers are where they belong, and nowhere else. A binary of its own: what is logged is collected
 //! for the whole process.
 
+#[path = "../../../js-rpc/tests/common/spans.rs"]
+mod spans;
 #[path = "../ai/upstream.rs"]
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod upstream;
@@ -195,8 +197,8 @@ async fn nothing_planted_is_on_spans_in_accounts_logs_or_the_log() {
     }
     assert!(errors.iter().any(|(_, error)| error.contains(REFUSAL)));
     world.ai.close().await;
-    let spans = format!("{:#?}{:#?}", world.caller.all(), world.callee.all());
-    let said = format!("{:?}{:?}", world.caller.said(), world.callee.said());
+    let spans = format!("{:#?}{:#?}", world.caller.now(), world.callee.now());
+    let said = format!("{:?}{:?}", world.caller.told(), world.callee.told());
     let accounts = format!("{:#?}{:#?}", world.accounts.all(), world.ai.options());
     let logged = String::from_utf8_lossy(&lines.0.lock().unwrap()).into_owned();
     let mut log = Vec::new();
