@@ -262,7 +262,7 @@ async fn the_bytes_of_a_stream_are_what_a_call_prints() {
             made.stdout.len()
         );
         let broken = call("SVC.breaks", &[]).await.unwrap();
-        assert_eq!(broken.status.code(), Some(74), "{broken:?}");
+        assert_eq!(broken.status.code(), Some(69), "{broken:?}");
         assert!(broken.stdout == pattern(0, 1000));
         let error = String::from_utf8_lossy(&broken.stderr);
         assert!(error.contains("the stream broke off"), "{error}");
