@@ -2,12 +2,14 @@
 //!
 //! - [`ai`]: models and AI gateways, those that a Worker knows as `env.AI`.
 //! - [`d1`]: a D1 database, the one that a Worker knows as `env.DB`, on a real SQLite file.
+//! - [`vectorize`]: a Vectorize index, the one that a Worker knows as `env.VECTORIZE`, on a SQLite file or PostgreSQL.
 //!
 //! Each service lives in its own module, works without a network, and names and tags the span of the call
 //! that it answers. Sockets, addresses and configuration are not here but in the daemons.
 
 pub mod ai;
 pub mod d1;
+pub mod vectorize;
 
 /// The README's program compiles.
 #[cfg(doctest)]
