@@ -57,6 +57,27 @@ impl Code {
         }
     }
 
+    /// Its name on spans and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::QueryVector => "invalid_query_vector",
+            Self::TooMany => "too_many",
+            Self::Id => "invalid_id",
+            Self::Vector => "invalid_vector",
+            Self::Body => "invalid_vectors",
+            Self::TopK => "top_k_too_large",
+            Self::Request => "invalid_request",
+            Self::Overloaded => "overloaded",
+            Self::Metadata => "invalid_metadata",
+            Self::Filter => "invalid_filter",
+            Self::NoSuchVector => "no_such_vector",
+            Self::Full => "full",
+            Self::DuplicateId => "duplicate_id",
+            Self::Timeout => "timeout",
+            Self::Store => "store",
+        }
+    }
+
     /// The HTTP status that goes with it.
     pub fn status(self) -> u16 {
         match self {

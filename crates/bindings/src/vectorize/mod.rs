@@ -7,12 +7,26 @@
 mod backend;
 mod error;
 mod filter;
+mod http;
+mod index;
+mod operation;
 mod options;
+mod read;
+mod reply;
+mod request;
+mod service;
+mod spans;
 mod vector;
+
+use std::sync::Arc;
+
+use backend::Backend;
 
 pub use backend::Status;
 pub use error::{Code, VectorizeError};
 pub use filter::{Clause, Filter, Scalar, Test};
+pub use index::{Operated, OperationSink, Vectorize};
+pub use operation::Operation;
 pub use options::{
     IndexOptions, Limits, MetadataIndex, MetadataType, Metric, OpenError, PostgresOptions, Shape,
     SslMode, Store,
@@ -20,3 +34,11 @@ pub use options::{
 pub use vector::{
     Found, Info, Match, Metadata, MetadataLevel, Mutation, Nearest, Query, Search, Vector, Write,
 };
+
+/// Opens a store.
+async fn open_store(store: &Store, options: &IndexOptions) -> Result<Arc<dyn Backend>, OpenError> {
+    let _ = options;
+    match store {
+        Store::File(_) | Store::Postgres(_) => Err(OpenError::Store("it is not there yet".into())),
+    }
+}
