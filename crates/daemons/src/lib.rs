@@ -31,8 +31,9 @@ pub mod tail_to;
 pub mod telemetry;
 
 mod cli;
-mod config;
 mod generate;
 mod http;
 mod live_tail;
 mod runtime;
+
+use host::config;
