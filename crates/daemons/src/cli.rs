@@ -8,6 +8,8 @@ use clap::{Arg, Command};
 
 pub(crate) use host::values::*;
 
+use crate::kinds;
+
 /// Colours of the help, where a terminal shows them.
 pub(crate) const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -38,11 +40,7 @@ pub(crate) fn in_help(arg: Arg) -> Arg {
 
 fn is_limit(arg: &Arg) -> bool {
     let long = arg.get_long().unwrap_or_default();
-    long.starts_with("limit-") || is_limit_of_databases(long)
-}
-
-fn is_limit_of_databases(long: &str) -> bool {
-    long.starts_with("d1-max-") || long == "d1-busy-timeout"
+    long.starts_with("limit-") || kinds::is_limit(long)
 }
 
 /// Prints the limits of a command, if its command line asks for them. Whether it did.
@@ -52,10 +50,13 @@ pub(crate) fn help_limits(line: &[OsString], command: &Command) -> bool {
     }
     let limits = command.get_arguments().filter(|arg| is_limit(arg));
     let shown = limits.map(|arg| {
-        let databases = is_limit_of_databases(arg.get_long().unwrap_or_default());
-        let heading = if databases { "Databases" } else { "Limits" };
+        let of_kind = kinds::is_limit(arg.get_long().unwrap_or_default());
         let arg = arg.clone().hide_short_help(false).hide_env(true);
-        arg.help_heading(heading).required(false)
+        let arg = arg.required(false);
+        match of_kind {
+            true => arg,
+            false => arg.help_heading("Limits"),
+        }
     });
     let mut limits = Command::new("limits")
         .styles(STYLES)

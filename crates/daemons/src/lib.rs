@@ -17,6 +17,7 @@ pub mod door;
 pub mod exit;
 #[doc(hidden)]
 pub mod internals;
+pub mod kinds;
 pub mod limits;
 pub mod listen;
 pub mod log;
