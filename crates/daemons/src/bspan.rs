@@ -8,6 +8,7 @@ use clap::{Command, CommandFactory, FromArgMatches};
 
 use crate::callee::{self, CalleeArgs};
 use crate::caller::{self, CallerArgs};
+use crate::kinds::Kinds;
 use crate::systemd::sockets::Sockets;
 use crate::{cli, exit, generate, kinds};
 
@@ -42,6 +43,12 @@ pub fn main() -> ExitCode {
         Ok(args) => caller::run(args, sockets),
         Err(error) => error.exit(),
     }
+}
+
+/// The same with other kinds of bindings than those of this project.
+pub fn main_with(kinds: Kinds) -> ExitCode {
+    kinds::begin_with(kinds);
+    main()
 }
 
 /// Everything that it does.

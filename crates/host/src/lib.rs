@@ -17,3 +17,8 @@ pub mod values;
 pub use failure::{Failure, Findings};
 pub use kind::{Configured, Help, Kind, Meter, Offered, Opening};
 pub use tail::escape;
+
+/// The README's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
