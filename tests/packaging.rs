@@ -317,7 +317,7 @@ fn sources(folder: &Path, all: &mut String) {
 #[test]
 fn the_guide_knows_the_programs_messages() {
     let mut said = String::new();
-    for krate in ["daemons", "js-rpc", "bindings", "tail"] {
+    for krate in ["daemons", "host", "js-rpc", "bindings", "tail"] {
         sources(&at_root("crates").join(krate).join("src"), &mut said);
     }
     let guide = text("docs/operating.md");
@@ -392,9 +392,12 @@ fn documents_link_to_files_that_are_there() {
 
 /// The metrics that there are, by the names that series have.
 fn series() -> BTreeSet<String> {
-    let catalog = text("crates/daemons/src/metrics/catalog.rs");
+    // The programs' own, and those that kinds of bindings register, each in its folder.
+    let mut all = String::new();
+    let folders = ["crates/daemons/src/metrics", "crates/bindings/src"];
+    folders.map(|folder| sources(&at_root(folder), &mut all));
     let mut names = BTreeSet::new();
-    for line in catalog.lines() {
+    for line in all.lines() {
         let mut words = line
             .trim()
             .split([' ', '"', ','])

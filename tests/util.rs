@@ -346,10 +346,15 @@ impl Drop for Daemon {
 
 /// What an admin port on a socket of this name answers to `GET /metrics`.
 pub fn metrics(world: &World, socket: &str) -> String {
+    get(world, socket, "/metrics")
+}
+
+/// What it answers to `GET` of another page.
+pub fn get(world: &World, socket: &str, page: &str) -> String {
     let mut stream = UnixStream::connect(world.path(socket)).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
-    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    stream.write_all(request).unwrap();
+    let request = format!("GET {page} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     text

@@ -5,11 +5,19 @@
 //! - [`vectorize`]: a Vectorize index, the one that a Worker knows as `env.VECTORIZE`, on a SQLite file or PostgreSQL.
 //!
 //! Each service lives in its own module, works without a network, and names and tags the span of the call
-//! that it answers. Sockets, addresses and configuration are not here but in the daemons.
+//! that it answers. Sockets and addresses are not here. With the feature `host` each registers itself with a program
+//! that serves it ([`kinds`]): options, tables of the configuration file, help, metrics. Without it nothing here knows of
+//! command lines.
 
 pub mod ai;
 pub mod d1;
 pub mod vectorize;
+
+/// The kinds of bindings that there are, each as its folder registers it.
+#[cfg(feature = "host")]
+pub fn kinds() -> &'static [&'static dyn host::Kind] {
+    &[&d1::host::D1, &ai::host::AiKind]
+}
 
 /// The README's program compiles.
 #[cfg(doctest)]

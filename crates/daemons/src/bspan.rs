@@ -1,5 +1,5 @@
-//! The program `bspan`: every command of [`caller`], and [`callee`] as one more, under
-//! a name that no shell has as a builtin, as bash has `caller`.
+//! The program `bspan`: every command of [`caller`], [`callee`] as one more, and those of kinds of
+//! bindings, under a name that no shell has as a builtin, as bash has `caller`.
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
@@ -8,13 +8,14 @@ use clap::{Command, CommandFactory, FromArgMatches};
 
 use crate::callee::{self, CalleeArgs};
 use crate::caller::{self, CallerArgs};
+use crate::kinds::Kinds;
 use crate::systemd::sockets::Sockets;
-use crate::{cli, exit, generate};
+use crate::{cli, exit, generate, kinds};
 
 /// The program: parses, wires, exits.
 pub fn main() -> ExitCode {
-    // A worker of a database that `bspan callee` serves: this program again.
-    if let Some(worker) = bindings::d1::run_if_asked() {
+    // A worker of a binding that `bspan callee` serves: this program again.
+    if let Some(worker) = kinds::run_if_asked() {
         return worker;
     }
     // Before anything else: they change the environment, which threads would read.
@@ -32,10 +33,22 @@ pub fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let matches = command().get_matches_from(&line);
+    for kind in kinds::all() {
+        let own = kind.command();
+        if let Some(matches) = own.and_then(|own| matches.subcommand_matches(own.get_name())) {
+            return exit::report("bspan", kind.run(matches));
+        }
+    }
     match CallerArgs::from_arg_matches(&matches) {
         Ok(args) => caller::run(args, sockets),
         Err(error) => error.exit(),
     }
+}
+
+/// The same with other kinds of bindings than those of this project.
+pub fn main_with(kinds: Kinds) -> ExitCode {
+    kinds::begin_with(kinds);
+    main()
 }
 
 /// Everything that it does.
@@ -53,14 +66,17 @@ fn command() -> Command {
         .mut_subcommand("tail", |tail| {
             tail.override_usage(ours(caller::tail::USAGE))
         });
-    command.subcommand(command_of_callee())
+    let of_kinds = kinds::all().iter().filter_map(|kind| kind.command());
+    command
+        .subcommand(command_of_callee())
+        .subcommands(of_kinds)
 }
 
 fn command_of_callee() -> Command {
     CalleeArgs::command()
         .name("callee")
         .bin_name("bspan callee")
-        .override_usage(callee::USAGE.replace("callee [", "bspan callee ["))
+        .override_usage(callee::usage().replace("callee [", "bspan callee ["))
 }
 
 fn ours(usage: &str) -> String {

@@ -17,6 +17,7 @@ pub mod door;
 pub mod exit;
 #[doc(hidden)]
 pub mod internals;
+pub mod kinds;
 pub mod limits;
 pub mod listen;
 pub mod log;
@@ -31,8 +32,9 @@ pub mod tail_to;
 pub mod telemetry;
 
 mod cli;
-mod config;
 mod generate;
 mod http;
 mod live_tail;
 mod runtime;
+
+use host::config;

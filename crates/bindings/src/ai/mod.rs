@@ -64,6 +64,8 @@ mod content;
 mod discover;
 mod engine;
 mod gateway;
+#[cfg(feature = "host")]
+pub(crate) mod host;
 mod http;
 mod logs;
 mod models;

@@ -45,6 +45,8 @@ mod codes;
 mod database;
 mod error;
 mod gate;
+#[cfg(feature = "host")]
+pub(crate) mod host;
 mod http;
 mod isolated;
 mod meta;

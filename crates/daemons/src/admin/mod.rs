@@ -24,7 +24,8 @@ use self::health::{Health, Phase};
 use self::pages::Pages;
 use crate::exit::Failure;
 use crate::http::{self, HttpLimits, LongReaders, gate::Hosts};
-use crate::metrics::{Databases, Doors, Links, Metrics, Models, catalog};
+use crate::kinds::Meters;
+use crate::metrics::{Doors, Links, Metrics, catalog};
 use crate::runtime;
 use crate::{listen, log};
 
@@ -112,16 +113,10 @@ impl Admin {
         doors.unwrap_or_default()
     }
 
-    /// How databases are doing, for whoever asks.
-    pub(crate) fn databases(&self) -> Databases {
-        let databases = self.metrics().map(|metrics| metrics.databases.clone());
-        databases.unwrap_or_default()
-    }
-
-    /// What requests to models take, for whoever asks.
-    pub(crate) fn models(&self) -> Models {
-        let models = self.metrics().map(|metrics| metrics.models.clone());
-        models.unwrap_or_default()
+    /// How bindings that are served are doing, for whoever asks.
+    pub(crate) fn meters(&self) -> Meters {
+        let meters = self.metrics().map(|metrics| metrics.meters.clone());
+        meters.unwrap_or_else(|| Meters::new(false))
     }
 
     /// Where the state of bindings is shown.

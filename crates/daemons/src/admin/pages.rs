@@ -14,7 +14,8 @@ use tokio::sync::Semaphore;
 use super::health::{ALIVE, Health, Phase};
 use crate::http::gate::{self, Hosts};
 use crate::http::{self as server, Answer, Client, Handler, LongReaders};
-use crate::metrics::{Databases, Format, Links, Metrics, Models};
+use crate::kinds::Meters;
+use crate::metrics::{Format, Links, Metrics};
 
 const ACCEPT_NAME: HeaderValue = HeaderValue::from_static("accept");
 
@@ -60,7 +61,7 @@ pub(super) fn common(health: &Health, metrics: &Arc<Metrics>) -> Vec<Page> {
     let (metrics, turn) = (Arc::clone(metrics), Arc::new(Semaphore::new(1)));
     let [of_ready, of_healthy] = [(); 2].map(|()| {
         let links = metrics.links.clone();
-        (links, metrics.databases.clone(), metrics.models.clone())
+        (links, metrics.meters.clone())
     });
     vec![
         Page::new("/metrics", "what is counted, for Prometheus", move |head| {
@@ -79,7 +80,7 @@ pub(super) fn common(health: &Health, metrics: &Arc<Metrics>) -> Vec<Page> {
         }),
         Page::new(
             "/readyz",
-            "200 while calls are taken, 503 while starting, draining, or without a database; how bindings are doing",
+            "200 while calls are taken, 503 while starting, draining, or while a binding needs somebody to look after it; how bindings are doing",
             move |_| std::future::ready(readyz(ready.phase(), &of_ready)),
         ),
         Page::new("/healthz", "the same as /readyz", move |_| {
@@ -117,18 +118,19 @@ async fn livez(health: Health) -> Answer {
 }
 
 /// A callee that is away makes nobody unready: calls of other bindings are taken, and without calls nobody
-/// would connect to it again. So it is with a provider of models whose circuit breaker is open. A database whose file is gone does: it needs somebody to look after it.
-fn readyz(phase: Phase, (links, databases, models): &(Links, Databases, Models)) -> Answer {
+/// would connect to it again. So it is with what a binding says that is not as it should be. One that needs somebody to
+/// look after it does: until then its calls fail.
+fn readyz(phase: Phase, (links, meters): &(Links, Meters)) -> Answer {
     match phase {
         Phase::Starting => text_answer(StatusCode::SERVICE_UNAVAILABLE, "starting".into()),
         Phase::Ready => {
-            let failing = databases.failing();
+            let failing = meters.unusable();
             if !failing.is_empty() {
                 return text_answer(StatusCode::SERVICE_UNAVAILABLE, failing.join("\n"));
             }
             let mut lines = vec!["ok".to_owned()];
             lines.extend(links.lines());
-            lines.extend(models.failing());
+            lines.extend(meters.impaired());
             text_answer(StatusCode::OK, lines.join("\n"))
         }
         Phase::Draining => text_answer(

@@ -1,8 +1,7 @@
 //! The program `callee`: serves bindings on sockets until it is told to stop.
 
-mod ai;
 mod args;
-mod databases;
+mod help;
 mod offered;
 mod plain_urls;
 mod reload;
@@ -21,6 +20,7 @@ use crate::config::{self, Places};
 use crate::dev_registry::{DevPlan, DevRegistry};
 use crate::door::Admission;
 use crate::exit::{self, Failure, Findings};
+use crate::kinds::{Kinds, Meters};
 use crate::listen::{self, Endpoint};
 use crate::log::{self, LogArgs};
 use crate::otel;
@@ -29,21 +29,19 @@ use crate::signals::{Hangup, Shutdown};
 use crate::systemd::sockets::Sockets;
 use crate::tail_args::{LiveLimits, RenameArg};
 use crate::telemetry::{TailTo, Telemetry};
-use crate::{cli, generate, runtime, systemd};
+use crate::{cli, generate, kinds, runtime, systemd};
 
-pub use ai::{AiArgs, AiConfig};
 pub use args::CalleeArgs;
-pub(crate) use args::USAGE;
-pub use databases::{DatabaseConfig, DatabaseLimitArgs};
+pub(crate) use help::usage;
 pub use offered::BindingConfig;
 
-use offered::{Offered, describe};
+use offered::{Open, describe};
 use plain_urls::PlainUrls;
 
 /// The program: parses, wires, exits.
 pub fn main() -> ExitCode {
-    // A worker of a database: this program again.
-    if let Some(worker) = bindings::d1::run_if_asked() {
+    // A worker of a binding: this program again.
+    if let Some(worker) = kinds::run_if_asked() {
         return worker;
     }
     // Before anything else: they change the environment, which threads would read.
@@ -54,6 +52,12 @@ pub fn main() -> ExitCode {
         return exit::report("callee", done);
     }
     run(&line, CalleeArgs::command(), sockets)
+}
+
+/// The same with other kinds of bindings than those of this project: a program of one's own, with one's own services.
+pub fn main_with(kinds: Kinds) -> ExitCode {
+    kinds::begin_with(kinds);
+    main()
 }
 
 /// Serves as a command line says, whose first word is the program's name.
@@ -96,7 +100,7 @@ fn start(
 
 /// Reads a text as if it were the file, as far as nothing has to be opened.
 pub(crate) fn check_text(text: &str) -> Result<(), Failure> {
-    let loaded = config::load_text(&CalleeArgs::command(), &[], text, settings::PLAN)?;
+    let loaded = config::load_text(&CalleeArgs::command(), &[], text, settings::plan())?;
     settings::check_text(&loaded)
 }
 
@@ -109,7 +113,7 @@ struct Configured {
 
 /// Reads what `line`, the command line, and the variables and the file say.
 fn configured(line: &[OsString]) -> Result<Configured, Failure> {
-    let loaded = config::load::<CalleeArgs>(&CalleeArgs::command(), &[], line, settings::PLAN)?;
+    let loaded = config::load::<CalleeArgs>(&CalleeArgs::command(), &[], line, settings::plan())?;
     let check = loaded.args.check_config;
     let origin = Origin {
         line: line.to_vec(),
@@ -169,7 +173,7 @@ async fn serve(configured: Configured, mut sockets: Sockets) -> Result<(), Failu
 }
 
 /// What a callee serves, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Config {
     /// Where it listens.
     pub listen: Vec<Endpoint>,
@@ -204,26 +208,18 @@ impl Config {
     /// Says what a check could not look at. systemd gives credentials to a service, and not to its `ExecReload=`.
     fn say_unchecked(&self) {
         for binding in &self.bindings {
-            let BindingConfig::Ai(ai) = binding else {
-                continue;
-            };
-            for setting in ai.unchecked() {
+            for setting in binding.configured.unchecked() {
                 let line = format!("{setting} is not checked: CREDENTIALS_DIRECTORY is not set");
                 log::say("callee", tracing::Level::WARN, &line);
             }
         }
     }
 
-    /// Whether the databases can be there.
+    /// Whether the bindings can be there.
     fn check(&self, places: &Places) -> Result<(), Failure> {
         let mut found = Findings::default();
         for binding in &self.bindings {
-            let BindingConfig::D1(database) = binding else {
-                continue;
-            };
-            let path = format!("d1.{}.path", database.binding);
-            let checked = database.check();
-            found.take(checked.map_err(|failure| places.blame(&[&path, "d1"], None, failure)));
+            found.take(binding.configured.check(places));
         }
         found.end()
     }
@@ -231,7 +227,8 @@ impl Config {
 
 /// A callee whose bindings are open.
 pub struct Callee {
-    offered: Vec<Offered>,
+    offered: Vec<Open>,
+    meters: Meters,
     telemetry: Telemetry,
     limits: RpcLimits,
     log: LogArgs,
@@ -243,15 +240,15 @@ impl Callee {
     /// Opens the bindings that the configuration names. Spans go where `telemetry` says.
     ///
     /// # Errors
-    /// [`Failure::Config`] says what cannot be opened and why; [`Failure::Unavailable`] that no server of models was
-    /// found where one was to be looked for.
+    /// [`Failure::Config`] says what cannot be opened and why; [`Failure::Unavailable`] what does not answer.
     pub async fn open(config: Config, telemetry: Telemetry, admin: Admin) -> Result<Self, Failure> {
-        let (mut offered, models) = (Vec::new(), admin.models());
+        let (mut offered, meters) = (Vec::new(), admin.meters());
         for binding in config.bindings {
-            offered.push(binding.open(&models).await?);
+            offered.push(binding.open(&meters).await?);
         }
         Ok(Self {
             offered,
+            meters,
             telemetry,
             limits: config.limits,
             log: config.log,
@@ -262,7 +259,7 @@ impl Callee {
 
     /// The names of what it serves.
     pub fn bindings(&self) -> Vec<&str> {
-        self.offered.iter().map(Offered::name).collect()
+        self.offered.iter().map(Open::name).collect()
     }
 
     /// Says, a line for each listener, that it is ready.
@@ -297,8 +294,7 @@ impl Callee {
         let serving = reload::Serving {
             bindings,
             offered: Rc::clone(&offered),
-            databases: self.admin.databases(),
-            models: self.admin.models(),
+            meters: self.meters,
             dev: self.dev.clone(),
             log: self.log,
             urls: PlainUrls::of_listeners(&listeners),

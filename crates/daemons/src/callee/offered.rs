@@ -1,122 +1,77 @@
-//! A binding that a callee offers, whatever it is: as it is configured, and as it is open.
+//! A binding that a callee offers, whatever kind it is of: as it is configured, and as it is open.
 
+use std::rc::Rc;
 use std::time::Duration;
 
-use bindings::ai::Ai;
-use bindings::d1::{DatabaseStatus, IsolatedDatabase};
+use host::{Configured, Kind, Offered, Opening};
 use js_rpc::Bindings;
 
-use super::ai::{self, AiConfig};
-use super::databases::DatabaseConfig;
 use crate::exit::Failure;
-use crate::metrics::Models;
+use crate::kinds::Meters;
+use crate::log;
 
 /// A binding, as it is configured.
-#[derive(Debug, Clone, PartialEq)]
-pub enum BindingConfig {
-    /// A D1 database.
-    D1(DatabaseConfig),
-    /// Models, and gateways to them.
-    Ai(AiConfig),
+#[derive(Debug)]
+pub struct BindingConfig {
+    pub(super) kind: &'static dyn Kind,
+    pub(super) configured: Box<dyn Configured>,
 }
 
 impl BindingConfig {
     /// Its name.
     pub fn name(&self) -> &str {
-        match self {
-            Self::D1(database) => &database.binding,
-            Self::Ai(ai) => &ai.binding,
-        }
+        self.configured.name()
     }
 
-    /// Whether one that is open as this says would be another one if it were opened as `other` says.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::D1(this), Self::D1(other)) => this.is_same(other),
-            (this, other) => this == other,
-        }
-    }
-
-    /// Opens it; what its requests to models take is counted into `models`.
-    pub(super) async fn open(self, models: &Models) -> Result<Offered, Failure> {
-        let (open, what) = match &self {
-            Self::D1(config) => {
-                let what = format!("D1, {}", config.path.display());
-                (Open::D1(config.open().await?), what)
-            }
-            Self::Ai(config) => {
-                let sink = models.sink(&config.binding, &config.options);
-                let ai = config.open(sink).await?;
-                let what = ai::describe(&ai);
-                (Open::Ai(ai), what)
-            }
+    /// Opens it; `meters` know it as soon as it is shown.
+    pub(super) async fn open(self, meters: &Meters) -> Result<Open, Failure> {
+        let own = |(kind, _): &(&'static dyn Kind, _)| kind.name() == self.kind.name();
+        let Some((_, meter)) = meters.each().find(own) else {
+            let text = format!("there are no bindings of the kind {}", self.kind.name());
+            return Err(Failure::Config(text));
         };
-        Ok(Offered {
-            config: self,
-            open,
-            what,
+        let opening = Opening {
+            meter,
+            say: &|line| log::say("callee", tracing::Level::INFO, line),
+        };
+        let open = self.configured.open(&opening).await?;
+        Ok(Open {
+            config: Rc::new(self),
+            open: open.into(),
         })
     }
 }
 
 /// A binding that is open. Clones are the same one.
 #[derive(Clone)]
-pub(super) struct Offered {
-    pub(super) config: BindingConfig,
-    open: Open,
-    /// What it is, in a few words.
-    what: String,
+pub(super) struct Open {
+    config: Rc<BindingConfig>,
+    open: Rc<dyn Offered>,
 }
 
-#[derive(Clone)]
-enum Open {
-    D1(IsolatedDatabase),
-    Ai(Ai),
-}
-
-impl Offered {
+impl Open {
     pub(super) fn name(&self) -> &str {
         self.config.name()
     }
 
+    /// Whether it would be no other one if it were opened as `config` says.
+    pub(super) fn is_as(&self, config: &BindingConfig) -> bool {
+        self.config.configured.is_same(config.configured.as_ref())
+    }
+
     /// Answers calls of its name from now on.
     pub(super) fn serve(&self, bindings: &Bindings) {
-        match &self.open {
-            Open::D1(database) => bindings.service(self.name(), database.clone()),
-            Open::Ai(ai) => bindings.service(self.name(), ai.clone()),
-        }
-    }
-
-    /// How it is doing, if it is a database.
-    pub(super) fn database(&self) -> Option<(String, DatabaseStatus)> {
-        match &self.open {
-            Open::D1(database) => Some((self.name().to_owned(), database.status())),
-            Open::Ai(_) => None,
-        }
-    }
-
-    /// The same of models.
-    pub(super) fn models(&self) -> Option<(String, Ai)> {
-        match &self.open {
-            Open::D1(_) => None,
-            Open::Ai(ai) => Some((self.name().to_owned(), ai.clone())),
-        }
+        self.open.serve(self.name(), bindings);
     }
 
     /// Says where it is reached by plain HTTP, if it wants to know.
     pub(super) fn reached_at(&self, url: Option<String>) {
-        if let Open::Ai(ai) = &self.open {
-            ai.reached_at(url);
-        }
+        self.open.reached_at(url);
     }
 
     /// Opens it again if it is not what it was when it was opened; what came of it.
     pub(super) async fn reopen(&self) -> Option<String> {
-        let Open::D1(database) = &self.open else {
-            return None;
-        };
-        database.status().failing()?;
-        Some(match database.reopen().await {
+        Some(match self.open.reopen().await? {
             Ok(()) => format!("{} is opened again", self.name()),
             Err(why) => format!("{} cannot be opened again: {why}", self.name()),
         })
@@ -124,21 +79,27 @@ impl Offered {
 
     /// Lets it finish what it is doing, for a while.
     pub(super) async fn close(self) {
-        // A statement that does not end is the system's to end, with the process.
-        let _ = tokio::time::timeout(CLOSE, async {
-            match &self.open {
-                Open::D1(database) => database.close().await,
-                Open::Ai(ai) => ai.close().await,
-            }
-        })
-        .await;
+        // What does not end is the system's to end, with the process.
+        let _ = tokio::time::timeout(CLOSE, self.open.close()).await;
+    }
+}
+
+/// These are all bindings from now on, for whoever asks how they are doing.
+pub(super) fn show(all: &[Open], meters: &Meters) {
+    for (kind, meter) in meters.each() {
+        let own = all
+            .iter()
+            .filter(|open| open.config.kind.name() == kind.name());
+        let own: Vec<(&str, &dyn Offered)> =
+            own.map(|open| (open.name(), open.open.as_ref())).collect();
+        meter.replace(&own);
     }
 }
 
 /// All of them, in a line.
-pub(super) fn describe(all: &[Offered]) -> String {
+pub(super) fn describe(all: &[Open]) -> String {
     let each = all.iter();
-    let each = each.map(|one| format!("{} ({})", one.name(), one.what));
+    let each = each.map(|one| format!("{} ({})", one.name(), one.open.describe()));
     format!("serving {}", each.collect::<Vec<_>>().join(", "))
 }
 

@@ -64,10 +64,10 @@ mod tests {
         let urls = PlainUrls(vec![
             ("http://127.0.0.1:1".into(), Some("DB".into())),
             ("http://127.0.0.1:2".into(), None),
-            ("http://127.0.0.1:3".into(), Some("AI".into())),
+            ("http://127.0.0.1:3".into(), Some("WEB".into())),
         ]);
-        assert_eq!(urls.of("AI", true), Some("http://127.0.0.1:2"));
-        assert_eq!(urls.of("AI", false), Some("http://127.0.0.1:3"));
+        assert_eq!(urls.of("WEB", true), Some("http://127.0.0.1:2"));
+        assert_eq!(urls.of("WEB", false), Some("http://127.0.0.1:3"));
         assert_eq!(urls.of("OTHER", false), None);
     }
 }

@@ -6,27 +6,25 @@ use std::rc::Rc;
 
 use js_rpc::Bindings;
 
-use super::offered::{Offered, describe};
+use super::offered::{Open, describe, show};
 use super::plain_urls::PlainUrls;
 use super::{BindingConfig, Configured, configured};
 use crate::config::Values;
 use crate::dev_registry::DevRegistry;
 use crate::exit::Failure;
+use crate::kinds::{self, Meters};
 use crate::log::LogArgs;
-use crate::metrics;
 use crate::reload::{Reload, named};
 
 /// The bindings that are served; those that were removed end with their last session.
-pub(super) type AllOffered = Rc<RefCell<Vec<Offered>>>;
+pub(super) type AllOffered = Rc<RefCell<Vec<Open>>>;
 
 /// A callee that serves.
 pub(super) struct Serving {
     pub(super) bindings: Bindings,
     pub(super) offered: AllOffered,
-    /// How the databases among them are doing, as the admin port shows it.
-    pub(super) databases: metrics::Databases,
-    /// The same of models.
-    pub(super) models: metrics::Models,
+    /// How they are doing, as the admin port shows it.
+    pub(super) meters: Meters,
     /// How it is found in local development.
     pub(super) dev: DevRegistry,
     pub(super) log: LogArgs,
@@ -36,29 +34,23 @@ pub(super) struct Serving {
 
 impl Reload for Serving {
     fn can_change(&self) -> Vec<String> {
-        let names = [
-            "--d1",
-            "--d1-create",
-            "--ai",
-            "--ai-log",
-            "--ai-public-url",
-            "--dev-name",
-            "--log",
-        ];
-        names.map(str::to_owned).into()
+        let of_kinds = kinds::all().iter().flat_map(|kind| kind.reloadable());
+        let names = of_kinds.chain(&["--dev-name", "--log"]);
+        names.map(|name| (*name).to_owned()).collect()
     }
 
     async fn reload(&mut self, line: &[OsString]) -> Result<(Values, Vec<String>), Failure> {
         let Configured { config, origin, .. } = configured(line)?;
         config.log.check()?;
-        let opened = self.open(&config.bindings).await?;
+        let names: Vec<String> = config.served().into_iter().map(str::to_owned).collect();
+        let opened = self.open(config.bindings).await?;
         config.log.change()?;
         let log = config.log.differs(&self.log);
         self.log = config.log;
-        let mut changed = self.apply(&config.bindings, opened);
+        let mut changed = self.apply(&names, opened);
         self.show();
         self.dev.change(config.dev.as_ref()).await;
-        changed.extend(self.databases.failing());
+        changed.extend(self.meters.unusable());
         changed.extend(log.then(|| "another log filter".to_owned()));
         Ok((origin.values, changed))
     }
@@ -74,11 +66,11 @@ impl Reload for Serving {
 
     fn status(&self) -> String {
         let mut status = describe(&self.offered.borrow());
-        for failing in self.databases.failing() {
+        for failing in self.meters.unusable() {
             status.push_str("; not usable: ");
             status.push_str(&failing);
         }
-        for failing in self.models.failing() {
+        for failing in self.meters.impaired() {
             status.push_str("; ");
             status.push_str(&failing);
         }
@@ -90,10 +82,7 @@ impl Serving {
     /// Shows how the bindings that are served are doing, and them where they are reached.
     pub(super) fn show(&self) {
         let offered = self.offered.borrow();
-        let databases = offered.iter().filter_map(Offered::database);
-        self.databases.replace(databases.collect());
-        let models = offered.iter().filter_map(Offered::models);
-        self.models.replace(models.collect());
+        show(&offered, &self.meters);
         for each in offered.iter() {
             let url = self.urls.of(each.name(), offered.len() == 1);
             each.reached_at(url.map(str::to_owned));
@@ -101,23 +90,23 @@ impl Serving {
     }
 
     /// Opens those that are not served yet, or not in this way.
-    async fn open(&self, now: &[BindingConfig]) -> Result<Vec<Offered>, Failure> {
+    async fn open(&self, now: Vec<BindingConfig>) -> Result<Vec<Open>, Failure> {
         let is_served = |new: &BindingConfig| {
             let offered = self.offered.borrow();
-            offered.iter().any(|old| old.config.is_same(new))
+            offered.iter().any(|old| old.is_as(new))
         };
         let mut opened = Vec::new();
-        for config in now.iter().filter(|config| !is_served(config)) {
-            opened.push(config.clone().open(&self.models).await?);
+        for config in now.into_iter().filter(|config| !is_served(config)) {
+            opened.push(config.open(&self.meters).await?);
         }
         Ok(opened)
     }
 
-    fn apply(&self, now: &[BindingConfig], opened: Vec<Offered>) -> Vec<String> {
+    fn apply(&self, now: &[String], opened: Vec<Open>) -> Vec<String> {
         let (mut added, mut altered, mut gone) = (Vec::new(), Vec::new(), Vec::new());
         let mut offered = self.offered.borrow_mut();
         offered.retain(|old| {
-            let stays = now.iter().any(|new| new.name() == old.name());
+            let stays = now.iter().any(|new| new == old.name());
             if !stays {
                 self.bindings.remove(old.name());
                 gone.push(old.name().to_owned());

@@ -2,22 +2,21 @@
 
 use js_rpc::RpcLimits;
 
-use super::ai::{NamedAi, TABLES};
-use super::args::NamedFile;
-use super::{
-    AiArgs, AiConfig, BindingConfig, CalleeArgs, Config, DatabaseConfig, DatabaseLimitArgs,
-};
+use super::{BindingConfig, CalleeArgs, Config};
 use crate::cli;
-use crate::config::{File, Loaded, Plan, Tables};
+use crate::config::{File, Loaded, Plan};
 use crate::door;
 use crate::exit::{Failure, Findings};
+use crate::kinds::{self, KindArgs};
 use crate::otel;
 
 /// What the file may contain besides the options.
-pub(super) const PLAN: Plan = Plan {
-    tables: &[Tables::plain("d1"), TABLES],
-    apart: Vec::new,
-};
+pub(super) fn plan() -> Plan {
+    Plan {
+        tables: kinds::tables(),
+        apart: Vec::new,
+    }
+}
 
 impl Config {
     /// Puts together what options, variables and the file say.
@@ -46,38 +45,23 @@ impl Config {
             admin.map_err(|failure| places.blame(&[], Some("admin"), failure))
         });
         let admin = admin.and_then(|admin| found.take(admin));
-        let databases = databases(
-            args.databases,
-            args.create,
-            &args.database_limits,
-            file.as_ref(),
-        );
-        let databases = found.take(databases);
-        let ai = found.take(ai(&args.ai, file.as_ref()));
-        let ai = ai.map(|mut ai| {
-            for each in &mut ai {
-                let read = each.read_files(args.check_config);
-                found.take(read.map_err(|failure| places.blame(&[], None, failure)));
+        let bindings = found.take(bindings(&args.kinds, file.as_ref()));
+        let bindings = bindings.map(|mut bindings| {
+            for each in &mut bindings {
+                found.take(each.configured.read_files(&places, args.check_config));
             }
-            ai
+            bindings
         });
         found.take(args.log.check_at(&places));
         let tail = found.take(args.tail.clone().to(&places));
-        let parts = (admission, admin, databases, ai, tail);
-        let (Some(admission), Some(admin), Some(databases), Some(ai), Some(tail)) = parts else {
+        let parts = (admission, admin, bindings, tail);
+        let (Some(admission), Some(admin), Some(bindings), Some(tail)) = parts else {
             return Err(found.failure());
         };
-        let bindings: Vec<BindingConfig> = databases
-            .into_iter()
-            .map(BindingConfig::D1)
-            .chain(ai.into_iter().map(BindingConfig::Ai))
-            .collect();
-        let served: Vec<&str> = bindings.iter().map(BindingConfig::name).collect();
-        if let Some(name) = cli::twice(served.iter().copied()) {
-            found.add(places.lacks(&format!(
-                "a database and an AI binding are both called {name:?}; give each its own name"
-            )));
+        if let Some(text) = of_one_name(&bindings) {
+            found.add(places.lacks(&text));
         }
+        let served: Vec<&str> = bindings.iter().map(BindingConfig::name).collect();
         let dev = found.take(args.dev.plan(&served, &places)).flatten();
         found.end()?;
         let config = Self {
@@ -95,10 +79,11 @@ impl Config {
         };
         let lacks = |what: &str| Err(places.lacks(what));
         if config.bindings.is_empty() {
-            return lacks(
-                "there is nothing to serve; write [d1.NAME] with path = \"FILE\" or [ai.NAME], or --d1 NAME=FILE \
-                 or --ai NAME",
-            );
+            let tables = kinds::listed(|kind| kind.help().table);
+            let options = kinds::listed(|kind| kind.help().option);
+            return lacks(&format!(
+                "there is nothing to serve; write {tables}, or {options}"
+            ));
         }
         if config.listen.is_empty() && config.dev.is_none() {
             return lacks(
@@ -111,79 +96,29 @@ impl Config {
 
 /// What is wrong with a file that needs nothing opened to be seen.
 pub(super) fn check_text(loaded: &Loaded<CalleeArgs>) -> Result<(), Failure> {
-    let Loaded { args, file, .. } = loaded;
-    databases(
-        args.databases.clone(),
-        args.create,
-        &args.database_limits,
-        file.as_ref(),
-    )
-    .and_then(|_| ai(&args.ai, file.as_ref()))
-    .map(drop)
+    let mut found = Findings::default();
+    found.take(bindings(&loaded.args.kinds, loaded.file.as_ref()));
+    found.end()
 }
 
-/// The file's AI bindings, and then the others of the options.
-fn ai(args: &AiArgs, file: Option<&File>) -> Result<Vec<AiConfig>, Failure> {
-    let mut found = Findings::default();
-    let options = args.ai.iter().map(NamedAi::read);
-    let mut options: Vec<NamedAi> = options.filter_map(|named| found.take(named)).collect();
-    if let Some(name) = cli::twice(options.iter().map(|named| named.binding.as_str())) {
-        found.add(Failure::Usage(format!(
-            "--ai names the binding {name:?} twice; give each its own name"
-        )));
+/// The bindings of all kinds, each kind in the order of the file and then of its options.
+fn bindings(args: &KindArgs, file: Option<&File>) -> Result<Vec<BindingConfig>, Failure> {
+    let (mut found, mut all) = (Findings::default(), Vec::new());
+    for &kind in kinds::all() {
+        let configured = found.take(kind.configured(&args.0, file));
+        let configured = configured.into_iter().flatten();
+        all.extend(configured.map(|configured| BindingConfig { kind, configured }));
     }
-    let mut all: Vec<AiConfig> = Vec::new();
-    if let Some(file) = file {
-        for (name, section) in file.tables("ai") {
-            let own = |named: &NamedAi| named.binding == name;
-            let said = options.iter().position(own).map(|i| options.remove(i));
-            all.extend(found.take(AiConfig::table(name, section, file, said, args)));
-        }
-    }
-    found.end()?;
-    let plain = options.into_iter();
-    all.extend(plain.map(|named| AiConfig::plain(named, args)));
-    let logs = all
-        .iter()
-        .filter_map(|ai| ai.options.log.as_deref()?.to_str());
-    if let Some(log) = cli::twice(logs) {
-        return Err(Failure::Config(format!(
-            "several AI bindings have the log {log}; give each its own, as `log` in its table"
-        )));
-    }
-    Ok(all)
+    found.end().map(|()| all)
 }
 
-/// The file's databases, those that options name with their paths, and then the others of the options.
-fn databases(
-    options: Vec<NamedFile>,
-    create: bool,
-    limits: &DatabaseLimitArgs,
-    file: Option<&File>,
-) -> Result<Vec<DatabaseConfig>, Failure> {
-    if let Some(name) = cli::twice(options.iter().map(|database| database.binding.as_str())) {
-        let reason = format!("--d1 names the binding {name:?} twice; give each its own name");
-        return Err(Failure::Usage(reason));
-    }
-    let mut options = options;
-    let mut found = Findings::default();
-    let mut databases = Vec::new();
-    for (name, section) in file.into_iter().flat_map(|file| file.tables("d1")) {
-        let own = |database: &NamedFile| database.binding == name;
-        let said = options.iter().position(own).map(|i| options.remove(i).path);
-        let database = DatabaseConfig::table(name, section, said, create, limits);
-        let database = database.map_err(|problem| match file {
-            Some(file) => file.failure(&problem),
-            None => Failure::Config(problem.text),
-        });
-        databases.extend(found.take(database));
-    }
-    found.end()?;
-    let more = options.into_iter();
-    databases.extend(
-        more.map(|NamedFile { binding, path }| {
-            DatabaseConfig::plain(binding, path, create, limits)
-        }),
-    );
-    Ok(databases)
+/// What is wrong with bindings of one name, if there are some.
+fn of_one_name(bindings: &[BindingConfig]) -> Option<String> {
+    let twice = cli::twice(bindings.iter().map(BindingConfig::name))?;
+    let nouns = bindings.iter().filter(|binding| binding.name() == twice);
+    let nouns: Vec<&str> = nouns.map(|binding| binding.kind.noun()).collect();
+    Some(format!(
+        "{} are both called {twice:?}; give each its own name",
+        nouns.join(" and ")
+    ))
 }

@@ -10,8 +10,8 @@ use binding_span::{
     SpanOpen, SpanRef, SpanSink,
 };
 
-use super::bounded::{Bounded, Labelled};
-use super::histogram::Histogram;
+use host::metrics::{BUCKETS, Bounded, Bounds, Histogram, Labelled};
+
 use super::open::{OpenCall, OpenCalls};
 
 /// Bindings that have labels of their own. They are configured, not chosen by peers.
@@ -57,7 +57,18 @@ pub(super) struct Binding {
 #[derive(Debug, Default)]
 pub(super) struct Method {
     pub(super) outcomes: [AtomicU64; OUTCOMES.len()],
-    pub(super) duration: Histogram,
+    pub(super) duration: Histogram<OfCalls>,
+}
+
+/// A call on a unix socket takes a tenth of a millisecond, one that waits for its deadline half a minute.
+#[derive(Debug, Default)]
+pub struct OfCalls;
+
+impl Bounds for OfCalls {
+    const SECONDS: [f64; BUCKETS] = [
+        0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+        10.0, 30.0,
+    ];
 }
 
 /// How calls end.

@@ -1,34 +1,17 @@
 //! Every metric by name, with its type and what it means. `docs/metrics.md` has the same list for people;
 //! a test holds the two together.
 
-/// One metric.
-#[derive(Debug)]
-pub(crate) struct Metric {
-    /// Its name; the `_total` of a counter and the `_info` of an information are added when it is
-    /// written.
-    pub(crate) name: &'static str,
-    pub(crate) kind: Kind,
-    pub(crate) help: &'static str,
-}
+use host::catalog;
+use host::metrics::Metric;
 
-/// What a metric's values are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
-    Info,
-}
-
-macro_rules! catalog {
-    ($($id:ident = $kind:ident $name:literal, $help:literal;)*) => {
-        $(pub(crate) static $id: Metric = Metric { name: $name, kind: Kind::$kind, help: $help };)*
-        /// All of them, in the order in which they are written.
-        pub(crate) static ALL: &[&Metric] = &[$(&$id,)*];
-    };
+/// All of them, in the order in which they are written: those of kinds of bindings among them.
+pub(crate) fn all() -> impl Iterator<Item = &'static Metric> {
+    let of_kinds = crate::kinds::all().iter().flat_map(|kind| kind.metrics());
+    FIRST.iter().chain(of_kinds).chain(BEHIND).copied()
 }
 
 catalog! {
+    FIRST;
     BUILD = Info "binding_span_build",
         "What runs: the program and its version";
     READY = Gauge "binding_span_ready",
@@ -65,38 +48,10 @@ catalog! {
         "1 while a binding is connected to its callee";
     LINK_FAILING = Gauge "binding_span_binding_failing",
         "1 since the last attempt to connect a binding to its callee failed";
-    D1_FAILING = Gauge "binding_span_d1_failing",
-        "1 while calls of a database fail, because its file was removed or cannot be opened";
-    D1_WORKERS = Gauge "binding_span_d1_workers",
-        "Processes that run a database's SQL";
-    D1_WAITING = Gauge "binding_span_d1_waiting_calls",
-        "Calls that wait for one of a database's processes";
-    D1_REPLACED = Counter "binding_span_d1_workers_replaced",
-        "Processes of a database that ended or were killed, by reason";
-    AI_REQUESTS = Counter "binding_span_ai_requests",
-        "Requests to models that ended, by what was asked for and how they ended";
-    AI_TOKENS = Counter "binding_span_ai_tokens",
-        "Tokens of requests to models, as providers counted them";
-    AI_COST = Counter "binding_span_ai_cost_dollars",
-        "What requests to models cost, in US dollars, where prices are configured";
-    AI_CACHE = Counter "binding_span_ai_cache_lookups",
-        "Requests to models that looked for an answer in a gateway's cache, by whether it was there";
-    AI_RETRIES = Counter "binding_span_ai_retries",
-        "Attempts at providers beyond the first of each request";
-    AI_FALLBACKS = Counter "binding_span_ai_fallbacks",
-        "Requests to a gateway that another provider than the first ended";
-    AI_LATENCY = Histogram "binding_span_ai_upstream_latency_seconds",
-        "From when a request was sent to a provider until the head of its answer";
-    AI_FIRST_CHUNK = Histogram "binding_span_ai_first_chunk_seconds",
-        "From when a request was sent to a provider until the first byte of its answer's body";
-    AI_LOG_LOST = Counter "binding_span_ai_log_lost_entries",
-        "Entries of gateways' logs that were lost, because the log could not keep up or could not be written";
-    AI_IN_FLIGHT = Gauge "binding_span_ai_requests_in_flight",
-        "Requests that a provider is answering";
-    AI_WAITING = Gauge "binding_span_ai_requests_waiting",
-        "Requests that wait until a provider may be asked";
-    AI_CIRCUIT_OPEN = Gauge "binding_span_ai_circuit_open",
-        "1 while a provider's circuit breaker is open because it failed several times in a row";
+}
+
+catalog! {
+    BEHIND;
     FRAMES = Counter "binding_span_network_frames",
         "RPC messages";
     BYTES = Counter "binding_span_network_bytes",

@@ -3,9 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use host::metrics::label;
 use js_rpc::{Link, LinkState};
-
-use super::bounded::label;
 
 /// The connections of bindings, by the bindings' names. Clones are the same.
 #[derive(Debug, Clone, Default)]

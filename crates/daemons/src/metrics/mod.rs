@@ -4,14 +4,10 @@
 //! is; what the network, the listeners and the tail count themselves is read when somebody asks. The
 //! names are in `catalog`, and for people in `docs/metrics.md`.
 
-mod bounded;
 mod calls;
 pub(crate) mod catalog;
-mod databases;
 mod format;
-mod histogram;
 mod links;
-mod models;
 mod open;
 mod process;
 #[cfg(test)]
@@ -24,14 +20,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use binding_span::{
     Attribute, Dropped, ErrorInfo, Outcome, SpanClose, SpanOpen, SpanRef, SpanSink,
 };
+use host::metrics::Metric;
 use js_rpc::{AcceptStats, NetworkStats, Reason, RefusedBy};
 
 use self::calls::Calls;
-use self::catalog::Metric;
-pub(crate) use self::databases::Databases;
 pub(crate) use self::format::Format;
 pub(crate) use self::links::Links;
-pub(crate) use self::models::Models;
+use crate::kinds::Meters;
 
 /// Everything that is counted in this process.
 #[derive(Debug)]
@@ -41,8 +36,7 @@ pub struct Metrics {
     sources: Mutex<Vec<Source>>,
     pub(crate) doors: Doors,
     pub(crate) links: Links,
-    pub(crate) databases: Databases,
-    pub(crate) models: Models,
+    pub(crate) meters: Meters,
 }
 
 /// Who came to which kind of listener.
@@ -78,8 +72,7 @@ impl Metrics {
             sources: Mutex::default(),
             doors: doors.clone(),
             links: Links::default(),
-            databases: Databases::default(),
-            models: Models::counted(),
+            meters: Meters::new(true),
         };
         metrics.network("server", network);
         for (listener, stats) in [

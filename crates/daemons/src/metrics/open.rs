@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use binding_span::{Outcome, SpanKind, SpanRef};
 
-use super::bounded::Labelled;
 use super::calls::{Binding, Method};
+use host::metrics::Labelled;
 
 /// A call whose span is open.
 #[derive(Debug)]

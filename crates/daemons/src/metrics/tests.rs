@@ -1,16 +1,12 @@
 //! The sink without a program around it.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use binding_span::{InvocationId, SpanContext, SpanKind};
-use bindings::ai::{
-    Account, AccountSink, AiOptions, Cached, Endpoint, ModelRule, Operation, ProviderOptions,
-    Reading, Usage,
-};
+
+use host::metrics::Form;
 
 use super::calls::{METHODS, METHODS_CALLED};
-use super::catalog::Kind;
-use super::models::MODELS;
 use super::*;
 
 /// One call, from its span's opening to its end.
@@ -33,7 +29,7 @@ fn call(metrics: &Metrics, binding: &str, method: &str, outcome: Outcome) {
         time,
         attributes: &attributes,
     });
-    metrics.rename(span, "d1.query");
+    metrics.rename(span, "shop.query");
     metrics.attributes(span, &attributes);
     let error = ErrorInfo {
         kind: "TypeError",
@@ -66,7 +62,7 @@ fn ten_thousand_methods_make_as_many_series_as_a_binding_may_have() {
     for i in 0..10_000 {
         call(&metrics, "DB", &format!("made up {i}"), Outcome::Exception);
     }
-    call(&metrics, "AI", "run", Outcome::Ok);
+    call(&metrics, "OTHER", "run", Outcome::Ok);
     let calls = |text: &str| lines(text, "binding_span_calls_total{").len();
     let text = metrics.text(Format::Open).unwrap();
     assert_eq!(calls(&text), METHODS_CALLED + 1 + 1, "{text}");
@@ -162,153 +158,16 @@ fn the_classic_format_has_the_same_samples_below_families_of_their_names() {
             continue;
         };
         let (name, says) = rest.split_once(' ').unwrap();
-        let kind = catalog::ALL
-            .iter()
+        let kind = catalog::all()
             .find(|metric| metric.name == name)
             .unwrap()
-            .kind;
+            .form;
         let (suffix, says) = match (kind, what) {
-            (Kind::Counter, _) => ("_total", says),
-            (Kind::Info, "# TYPE ") => ("_info", "gauge"),
-            (Kind::Info, _) => ("_info", says),
+            (Form::Counter, _) => ("_total", says),
+            (Form::Info, "# TYPE ") => ("_info", "gauge"),
+            (Form::Info, _) => ("_info", says),
             _ => ("", says),
         };
         assert_eq!(*classic, format!("{what}{name}{suffix} {says}"));
     }
-}
-
-/// A request to a model that went well.
-fn account(model: &str) -> Account {
-    Account {
-        operation: Operation::Chat,
-        provider: "local".into(),
-        semantic_provider: "ollama".into(),
-        model: model.into(),
-        stream: true,
-        gateway: None,
-        reading: Reading {
-            usage: Usage {
-                input: Some(5),
-                output: Some(7),
-                ..Usage::default()
-            },
-            ..Reading::default()
-        },
-        status: Some(200),
-        error_type: None,
-        cached: None,
-        attempts: 1,
-        attempts_before: 0,
-        step: 0,
-        log_id: None,
-        cost: Some(0.25),
-        custom_cost: false,
-        first_chunk: Some(Duration::from_millis(300)),
-        latency: Some(Duration::from_millis(200)),
-        duration: Duration::from_secs(1),
-    }
-}
-
-/// A sink of a binding with a provider, one named model and a pattern.
-fn sink(metrics: &Metrics) -> Arc<dyn AccountSink> {
-    let rule = |pattern: &str| ModelRule {
-        pattern: pattern.into(),
-        provider: None,
-        model: None,
-        price: None,
-    };
-    let options = AiOptions {
-        providers: vec![ProviderOptions::new("local", Endpoint::Builtin)],
-        models: vec![rule("named"), rule("@cf/*")],
-        ..AiOptions::default()
-    };
-    metrics.models.sink("AI", &options).unwrap()
-}
-
-#[test]
-fn requests_to_models_are_counted_with_tokens_cost_and_time() {
-    let metrics = new();
-    let sink = sink(&metrics);
-    sink.settled(&account("named"));
-    sink.settled(&Account {
-        attempts: 4,
-        step: 1,
-        cached: Some(Cached::Miss),
-        error_type: Some("upstream_timeout".into()),
-        reading: Reading::default(),
-        latency: None,
-        first_chunk: None,
-        cost: None,
-        ..account("named")
-    });
-    // What a cache answers costs neither tokens nor time.
-    sink.settled(&Account {
-        attempts: 0,
-        cached: Some(Cached::Hit),
-        ..account("named")
-    });
-    let text = metrics.text(Format::Open).unwrap();
-    let of = "binding=\"AI\",provider=\"local\"";
-    for expected in [
-        format!("binding_span_ai_requests_total{{{of},operation=\"chat\",outcome=\"ok\"}} 2"),
-        format!(
-            "binding_span_ai_requests_total{{{of},operation=\"chat\",outcome=\"upstream_timeout\"}} 1"
-        ),
-        format!("binding_span_ai_tokens_total{{{of},model=\"named\",type=\"input\"}} 5"),
-        format!("binding_span_ai_tokens_total{{{of},model=\"named\",type=\"output\"}} 7"),
-        format!("binding_span_ai_cost_dollars_total{{{of},model=\"named\"}} 0.25"),
-        "binding_span_ai_cache_lookups_total{binding=\"AI\",result=\"hit\"} 1".into(),
-        "binding_span_ai_cache_lookups_total{binding=\"AI\",result=\"miss\"} 1".into(),
-        format!("binding_span_ai_retries_total{{{of}}} 3"),
-        format!("binding_span_ai_fallbacks_total{{{of}}} 1"),
-        format!("binding_span_ai_upstream_latency_seconds_bucket{{le=\"0.25\",{of}}} 1"),
-        format!("binding_span_ai_upstream_latency_seconds_count{{{of}}} 1"),
-        format!("binding_span_ai_first_chunk_seconds_sum{{{of}}} 0.3"),
-    ] {
-        assert!(
-            text.lines().any(|line| line == expected),
-            "{expected}\n{text}"
-        );
-    }
-    assert!(!text.contains("cached_input"), "{text}");
-    // The classic format has the same samples.
-    let classic = metrics.text(Format::Classic).unwrap();
-    assert_eq!(
-        lines(&text, "binding_span_ai_"),
-        lines(&classic, "binding_span_ai_")
-    );
-}
-
-#[test]
-fn callers_choose_neither_how_many_models_nor_which_providers_there_are() {
-    let metrics = new();
-    let sink = sink(&metrics);
-    for i in 0..10_000 {
-        sink.settled(&account(&format!("made up {i}")));
-        sink.settled(&Account {
-            provider: format!("made up {i}"),
-            error_type: Some(format!("made up {i}")),
-            ..account("named")
-        });
-    }
-    sink.settled(&account("named"));
-    let text = metrics.text(Format::Open).unwrap();
-    let series = lines(&text, "binding_span_ai_").len();
-    // 64 models with three series and a rest, 32 outcomes, two histograms; and those of `_other`.
-    assert!(series < 500, "{series}");
-    let models: Vec<&str> = lines(&text, "binding_span_ai_cost_dollars_total{")
-        .into_iter()
-        .filter(|line| line.contains("provider=\"local\""))
-        .collect();
-    // One of them is configured and has its label, though it came last; the rest share one.
-    assert_eq!(models.len(), MODELS + 1);
-    assert!(
-        models.iter().any(|line| line.contains("model=\"named\"")),
-        "{models:?}"
-    );
-    assert!(
-        models.iter().any(|line| line.contains("model=\"_other\"")),
-        "{models:?}"
-    );
-    assert!(!text.contains("provider=\"made up"), "{text}");
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError};
 
 use binding_span::DropReason;
+use host::metrics::{Form, Metric, Sample, Snapshot, Value};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -12,10 +13,8 @@ use prometheus_client::registry::Registry;
 
 use super::Metrics;
 use super::calls::{Binding, OUTCOMES, Side};
-use super::catalog::{self, Kind, Metric};
+use super::catalog;
 use super::format::Format;
-use super::histogram::Snapshot;
-use super::models::{Sample, Value};
 
 impl Metrics {
     /// Everything that is counted, now.
@@ -34,14 +33,13 @@ impl Metrics {
     }
 
     fn write(&self, metric: &'static Metric, mut out: MetricEncoder<'_>) -> fmt::Result {
-        if metric.kind == Kind::Info {
+        if metric.form == Form::Info {
             let version = env!("CARGO_PKG_VERSION");
             return out.encode_info(&[("program", self.program), ("version", version)]);
         }
         self.write_calls(metric, &mut out)?;
         self.write_links(metric, &mut out)?;
-        self.write_databases(metric, &mut out)?;
-        self.write_models(metric, &mut out)?;
+        self.write_kinds(metric, &mut out)?;
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         for source in sources.iter().filter(|s| std::ptr::eq(s.metric, metric)) {
             if let Some(value) = (source.read)() {
@@ -68,26 +66,13 @@ impl Metrics {
         Ok(())
     }
 
-    fn write_databases(&self, metric: &Metric, out: &mut MetricEncoder<'_>) -> fmt::Result {
-        for sample in self.databases.samples(metric) {
-            let mut labels = vec![("binding", sample.binding.as_str())];
-            labels.extend(sample.reason.map(|reason| ("reason", reason)));
-            write_number(out, metric, &labels, sample.value)?;
-        }
-        Ok(())
-    }
-
-    fn write_models(&self, metric: &Metric, out: &mut MetricEncoder<'_>) -> fmt::Result {
-        for Sample { labels, value } in self.models.samples(metric) {
+    fn write_kinds(&self, metric: &'static Metric, out: &mut MetricEncoder<'_>) -> fmt::Result {
+        for Sample { labels, value } in self.meters.samples(metric) {
             let labels = labels.iter().map(|(key, value)| (*key, value.as_str()));
             let labels: Vec<Label<'_>> = labels.collect();
             match value {
                 Value::Count(count) => write_number(out, metric, &labels, count)?,
-                Value::Dollars(dollars) => {
-                    let labels = labels.as_slice();
-                    let mut out = out.encode_family(&labels)?;
-                    out.encode_counter::<NoLabelSet, _, f64>(&dollars, None)?;
-                }
+                Value::Amount(amount) => write_amount(out, metric, &labels, amount)?,
                 Value::Times(took) => write_times(out, &labels, &took)?,
             }
         }
@@ -121,15 +106,15 @@ fn classic(open: &str) -> String {
     for line in open.lines().filter(|line| *line != "# EOF") {
         let about = ["# HELP ", "# TYPE "].into_iter().find_map(|what| {
             let (name, says) = line.strip_prefix(what)?.split_once(' ')?;
-            let metric = catalog::ALL.iter().find(|metric| metric.name == name)?;
-            Some((what, *metric, says))
+            let metric = catalog::all().find(|metric| metric.name == name)?;
+            Some((what, metric, says))
         });
         match about {
             Some((what, metric, says)) => {
-                let (suffix, kind) = match metric.kind {
-                    Kind::Counter => ("_total", "counter"),
-                    Kind::Info => ("_info", "gauge"),
-                    Kind::Gauge | Kind::Histogram => ("", says),
+                let (suffix, kind) = match metric.form {
+                    Form::Counter => ("_total", "counter"),
+                    Form::Info => ("_info", "gauge"),
+                    Form::Gauge | Form::Histogram => ("", says),
                 };
                 let says = if what == "# TYPE " { kind } else { says };
                 out.extend([what, metric.name, suffix, " ", says, "\n"]);
@@ -220,7 +205,7 @@ fn write_methods(
 ) -> fmt::Result {
     for row in of.methods.rows() {
         let (method, value) = (("method", row.label.as_str()), &row.value);
-        if metric.kind == Kind::Histogram {
+        if metric.form == Form::Histogram {
             let took = value.duration.snapshot();
             if took.count > 0 {
                 write_times(out, &[side, binding, method], &took)?;
@@ -255,9 +240,22 @@ fn write_number(
     write_value(&mut out.encode_family(&labels)?, metric, value)
 }
 
+fn write_amount(
+    out: &mut MetricEncoder<'_>,
+    metric: &Metric,
+    labels: &[Label<'_>],
+    amount: f64,
+) -> fmt::Result {
+    let mut out = out.encode_family(&labels)?;
+    match metric.form {
+        Form::Counter => out.encode_counter::<NoLabelSet, _, f64>(&amount, None),
+        _ => out.encode_gauge(&amount),
+    }
+}
+
 fn write_value(out: &mut MetricEncoder<'_>, metric: &Metric, value: u64) -> fmt::Result {
-    match metric.kind {
-        Kind::Counter => out.encode_counter::<NoLabelSet, _, u64>(&value, None),
+    match metric.form {
+        Form::Counter => out.encode_counter::<NoLabelSet, _, u64>(&value, None),
         _ => out.encode_gauge(&value),
     }
 }
@@ -268,12 +266,12 @@ struct Everything(Arc<Metrics>);
 
 impl Collector for Everything {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for metric in catalog::ALL {
-            let kind = match metric.kind {
-                Kind::Counter => MetricType::Counter,
-                Kind::Gauge => MetricType::Gauge,
-                Kind::Histogram => MetricType::Histogram,
-                Kind::Info => MetricType::Info,
+        for metric in catalog::all() {
+            let kind = match metric.form {
+                Form::Counter => MetricType::Counter,
+                Form::Gauge => MetricType::Gauge,
+                Form::Histogram => MetricType::Histogram,
+                Form::Info => MetricType::Info,
             };
             let out = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
             self.0.write(metric, out)?;

@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use host::metrics::Metric;
 use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
-use crate::metrics::catalog::{self, Metric};
+use crate::metrics::catalog;
 
 /// What became of spans so far. Cheap to clone and to read.
 #[derive(Debug, Clone, Default)]

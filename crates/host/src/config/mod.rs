@@ -18,40 +18,42 @@ use std::sync::Arc;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use crate::exit::{Failure, Findings};
+use crate::failure::{Failure, Findings};
 
-pub(crate) use document::Document;
-pub(crate) use places::Places;
-pub(crate) use section::{Problem, Section, names};
+use document::Document;
+pub use places::Places;
+pub use section::{Problem, Section, names};
 
 use section::Unknown;
 
 /// What a daemon's file may contain besides the names of options.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// Tables of tables: `bind` for `[bind.NAME]`.
-    pub(crate) tables: &'static [Tables],
+    pub tables: &'static [Tables],
     /// Keys that count less than a table's own, so that they cannot stand among the options.
-    pub(crate) apart: fn() -> Vec<String>,
+    pub apart: fn() -> Vec<String>,
 }
 
 /// Tables that have names: `[bind.NAME]`, and those within each, such as `[ai.NAME.model.MODEL]`.
-#[derive(Debug)]
-pub(crate) struct Tables {
-    pub(crate) kind: &'static str,
-    pub(crate) within: &'static [Tables],
+#[derive(Debug, Clone, Copy)]
+pub struct Tables {
+    /// Their first word.
+    pub kind: &'static str,
+    /// Those that there can be within each.
+    pub within: &'static [Tables],
 }
 
 impl Tables {
     /// Those that have no others within.
-    pub(crate) const fn plain(kind: &'static str) -> Self {
+    pub const fn plain(kind: &'static str) -> Self {
         Self { kind, within: &[] }
     }
 }
 
 /// A file that was read, to look up its tables.
 #[derive(Debug)]
-pub(crate) struct File {
+pub struct File {
     text: Arc<Text>,
     document: Document,
 }
@@ -89,21 +91,22 @@ const LONGEST: u64 = 4 * 1024 * 1024;
 
 /// What command line, variables and file say.
 #[derive(Debug)]
-pub(crate) struct Loaded<A> {
+pub struct Loaded<A> {
     /// The settings; those of the file's top are among them, unless they stand apart.
-    pub(crate) args: A,
-    pub(crate) file: Option<File>,
+    pub args: A,
+    /// The file, if there is one.
+    pub file: Option<File>,
     /// The same settings, as text.
-    pub(crate) values: Values,
+    pub values: Values,
     /// Where the file says them.
-    pub(crate) places: Places,
+    pub places: Places,
     /// What is wrong at the file's top; `args` are without it.
-    pub(crate) found: Findings,
+    pub found: Findings,
 }
 
 /// The values of all options by name, wherever they were said: to see what is another one later.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Values(BTreeMap<String, Vec<OsString>>);
+pub struct Values(BTreeMap<String, Vec<OsString>>);
 
 impl Values {
     fn of(command: &Command, matches: &ArgMatches) -> Self {
@@ -115,7 +118,7 @@ impl Values {
     }
 
     /// The options that differ, as `--name`.
-    pub(crate) fn differ(&self, other: &Self) -> Vec<String> {
+    pub fn differ(&self, other: &Self) -> Vec<String> {
         let differs = |(key, value): &(&String, &Vec<OsString>)| other.0.get(*key) != Some(*value);
         let differing = self.0.iter().filter(differs);
         differing.map(|(key, _)| format!("--{key}")).collect()
@@ -131,7 +134,7 @@ const COMMAND_LINE: [&str; 5] = ["config", "check-config", "help", "help-limits"
 ///
 /// # Errors
 /// [`Failure::Config`] says what is wrong in the file and where.
-pub(crate) fn load<A: FromArgMatches>(
+pub fn load<A: FromArgMatches>(
     root: &Command,
     path: &[&str],
     line: &[OsString],
@@ -154,7 +157,7 @@ pub(crate) fn load<A: FromArgMatches>(
 }
 
 /// The same for a text, as if it were the file. Opens nothing.
-pub(crate) fn load_text<A: FromArgMatches>(
+pub fn load_text<A: FromArgMatches>(
     root: &Command,
     path: &[&str],
     text: &str,
@@ -273,7 +276,7 @@ impl File {
     }
 
     /// What stands outside of all tables.
-    pub(crate) fn top(&self) -> &Section {
+    pub fn top(&self) -> &Section {
         &self.document.top
     }
 
@@ -281,18 +284,18 @@ impl File {
     ///
     /// # Errors
     /// [`Failure::Config`] says what is wrong and where.
-    pub(crate) fn part<T: Args + 'static>(&self) -> Result<T, Failure> {
+    pub fn part<T: Args + 'static>(&self) -> Result<T, Failure> {
         let part = self.document.top.part();
         part.map_err(|problem| self.failure(&problem))
     }
 
     /// The tables `[kind.NAME]` in the order in which they were written, with their names.
-    pub(crate) fn tables(&self, kind: &str) -> impl Iterator<Item = (&str, &Section)> {
+    pub fn tables(&self, kind: &str) -> impl Iterator<Item = (&str, &Section)> {
         self.document.top.tables(kind)
     }
 
     /// What is wrong, with its place.
-    pub(crate) fn failure(&self, problem: &Problem) -> Failure {
+    pub fn failure(&self, problem: &Problem) -> Failure {
         self.text.failure(problem)
     }
 }

@@ -8,13 +8,13 @@ use super::section::{Entry, Named, Problem, Section, Value, mismatch};
 
 /// A file: what stands outside of all tables, with the tables that have names within it.
 #[derive(Debug)]
-pub(crate) struct Document {
-    pub(crate) top: Section,
+pub struct Document {
+    pub top: Section,
 }
 
 impl Document {
     /// Parses a text; what stands in `tables` are tables of tables.
-    pub(crate) fn parse(text: &str, tables: &'static [Tables]) -> Result<Self, Problem> {
+    pub fn parse(text: &str, tables: &'static [Tables]) -> Result<Self, Problem> {
         let document = DeTable::parse(text).map_err(|error| Problem {
             at: error.span().map_or(0, |span| span.start),
             text: format!("this is not TOML: {}", one_line(error.message())),

@@ -1,19 +1,19 @@
 //! Servers of models at the usual addresses of this machine, for a binding that nobody said more about.
 
-use bindings::ai::{Endpoint, Found, ProviderOptions, discover, usual_servers};
+use host::escape;
 
-use crate::log;
+use crate::ai::{Endpoint, Found, ProviderOptions, discover, usual_servers};
 
-/// Those that answer now, as providers; each is logged.
-pub(super) async fn look(binding: &str) -> Vec<ProviderOptions> {
+/// Those that answer now, as providers; `say` says each.
+pub(super) async fn look(binding: &str, say: &dyn Fn(&str)) -> Vec<ProviderOptions> {
     let mut providers: Vec<ProviderOptions> = Vec::new();
     for server in discover(&usual_servers()).await {
         // It is a constant.
         let Ok(url) = server.url.parse() else {
             continue;
         };
-        let line = format!("{}: {}", tail::escape(binding), line(&server));
-        log::say("callee", tracing::Level::INFO, &line);
+        let line = format!("{}: {}", escape(binding), line(&server));
+        say(&line);
         let name = provider_name(server.what);
         providers.push(ProviderOptions::new(name, Endpoint::Http(url)));
     }
@@ -42,7 +42,7 @@ fn provider_name(what: &str) -> String {
 fn line(found: &Found) -> String {
     const SHOWN: usize = 5;
     let shown = found.models.iter().take(SHOWN);
-    let shown: Vec<String> = shown.map(|model| tail::escape(model).to_string()).collect();
+    let shown: Vec<String> = shown.map(|model| escape(model).to_string()).collect();
     let shown = shown.join(", ");
     let models = match found.models.len() {
         0 => "no models".to_owned(),

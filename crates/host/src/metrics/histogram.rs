@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Upper bounds of a histogram's buckets.
-pub(super) trait Bounds {
+pub trait Bounds {
     /// In seconds, from the smallest on.
     const SECONDS: [f64; BUCKETS];
 
@@ -21,32 +21,11 @@ pub(super) trait Bounds {
 }
 
 /// Buckets that have an upper bound.
-const BUCKETS: usize = 16;
+pub const BUCKETS: usize = 16;
 
-/// A call on a unix socket takes a tenth of a millisecond, one that waits for its deadline half a minute.
+/// Durations, counted by how long they were.
 #[derive(Debug, Default)]
-pub(super) struct OfCalls;
-
-impl Bounds for OfCalls {
-    const SECONDS: [f64; BUCKETS] = [
-        0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-        10.0, 30.0,
-    ];
-}
-
-/// A model takes milliseconds, where somebody caches for it, to minutes.
-#[derive(Debug, Default)]
-pub(super) struct OfModels;
-
-impl Bounds for OfModels {
-    const SECONDS: [f64; BUCKETS] = [
-        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0,
-        300.0,
-    ];
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Histogram<B = OfCalls> {
+pub struct Histogram<B> {
     /// The last one has no upper bound.
     buckets: [AtomicU64; BUCKETS + 1],
     nanos: AtomicU64,
@@ -54,21 +33,27 @@ pub(super) struct Histogram<B = OfCalls> {
 }
 
 /// A histogram at one moment: its sum in seconds, its count, and the count of each bucket by its bound.
-pub(super) struct Snapshot {
-    pub(super) sum: f64,
-    pub(super) count: u64,
-    pub(super) buckets: Vec<(f64, u64)>,
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Seconds, all together.
+    pub sum: f64,
+    /// How many there were.
+    pub count: u64,
+    /// How many were in each bucket, by its upper bound in seconds.
+    pub buckets: Vec<(f64, u64)>,
 }
 
 impl<B: Bounds> Histogram<B> {
-    pub(super) fn observe(&self, took: Duration) {
+    /// Counts one.
+    pub fn observe(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let bucket = B::NANOS.partition_point(|bound| *bound < nanos);
         self.buckets[bucket].fetch_add(1, Relaxed);
         self.nanos.fetch_add(nanos, Relaxed);
     }
 
-    pub(super) fn snapshot(&self) -> Snapshot {
+    /// What was counted until now.
+    pub fn snapshot(&self) -> Snapshot {
         let bounds = B::SECONDS.into_iter().chain([f64::INFINITY]);
         let counts = self.buckets.iter().map(|bucket| bucket.load(Relaxed));
         let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
@@ -83,6 +68,17 @@ impl<B: Bounds> Histogram<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// From a tenth of a millisecond to half a minute.
+    #[derive(Debug, Default)]
+    struct OfCalls;
+
+    impl Bounds for OfCalls {
+        const SECONDS: [f64; BUCKETS] = [
+            0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+            2.5, 10.0, 30.0,
+        ];
+    }
 
     #[test]
     fn a_bound_belongs_to_its_bucket() {

@@ -11,15 +11,17 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Args, Command};
 
 use super::{COMMAND_LINE, Tables};
-use crate::cli::{Sensitive, Size, Switch, SwitchOrPath};
+use crate::values::{Sensitive, Size, Switch, SwitchOrPath};
 
 /// What is wrong in a file, and where: a byte of its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problem {
-    pub(crate) at: usize,
-    pub(crate) text: String,
+pub struct Problem {
+    /// The byte.
+    pub at: usize,
+    /// The key and what is wrong with it.
+    pub text: String,
     /// What else is wrong there.
-    pub(crate) more: Vec<Problem>,
+    pub more: Vec<Problem>,
 }
 
 impl Problem {
@@ -65,7 +67,7 @@ pub(super) struct Entry {
 
 /// Keys and values that belong together: the top of a file, or one of its tables.
 #[derive(Debug)]
-pub(crate) struct Section {
+pub struct Section {
     /// What stands before a key in a message: nothing, or `bind.DB.`.
     pub(super) path: String,
     pub(super) at: usize,
@@ -134,12 +136,12 @@ impl Section {
     }
 
     /// The settings of a table, which has no other keys.
-    pub(crate) fn parse<T: Args + 'static>(&self) -> Result<T, Problem> {
+    pub fn parse<T: Args + 'static>(&self) -> Result<T, Problem> {
         self.settings(Unknown::Wrong(self.within))
     }
 
     /// The tables `[kind.NAME]` within it, in the order in which they were written, with their names.
-    pub(crate) fn tables(&self, kind: &str) -> impl Iterator<Item = (&str, &Section)> {
+    pub fn tables(&self, kind: &str) -> impl Iterator<Item = (&str, &Section)> {
         let tables = self.tables.iter();
         tables
             .filter(move |table| table.kind == kind)
@@ -147,12 +149,12 @@ impl Section {
     }
 
     /// Whether it has this key.
-    pub(crate) fn has(&self, key: &str) -> bool {
+    pub fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)
     }
 
     /// A setting as all messages and places name it: `d1.DB.path`.
-    pub(crate) fn setting(&self, key: &str) -> String {
+    pub fn setting(&self, key: &str) -> String {
         format!("{}{key}", self.path)
     }
 
@@ -174,13 +176,13 @@ impl Section {
     }
 
     /// What is wrong with a value beyond its form.
-    pub(crate) fn wrong(&self, key: &str, text: &str) -> Problem {
+    pub fn wrong(&self, key: &str, text: &str) -> Problem {
         let entry = self.entries.iter().find(|entry| entry.key == key);
         self.named(entry.map_or(self.at, |entry| entry.at), key, text)
     }
 
     /// What is wrong with all of it.
-    pub(crate) fn lacks(&self, text: &str) -> Problem {
+    pub fn lacks(&self, text: &str) -> Problem {
         Problem::named(self.at, self.path.trim_end_matches('.'), text)
     }
 
@@ -345,7 +347,7 @@ pub(super) fn definition<T: Args>() -> Command {
 }
 
 /// The names of the options of `T`.
-pub(crate) fn names<T: Args>() -> Vec<String> {
+pub fn names<T: Args>() -> Vec<String> {
     let command = definition::<T>();
     keys(&command).map(|(key, _)| key.to_owned()).collect()
 }

@@ -1,30 +1,70 @@
-//! D1 databases: what can be said about them, and how they are opened.
+//! What can be said about D1 databases: options, and the keys of their tables.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bindings::d1::{DatabaseOptions, Integers, IsolatedDatabase, Isolation, ReplyForm};
+use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
+use host::values::{self, Size, Switch};
 
-use crate::cli::{self, Size, Switch};
-use crate::config::{Problem, Section};
-use crate::exit::Failure;
+use crate::d1::{DatabaseOptions, Integers, Isolation, ReplyForm};
+
+/// The options.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct D1Args {
+    /// Serve a SQLite file as the D1 database NAME; may be repeated
+    ///
+    /// What its calls may take is below and in --help-limits. In the variable, several are separated by `;`.
+    #[arg(
+        long = "d1",
+        value_name = "NAME=PATH",
+        env = "BINDING_SPAN_D1",
+        value_delimiter = ';',
+        value_parser = database
+    )]
+    pub(super) d1: Vec<NamedFile>,
+
+    /// Create database files that are not there
+    #[arg(long = "d1-create", env = "BINDING_SPAN_D1_CREATE", value_parser = FalseyValueParser::new())]
+    pub(super) d1_create: bool,
+
+    /// What calls of a database may take.
+    #[command(flatten)]
+    pub(super) limits: DatabaseLimitArgs,
+}
+
+/// A binding and its file.
+#[derive(Debug, Clone)]
+pub(super) struct NamedFile {
+    /// The binding's name.
+    pub(super) binding: String,
+    /// The SQLite file.
+    pub(super) path: PathBuf,
+}
+
+fn database(text: &str) -> Result<NamedFile, String> {
+    let (binding, path) = values::named(text, "NAME=PATH, for instance DB=./shop.sqlite")?;
+    Ok(NamedFile {
+        binding: binding.to_owned(),
+        path: path.into(),
+    })
+}
 
 /// What every database may take, unless its table says otherwise.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Databases")]
-pub struct DatabaseLimitArgs {
+pub(super) struct DatabaseLimitArgs {
     /// How long a call may take on its database, all statements together; 30s by default
     ///
     /// Then it is stopped and rolled back, whatever it computes.
-    #[arg(long = "d1-timeout", value_name = "TIME", env = "BINDING_SPAN_D1_TIMEOUT", value_parser = cli::deadline, hide_short_help = true)]
+    #[arg(long = "d1-timeout", value_name = "TIME", env = "BINDING_SPAN_D1_TIMEOUT", value_parser = values::deadline, hide_short_help = true)]
     timeout: Option<Duration>,
 
     /// Processes that read a database, beside the one that writes; 4 by default
     ///
     /// They are started as they are needed, and end after a minute without work. With 0, the one that writes
     /// answers everything.
-    #[arg(long = "d1-readers", value_name = "N", env = "BINDING_SPAN_D1_READERS", value_parser = cli::count::<usize>, hide_short_help = true)]
+    #[arg(long = "d1-readers", value_name = "N", env = "BINDING_SPAN_D1_READERS", value_parser = values::count::<usize>, hide_short_help = true)]
     readers: Option<usize>,
 
     /// Memory that SQLite may take in each of these processes; 128MiB by default
@@ -36,23 +76,23 @@ pub struct DatabaseLimitArgs {
     /// How large a database may grow; 10GB by default, as in D1
     ///
     /// One that is larger already does not grow.
-    #[arg(long = "d1-max-size", value_name = "SIZE", env = "BINDING_SPAN_D1_MAX_SIZE", value_parser = cli::some_bytes, hide_short_help = true)]
+    #[arg(long = "d1-max-size", value_name = "SIZE", env = "BINDING_SPAN_D1_MAX_SIZE", value_parser = values::some_bytes, hide_short_help = true)]
     max_size: Option<Size>,
 
     /// How large its write-ahead log may grow within a call; 1GiB by default
     ///
     /// The log holds all that a call changes.
-    #[arg(long = "d1-max-log", value_name = "SIZE", env = "BINDING_SPAN_D1_MAX_LOG", value_parser = cli::some_bytes, hide_short_help = true)]
+    #[arg(long = "d1-max-log", value_name = "SIZE", env = "BINDING_SPAN_D1_MAX_LOG", value_parser = values::some_bytes, hide_short_help = true)]
     max_log: Option<Size>,
 
     /// How large temporary files of a process may grow, all together; 1GiB by default
     ///
     /// A large sort or a new index needs some. They are in SQLITE_TMPDIR, or in /var/tmp.
-    #[arg(long = "d1-max-temporary", value_name = "SIZE", env = "BINDING_SPAN_D1_MAX_TEMPORARY", value_parser = cli::some_bytes, hide_short_help = true)]
+    #[arg(long = "d1-max-temporary", value_name = "SIZE", env = "BINDING_SPAN_D1_MAX_TEMPORARY", value_parser = values::some_bytes, hide_short_help = true)]
     max_temporary: Option<Size>,
 
     /// Columns that a statement may return; 100 by default, as in D1
-    #[arg(long = "d1-max-columns", value_name = "N", env = "BINDING_SPAN_D1_MAX_COLUMNS", value_parser = cli::positive::<usize>, hide_short_help = true)]
+    #[arg(long = "d1-max-columns", value_name = "N", env = "BINDING_SPAN_D1_MAX_COLUMNS", value_parser = values::positive::<usize>, hide_short_help = true)]
     max_columns: Option<usize>,
 
     /// Parameters that a statement may have; 100 by default, as in D1
@@ -70,26 +110,26 @@ pub struct DatabaseLimitArgs {
     max_value: Option<Size>,
 
     /// Statements that a call may have; 1000 by default
-    #[arg(long = "d1-max-statements", value_name = "N", env = "BINDING_SPAN_D1_MAX_STATEMENTS", value_parser = cli::positive::<usize>, hide_short_help = true)]
+    #[arg(long = "d1-max-statements", value_name = "N", env = "BINDING_SPAN_D1_MAX_STATEMENTS", value_parser = values::positive::<usize>, hide_short_help = true)]
     max_statements: Option<usize>,
 
     /// Rows that a call may return, all statements together; 100000 by default
-    #[arg(long = "d1-max-rows", value_name = "N", env = "BINDING_SPAN_D1_MAX_ROWS", value_parser = cli::positive::<usize>, hide_short_help = true)]
+    #[arg(long = "d1-max-rows", value_name = "N", env = "BINDING_SPAN_D1_MAX_ROWS", value_parser = values::positive::<usize>, hide_short_help = true)]
     max_rows: Option<usize>,
 
     /// How large the result of a call may be, all statements together; 8MB by default
     ///
     /// Each value, row and column counts for 8 bytes, each byte of a blob too, and texts and names for their
     /// length. Our own callers take a reply of at most 2^20 values.
-    #[arg(long = "d1-max-result", value_name = "SIZE", env = "BINDING_SPAN_D1_MAX_RESULT", value_parser = cli::some_bytes, hide_short_help = true)]
+    #[arg(long = "d1-max-result", value_name = "SIZE", env = "BINDING_SPAN_D1_MAX_RESULT", value_parser = values::some_bytes, hide_short_help = true)]
     max_result: Option<Size>,
 
     /// How long the body of a plain HTTP request may be; 16MiB by default
-    #[arg(long = "d1-max-request", value_name = "SIZE", env = "BINDING_SPAN_D1_MAX_REQUEST", value_parser = cli::some_bytes, hide_short_help = true)]
+    #[arg(long = "d1-max-request", value_name = "SIZE", env = "BINDING_SPAN_D1_MAX_REQUEST", value_parser = values::some_bytes, hide_short_help = true)]
     max_request: Option<Size>,
 
     /// How long to wait for another program that has locked the file; 5s by default
-    #[arg(long = "d1-busy-timeout", value_name = "TIME", env = "BINDING_SPAN_D1_BUSY_TIMEOUT", value_parser = cli::duration, hide_short_help = true)]
+    #[arg(long = "d1-busy-timeout", value_name = "TIME", env = "BINDING_SPAN_D1_BUSY_TIMEOUT", value_parser = values::duration, hide_short_help = true)]
     busy_timeout: Option<Duration>,
 
     /// What callers get for an integer that is no JavaScript number, most beyond 2^53; number by default, as from D1
@@ -119,27 +159,27 @@ pub struct DatabaseLimitArgs {
     /// Calls that may wait for a process of a database, of all clients; 1024 by default
     ///
     /// Beyond it, the client of whom most waits is refused.
-    #[arg(long = "d1-queue", value_name = "N", env = "BINDING_SPAN_D1_QUEUE", value_parser = cli::positive::<usize>, hide_short_help = true)]
+    #[arg(long = "d1-queue", value_name = "N", env = "BINDING_SPAN_D1_QUEUE", value_parser = values::positive::<usize>, hide_short_help = true)]
     queue: Option<usize>,
 }
 
 /// The keys of a table `[d1.NAME]`.
 #[derive(Debug, Args)]
-struct DatabaseArgs {
+pub(super) struct DatabaseArgs {
     /// The SQLite file.
     #[arg(long, value_name = "PATH")]
-    path: Option<PathBuf>,
+    pub(super) path: Option<PathBuf>,
 
     /// Whether to create the file when there is none.
     #[arg(long, value_name = "true|false")]
-    create: Option<Switch>,
+    pub(super) create: Option<Switch>,
 
     /// As --d1-timeout, for this database.
-    #[arg(long, value_name = "TIME", value_parser = cli::deadline)]
+    #[arg(long, value_name = "TIME", value_parser = values::deadline)]
     timeout: Option<Duration>,
 
     /// As --d1-readers.
-    #[arg(long, value_name = "N", value_parser = cli::count::<usize>)]
+    #[arg(long, value_name = "N", value_parser = values::count::<usize>)]
     readers: Option<usize>,
 
     /// As --d1-memory.
@@ -147,19 +187,19 @@ struct DatabaseArgs {
     memory: Option<Size>,
 
     /// As --d1-max-size.
-    #[arg(long, value_name = "SIZE", value_parser = cli::some_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = values::some_bytes)]
     max_size: Option<Size>,
 
     /// As --d1-max-log.
-    #[arg(long, value_name = "SIZE", value_parser = cli::some_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = values::some_bytes)]
     max_log: Option<Size>,
 
     /// As --d1-max-temporary.
-    #[arg(long, value_name = "SIZE", value_parser = cli::some_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = values::some_bytes)]
     max_temporary: Option<Size>,
 
     /// As --d1-max-columns.
-    #[arg(long, value_name = "N", value_parser = cli::positive::<usize>)]
+    #[arg(long, value_name = "N", value_parser = values::positive::<usize>)]
     max_columns: Option<usize>,
 
     /// As --d1-max-parameters.
@@ -175,23 +215,23 @@ struct DatabaseArgs {
     max_value: Option<Size>,
 
     /// As --d1-max-statements.
-    #[arg(long, value_name = "N", value_parser = cli::positive::<usize>)]
+    #[arg(long, value_name = "N", value_parser = values::positive::<usize>)]
     max_statements: Option<usize>,
 
     /// As --d1-max-rows.
-    #[arg(long, value_name = "N", value_parser = cli::positive::<usize>)]
+    #[arg(long, value_name = "N", value_parser = values::positive::<usize>)]
     max_rows: Option<usize>,
 
     /// As --d1-max-result.
-    #[arg(long, value_name = "SIZE", value_parser = cli::some_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = values::some_bytes)]
     max_result: Option<Size>,
 
     /// As --d1-max-request.
-    #[arg(long, value_name = "SIZE", value_parser = cli::some_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = values::some_bytes)]
     max_request: Option<Size>,
 
     /// As --d1-busy-timeout.
-    #[arg(long, value_name = "TIME", value_parser = cli::duration)]
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
     busy_timeout: Option<Duration>,
 
     /// As --d1-integers.
@@ -203,7 +243,7 @@ struct DatabaseArgs {
     reply: Option<Reply>,
 
     /// As --d1-queue.
-    #[arg(long, value_name = "N", value_parser = cli::positive::<usize>)]
+    #[arg(long, value_name = "N", value_parser = values::positive::<usize>)]
     queue: Option<usize>,
 }
 
@@ -248,7 +288,7 @@ impl From<Reply> for ReplyForm {
 
 /// Reads a number of parameters, within SQLite's own bound.
 fn parameters(text: &str) -> Result<usize, String> {
-    match cli::positive(text)? {
+    match values::positive(text)? {
         32_767.. => Err("SQLite takes 32766 at most; bind a list as one JSON array, and read it with json_each()".into()),
         count => Ok(count),
     }
@@ -256,7 +296,7 @@ fn parameters(text: &str) -> Result<usize, String> {
 
 /// Reads a length, within SQLite's own bound.
 fn length(text: &str) -> Result<Size, String> {
-    match cli::some_bytes(text)? {
+    match values::some_bytes(text)? {
         Size(1_000_000_001..) => Err("SQLite takes 1GB at most".into()),
         size => Ok(size),
     }
@@ -264,7 +304,7 @@ fn length(text: &str) -> Result<Size, String> {
 
 /// SQLite needs some memory to open a file at all.
 fn memory(text: &str) -> Result<Size, String> {
-    match cli::some_bytes(text)? {
+    match values::some_bytes(text)? {
         Size(bytes) if bytes < 8 << 20 => {
             Err("SQLite needs more to work; write 8MiB or more".into())
         }
@@ -274,7 +314,7 @@ fn memory(text: &str) -> Result<Size, String> {
 
 impl DatabaseLimitArgs {
     /// These, where `own` does not say otherwise.
-    fn or(&self, own: Self) -> Self {
+    pub(super) fn or(&self, own: Self) -> Self {
         Self {
             timeout: own.timeout.or(self.timeout),
             readers: own.readers.or(self.readers),
@@ -297,7 +337,7 @@ impl DatabaseLimitArgs {
         }
     }
 
-    fn options(&self, create: bool) -> (DatabaseOptions, Isolation) {
+    pub(super) fn options(&self, create: bool) -> (DatabaseOptions, Isolation) {
         let plain = DatabaseOptions::default();
         let isolation = Isolation::default();
         let bytes = |size: Option<Size>, default| size.map_or(default, |size| size.0);
@@ -335,99 +375,28 @@ impl DatabaseLimitArgs {
     }
 }
 
-/// A database and the binding that it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DatabaseConfig {
-    /// The binding's name.
-    pub binding: String,
-    /// The SQLite file.
-    pub path: PathBuf,
-    /// What calls may take, and whether the file is created when there is none.
-    pub options: DatabaseOptions,
-    /// Memory that SQLite may take in each of its processes, in bytes.
-    pub memory: u64,
-}
-
-impl DatabaseConfig {
-    /// A database without a table of its own.
-    pub(super) fn plain(
-        binding: String,
-        path: PathBuf,
-        create: bool,
-        limits: &DatabaseLimitArgs,
-    ) -> Self {
-        let (options, isolation) = limits.options(create);
-        Self {
-            binding,
-            path,
-            options,
-            memory: isolation.memory,
-        }
-    }
-
-    /// A table `[d1.NAME]`, whose file is another one if an option says so.
-    pub(super) fn table(
-        name: &str,
-        section: &Section,
-        path: Option<PathBuf>,
-        create: bool,
-        limits: &DatabaseLimitArgs,
-    ) -> Result<Self, Problem> {
-        let own: DatabaseArgs = section.parse()?;
-        let lacks = || section.lacks("there is no `path`; write path = \"FILE\"");
-        let path = path.or(own.path).ok_or_else(lacks)?;
-        let create = create || own.create.is_some_and(|switch| switch.0);
-        let limits = limits.or(DatabaseLimitArgs {
-            timeout: own.timeout,
-            readers: own.readers,
-            memory: own.memory,
-            max_size: own.max_size,
-            max_log: own.max_log,
-            max_temporary: own.max_temporary,
-            max_columns: own.max_columns,
-            max_parameters: own.max_parameters,
-            max_sql: own.max_sql,
-            max_value: own.max_value,
-            max_statements: own.max_statements,
-            max_rows: own.max_rows,
-            max_result: own.max_result,
-            max_request: own.max_request,
-            busy_timeout: own.busy_timeout,
-            integers: own.integers,
-            reply: own.reply,
-            queue: own.queue,
-        });
-        Ok(Self::plain(name.to_owned(), path, create, &limits))
-    }
-
-    /// Whether both are the same binding on the same file, within the same bounds.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        let mut same = other.clone();
-        // It matters only where there is no file.
-        same.options.create = self.options.create;
-        *self == same
-    }
-
-    /// Whether its file can be there, without opening it.
-    pub(super) fn check(&self) -> Result<(), Failure> {
-        match self.options.create || self.path.is_file() {
-            true => Ok(()),
-            false => Err(Failure::Config(format!(
-                "the database {} is not there: {} is no file; create it, or say --d1-create or create = true",
-                self.binding,
-                self.path.display()
-            ))),
-        }
-    }
-
-    /// Opens the file, in processes of its own.
-    pub(super) async fn open(&self) -> Result<IsolatedDatabase, Failure> {
-        let isolation = Isolation {
+impl DatabaseArgs {
+    /// What it says that holds for all databases elsewhere.
+    pub(super) fn limits(self) -> DatabaseLimitArgs {
+        DatabaseLimitArgs {
+            timeout: self.timeout,
+            readers: self.readers,
             memory: self.memory,
-            ..Isolation::default()
-        };
-        let options = self.options.clone();
-        let opened = IsolatedDatabase::open(&self.path, options, isolation).await;
-        opened.map_err(|error| Failure::Config(error.to_string()))
+            max_size: self.max_size,
+            max_log: self.max_log,
+            max_temporary: self.max_temporary,
+            max_columns: self.max_columns,
+            max_parameters: self.max_parameters,
+            max_sql: self.max_sql,
+            max_value: self.max_value,
+            max_statements: self.max_statements,
+            max_rows: self.max_rows,
+            max_result: self.max_result,
+            max_request: self.max_request,
+            busy_timeout: self.busy_timeout,
+            integers: self.integers,
+            reply: self.reply,
+            queue: self.queue,
+        }
     }
 }

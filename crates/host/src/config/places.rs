@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::section::{Section, Value};
 use super::{File, Text};
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// The places of those settings that are as the file says. Without a file there are none.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Places {
+pub struct Places {
     file: Option<Arc<Text>>,
     said: Vec<Said>,
 }
@@ -40,12 +40,7 @@ impl Places {
 
     /// A failure of one of these settings with its place, if the file says it: of that which the failure knows it
     /// is of, and else of that whose value its text has, or whose option it names, and else of `otherwise`.
-    pub(crate) fn blame(
-        &self,
-        settings: &[&str],
-        otherwise: Option<&str>,
-        failure: Failure,
-    ) -> Failure {
+    pub fn blame(&self, settings: &[&str], otherwise: Option<&str>, failure: Failure) -> Failure {
         if let Failure::Several(all) = failure {
             let each = all.into_iter();
             return Failure::Several(
@@ -90,7 +85,7 @@ impl Places {
     }
 
     /// What is missing in the file, if there is one, and else in what the options say.
-    pub(crate) fn lacks(&self, text: &str) -> Failure {
+    pub fn lacks(&self, text: &str) -> Failure {
         Failure::Config(match &self.file {
             Some(file) => format!("{}: {text}", file.path.display()),
             None => text.to_owned(),

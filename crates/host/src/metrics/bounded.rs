@@ -5,21 +5,23 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The label of everything that has none of its own.
-pub(crate) const OTHER: &str = "_other";
+pub const OTHER: &str = "_other";
 
 /// Bytes of a label.
 const LABEL: usize = 96;
 
 /// What a label stands for.
 #[derive(Debug)]
-pub(super) struct Labelled<T> {
-    pub(super) label: String,
-    pub(super) value: T,
+pub struct Labelled<T> {
+    /// The label.
+    pub label: String,
+    /// The value.
+    pub value: T,
 }
 
 /// Values by name. What is known is found without an allocation.
 #[derive(Debug)]
-pub(super) struct Bounded<T> {
+pub struct Bounded<T> {
     known: RwLock<Known<T>>,
     other: Arc<Labelled<T>>,
 }
@@ -38,7 +40,8 @@ impl<T: Default> Default for Bounded<T> {
 }
 
 impl<T: Default> Bounded<T> {
-    pub(super) fn new() -> Self {
+    /// None are known.
+    pub fn new() -> Self {
         let known = Known {
             by_name: HashMap::new(),
             rows: Vec::new(),
@@ -53,7 +56,7 @@ impl<T: Default> Bounded<T> {
     }
 
     /// What the name stands for, which is known from now on if fewer than `most` are.
-    pub(super) fn get(&self, name: &str, most: usize) -> Arc<Labelled<T>> {
+    pub fn get(&self, name: &str, most: usize) -> Arc<Labelled<T>> {
         if let Some(found) = self.read().by_name.get(name) {
             return Arc::clone(found);
         }
@@ -64,12 +67,13 @@ impl<T: Default> Bounded<T> {
         known.add(name)
     }
 
-    pub(super) fn is_other(&self, found: &Arc<Labelled<T>>) -> bool {
+    /// Whether it is what all share that have no label.
+    pub fn is_other(&self, found: &Arc<Labelled<T>>) -> bool {
         Arc::ptr_eq(found, &self.other)
     }
 
     /// Those that have a label, and then the rest.
-    pub(super) fn rows(&self) -> Vec<Arc<Labelled<T>>> {
+    pub fn rows(&self) -> Vec<Arc<Labelled<T>>> {
         let mut rows = self.read().rows.clone();
         rows.push(Arc::clone(&self.other));
         rows
@@ -106,7 +110,7 @@ impl<T: Default> Known<T> {
 }
 
 /// A name as people may read it. An empty label would mean none, and `_other` is ours.
-pub(super) fn label(name: &str) -> String {
+pub fn label(name: &str) -> String {
     let text = tail::escape(name);
     match &text[..text.floor_char_boundary(LABEL)] {
         "" => "_empty".to_owned(),

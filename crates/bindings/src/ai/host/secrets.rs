@@ -1,55 +1,27 @@
 //! Keys and headers of providers: where they are, and that they can be used. No message repeats what was written
 //! where one is expected, since it may be the secret itself.
 
-use std::env;
 use std::path::{Path, PathBuf};
 
-use bindings::ai::{ProviderOptions, Secret};
+use host::config::{Problem, Section};
+use host::secret::{self, Source as At};
+use host::values::Sensitive;
 use http::header::{HeaderName, HeaderValue};
 
 use super::args::ProviderArgs;
-use crate::cli::Sensitive;
-use crate::config::{Problem, Section};
+use crate::ai::{ProviderOptions, Secret};
 
 /// Keys under which people write a key itself.
 const KEYS: [&str; 5] = ["key", "api-key", "api_key", "apikey", "token"];
 
-/// Bytes of a file with a key or with headers.
-const LONGEST: u64 = 64 * 1024;
-
 /// Refuses a key that is written into the file.
 pub(super) fn refuse_key(section: &Section) -> Result<(), Problem> {
-    match KEYS.iter().find(|key| section.has(key)) {
-        Some(key) => Err(section.wrong(
-            key,
-            "keys do not belong into this file; write key-env = \"VARIABLE\", key-file = \"FILE\" or credential = \"NAME\" (of systemd's \
-             LoadCredential=) instead",
-        )),
-        None => Ok(()),
-    }
-}
-
-/// Reads the name of a variable.
-pub(super) fn variable(text: &str) -> Result<Sensitive, String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let begins = !text.starts_with(|c: char| c.is_ascii_digit());
-    match begins && text.chars().all(plain) {
-        true => Ok(Sensitive(text.to_owned())),
-        false => Err(
-            "this is not the name of a variable; write the name, such as OPENAI_API_KEY, not the key".into(),
-        ),
-    }
-}
-
-/// Reads the name of a credential.
-pub(super) fn credential(text: &str) -> Result<Sensitive, String> {
-    match text.contains('/') || text.starts_with('.') {
-        true => Err(
-            "this is not the name of a credential; write what stands before : in LoadCredential="
-                .into(),
-        ),
-        false => Ok(Sensitive(text.to_owned())),
-    }
+    secret::refuse(
+        section,
+        &KEYS,
+        "keys do not belong into this file; write key-env = \"VARIABLE\", key-file = \"FILE\" or credential = \"NAME\" (of systemd's \
+         LoadCredential=) instead",
+    )
 }
 
 /// Reads the name of a header.
@@ -121,47 +93,31 @@ type Key = (Secret, Option<(&'static str, What, PathBuf)>);
 
 /// Where the key is, if there is one. A variable is read here, files are not.
 pub(super) fn key(args: &ProviderArgs, section: &Section) -> Result<Option<Key>, Problem> {
-    let said = [
-        ("key-env", &args.key_env),
-        ("key-file", &args.key_file),
-        ("credential", &args.credential),
-    ];
-    let mut said = said
-        .into_iter()
-        .filter_map(|(key, text)| Some((key, text.as_ref()?)));
-    let Some((kind, text)) = said.next() else {
+    let found = secret::find(
+        section,
+        ("key-env", args.key_env.as_ref()),
+        ("key-file", args.key_file.as_ref()),
+        ("credential", args.credential.as_ref()),
+    )?;
+    let Some((setting, at)) = found else {
         return Ok(None);
     };
-    if let Some((other, _)) = said.next() {
-        let text = format!("there is a key by {kind} already; leave one of them out");
-        return Err(section.wrong(other, &text));
-    }
-    let text = text.0.as_str();
-    let (what, path) = match kind {
-        "key-env" => {
-            let value = from_variable(text).map_err(|text| section.wrong(kind, &text))?;
+    let (what, path) = match at {
+        At::Value(text) => {
+            let value = sensitive(&text).map_err(|_| {
+                let text =
+                    "the variable that it names holds no key: there are control characters in it";
+                section.wrong(setting, text)
+            })?;
             return Ok(Some((Secret::Value(value), None)));
         }
-        "key-file" => (What::Key, PathBuf::from(text)),
-        _ => match env::var_os("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty()) {
-            Some(folder) => (What::Key, Path::new(&folder).join(text)),
-            None => (What::Credential, PathBuf::from(text)),
-        },
+        At::File(path) => (What::Key, path),
+        At::Credential(path) => (What::Credential, path),
     };
-    Ok(Some((Secret::File(path.clone()), Some((kind, what, path)))))
-}
-
-fn from_variable(name: &str) -> Result<HeaderValue, String> {
-    match env::var(name) {
-        Ok(text) if !text.trim().is_empty() => sensitive(text.trim()).map_err(|_| {
-            "the variable that it names holds no key: there are control characters in it".into()
-        }),
-        Ok(_) => Err("the variable that it names is empty; set it to the key".into()),
-        Err(env::VarError::NotPresent) => {
-            Err("the variable that it names is not set; set it to the key".into())
-        }
-        Err(env::VarError::NotUnicode(_)) => Err("the variable that it names holds no text".into()),
-    }
+    Ok(Some((
+        Secret::File(path.clone()),
+        Some((setting, what, path)),
+    )))
 }
 
 /// Puts the headers of the file itself on a provider.
@@ -193,7 +149,7 @@ impl Source {
     pub(super) fn read(&self, options: &mut ProviderOptions) -> Result<(), String> {
         match self.what {
             What::Key => {
-                let text = text(&self.path)?;
+                let text = secret::read_text(&self.path)?;
                 match sensitive(text.trim()) {
                     Ok(key) if !key.is_empty() => Ok(()),
                     Ok(_) => Err("the file is empty; write the key into it".into()),
@@ -202,13 +158,9 @@ impl Source {
                     ),
                 }
             }
-            What::Credential => Err(
-                "there are no credentials: CREDENTIALS_DIRECTORY is not set; write LoadCredential=NAME:/PATH in the \
-                 unit, or key-file here"
-                    .into(),
-            ),
+            What::Credential => Err(secret::no_credentials("key-file")),
             What::Headers => {
-                for (nth, line) in text(&self.path)?.lines().enumerate() {
+                for (nth, line) in secret::read_text(&self.path)?.lines().enumerate() {
                     if line.trim().is_empty() || line.starts_with('#') {
                         continue;
                     }
@@ -220,12 +172,6 @@ impl Source {
             What::Authorities => authorities(&self.path),
         }
     }
-}
-
-fn text(path: &Path) -> Result<String, String> {
-    let bytes = js_rpc::read_file(path, LONGEST)
-        .map_err(|error| format!("the file that it names cannot be read: {error}"))?;
-    String::from_utf8(bytes).map_err(|_| "the file that it names is not text".into())
 }
 
 fn authorities(path: &Path) -> Result<(), String> {

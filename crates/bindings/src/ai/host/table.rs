@@ -1,15 +1,16 @@
 //! A table `[ai.NAME]` and the tables within it.
 
-use bindings::ai::{AiOptions, Endpoint, GatewayOptions, ModelRule, Price, ProviderOptions};
+use host::config::{self, File, Problem, Section, Tables};
+use host::values::{Size, Switch};
+use host::{Failure, Findings};
 
 use super::args::{AiArgs, BindingArgs, GatewayArgs, ModelArgs, ProviderArgs};
+use super::config::{AiConfig, DEFAULT, NamedAi, builtin};
 use super::secrets::{self, Source, What};
-use super::{AiConfig, DEFAULT, NamedAi, builtin};
-use crate::config::{self, File, Problem, Section, Tables};
-use crate::exit::{Failure, Findings};
+use crate::ai::{AiOptions, Endpoint, GatewayOptions, ModelRule, Price, ProviderOptions};
 
 /// What there can be in a file.
-pub(in crate::callee) const TABLES: Tables = Tables {
+pub(super) const TABLES: Tables = Tables {
     kind: "ai",
     within: &[
         Tables::plain("provider"),
@@ -20,7 +21,7 @@ pub(in crate::callee) const TABLES: Tables = Tables {
 
 impl AiConfig {
     /// A table `[ai.NAME]`; an option replaces where its only provider is.
-    pub(in crate::callee) fn table(
+    pub(super) fn table(
         name: &str,
         section: &Section,
         file: &File,
@@ -56,8 +57,7 @@ impl AiConfig {
             }
             options.public_url = own.public_url.or(options.public_url);
             options.content_on_spans = own.content_on_spans.is_some_and(|switch| switch.0);
-            let bytes =
-                |size: Option<crate::cli::Size>, default| size.map_or(default, |s| s.bytes());
+            let bytes = |size: Option<Size>, default| size.map_or(default, |s| s.bytes());
             options.max_request_bytes = bytes(own.max_request, options.max_request_bytes);
             options.max_answer_bytes = bytes(own.max_answer, options.max_answer_bytes);
             let one = only_provider(section, own.provider, has_providers, said, &mut sources);
@@ -249,7 +249,7 @@ fn gateway(id: &str, section: &Section) -> Result<GatewayOptions, Problem> {
     name_is_plain(id, "a gateway", section)?;
     let args: GatewayArgs = section.parse()?;
     let plain = GatewayOptions::new(id);
-    let on = |switch: Option<crate::cli::Switch>, default| switch.map_or(default, |s| s.0);
+    let on = |switch: Option<Switch>, default| switch.map_or(default, |s| s.0);
     Ok(GatewayOptions {
         cache_ttl: args.cache_ttl.unwrap_or(plain.cache_ttl),
         max_cache_bytes: args.max_cache.map_or(plain.max_cache_bytes, |size| size.0),

@@ -3,18 +3,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bindings::ai::Backoff;
 use clap::Args;
+use host::secret;
+use host::values::{self, Sensitive, Size, Switch};
 use http::Uri;
 use http::header::HeaderName;
 
 use super::secrets;
-use crate::cli::{self, Sensitive, Size, Switch};
+use crate::ai::Backoff;
 
 /// What every AI binding does, unless its table says otherwise.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "AI")]
-pub struct AiArgs {
+pub(super) struct AiArgs {
     /// Serve models as the AI binding NAME: of a server that speaks OpenAI's HTTP, or builtin; may be repeated
     ///
     /// `AI=http://127.0.0.1:11434/v1` is Ollama's usual address. `AI=builtin` is a word counter that needs nothing.
@@ -27,7 +28,7 @@ pub struct AiArgs {
         env = "BINDING_SPAN_AI",
         value_delimiter = ';'
     )]
-    pub(in crate::callee) ai: Vec<Sensitive>,
+    pub(super) ai: Vec<Sensitive>,
 
     /// Keep the logs of AI gateways in this SQLite file; by default in memory, until the end
     ///
@@ -63,11 +64,11 @@ pub(super) struct BindingArgs {
     pub(super) content_on_spans: Option<Switch>,
 
     /// How long the body of a request may be.
-    #[arg(long, value_name = "SIZE", value_parser = cli::some_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = values::some_bytes)]
     pub(super) max_request: Option<Size>,
 
     /// How long an answer may be that is not a stream, and one event of a stream.
-    #[arg(long, value_name = "SIZE", value_parser = cli::some_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = values::some_bytes)]
     pub(super) max_answer: Option<Size>,
 }
 
@@ -87,7 +88,7 @@ pub(super) struct ProviderArgs {
     pub(super) semantic_name: Option<String>,
 
     /// The variable with its key.
-    #[arg(long, value_name = "VARIABLE", value_parser = secrets::variable)]
+    #[arg(long, value_name = "VARIABLE", value_parser = secret::variable)]
     pub(super) key_env: Option<Sensitive>,
 
     /// The file with its key.
@@ -95,7 +96,7 @@ pub(super) struct ProviderArgs {
     pub(super) key_file: Option<Sensitive>,
 
     /// The credential of the service manager with its key.
-    #[arg(long, value_name = "NAME", value_parser = secrets::credential)]
+    #[arg(long, value_name = "NAME", value_parser = secret::credential)]
     pub(super) credential: Option<Sensitive>,
 
     /// The header that carries the key.
@@ -111,31 +112,31 @@ pub(super) struct ProviderArgs {
     pub(super) header_file: Option<Sensitive>,
 
     /// How long connecting may take.
-    #[arg(long, value_name = "TIME", value_parser = cli::deadline)]
+    #[arg(long, value_name = "TIME", value_parser = values::deadline)]
     pub(super) connect_timeout: Option<Duration>,
 
     /// How long it may take until its answer begins.
-    #[arg(long, value_name = "TIME", value_parser = cli::deadline)]
+    #[arg(long, value_name = "TIME", value_parser = values::deadline)]
     pub(super) timeout: Option<Duration>,
 
     /// How long a stream may be silent.
-    #[arg(long, value_name = "TIME", value_parser = cli::deadline)]
+    #[arg(long, value_name = "TIME", value_parser = values::deadline)]
     pub(super) idle_timeout: Option<Duration>,
 
     /// Requests to it in flight.
-    #[arg(long, value_name = "N", value_parser = cli::positive::<usize>)]
+    #[arg(long, value_name = "N", value_parser = values::positive::<usize>)]
     pub(super) max_in_flight: Option<usize>,
 
     /// Requests that may wait for that.
-    #[arg(long, value_name = "N", value_parser = cli::count::<usize>)]
+    #[arg(long, value_name = "N", value_parser = values::count::<usize>)]
     pub(super) max_waiting: Option<usize>,
 
     /// Consecutive failures after which the circuit breaker opens; 0 disables it.
-    #[arg(long, value_name = "N", value_parser = cli::count::<u32>)]
+    #[arg(long, value_name = "N", value_parser = values::count::<u32>)]
     pub(super) break_after: Option<u32>,
 
     /// For how long the circuit breaker stays open.
-    #[arg(long, value_name = "TIME", value_parser = cli::deadline)]
+    #[arg(long, value_name = "TIME", value_parser = values::deadline)]
     pub(super) break_for: Option<Duration>,
 
     /// Certificate authorities (PEM), instead of those that the system trusts.
@@ -175,7 +176,7 @@ pub(super) struct ModelArgs {
 #[derive(Debug, Args)]
 pub(super) struct GatewayArgs {
     /// For how long answers are cached.
-    #[arg(long, value_name = "TIME", value_parser = cli::duration)]
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub(super) cache_ttl: Option<Duration>,
 
     /// How much is cached.
@@ -187,7 +188,7 @@ pub(super) struct GatewayArgs {
     pub(super) max_attempts: Option<u32>,
 
     /// How long before the second attempt.
-    #[arg(long, value_name = "TIME", value_parser = cli::duration)]
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub(super) retry_delay: Option<Duration>,
 
     /// How that grows.
@@ -195,15 +196,15 @@ pub(super) struct GatewayArgs {
     pub(super) backoff: Option<Backoff>,
 
     /// How long a provider may take to begin its answer.
-    #[arg(long, value_name = "TIME", value_parser = cli::deadline)]
+    #[arg(long, value_name = "TIME", value_parser = values::deadline)]
     pub(super) request_timeout: Option<Duration>,
 
     /// Requests in each window.
-    #[arg(long, value_name = "N", value_parser = cli::count::<u32>)]
+    #[arg(long, value_name = "N", value_parser = values::count::<u32>)]
     pub(super) rate_limit: Option<u32>,
 
     /// How long a window is.
-    #[arg(long, value_name = "TIME", value_parser = cli::deadline)]
+    #[arg(long, value_name = "TIME", value_parser = values::deadline)]
     pub(super) rate_window: Option<Duration>,
 
     /// Whether requests are logged.
@@ -215,11 +216,11 @@ pub(super) struct GatewayArgs {
     pub(super) log_content: Option<Switch>,
 
     /// How long the log is kept.
-    #[arg(long, value_name = "TIME", value_parser = cli::deadline)]
+    #[arg(long, value_name = "TIME", value_parser = values::deadline)]
     pub(super) log_retention: Option<Duration>,
 
     /// How large the log may be.
-    #[arg(long, value_name = "SIZE", value_parser = cli::some_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = values::some_bytes)]
     pub(super) max_log: Option<Size>,
 }
 
@@ -269,7 +270,7 @@ fn price(text: &str) -> Result<f64, String> {
 }
 
 fn attempts(text: &str) -> Result<u32, String> {
-    match cli::positive(text)? {
+    match values::positive(text)? {
         6.. => {
             Err("there are 5 attempts at most; several requests to the gateway make more".into())
         }

@@ -6,11 +6,12 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bindings::ai::{Account, AccountSink, Ai, AiOptions, Cached, Operation, ProviderStatus};
+use host::metrics::{BUCKETS, Bounded, Bounds, Histogram, Metric, Sample, Value, label, summed};
+use host::{Meter, Offered, escape};
 
-use super::bounded::{Bounded, label};
-use super::catalog::{self, Metric};
-use super::histogram::{Histogram, OfModels, Snapshot};
+use super::catalog;
+use super::config::Open;
+use crate::ai::{Account, AccountSink, Ai, AiOptions, Cached, Operation, ProviderStatus};
 
 /// AI bindings that have labels of their own. They are configured.
 const BINDINGS: usize = 1_024;
@@ -19,14 +20,14 @@ const BINDINGS: usize = 1_024;
 const PROVIDERS: usize = 64;
 
 /// Models of a provider that have labels of their own. Who calls decides, where the provider answers to any name.
-pub(crate) const MODELS: usize = 64;
+const MODELS: usize = 64;
 
 /// Outcomes of an operation that have labels of their own.
 const OUTCOMES: usize = 32;
 
 /// Requests to models, by the bindings' names. Clones are the same. Where there is no admin port, nothing is counted.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Models(Option<Arc<Inner>>);
+pub(super) struct Models(Option<Arc<Inner>>);
 
 #[derive(Default)]
 struct Inner {
@@ -65,6 +66,17 @@ struct Model {
     cost: AtomicU64,
 }
 
+/// A model takes milliseconds, where somebody caches for it, to minutes.
+#[derive(Debug, Default)]
+pub struct OfModels;
+
+impl Bounds for OfModels {
+    const SECONDS: [f64; BUCKETS] = [
+        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0,
+        300.0,
+    ];
+}
+
 const OPERATIONS: [(Operation, &str); 4] = [
     (Operation::Chat, "chat"),
     (Operation::TextCompletion, "text_completion"),
@@ -75,13 +87,13 @@ const OPERATIONS: [(Operation, &str); 4] = [
 const TOKENS: [&str; 4] = ["input", "output", "cached_input", "reasoning"];
 
 impl Models {
-    /// Those of a program that has an admin port.
-    pub(super) fn counted() -> Self {
-        Self(Some(Arc::default()))
+    /// Those of a program where somebody may ask for metrics, or not.
+    pub(super) fn new(counted: bool) -> Self {
+        Self(counted.then(Arc::default))
     }
 
     /// What hears of the requests of a binding; what is configured has labels from now on.
-    pub(crate) fn sink(&self, binding: &str, options: &AiOptions) -> Option<Arc<dyn AccountSink>> {
+    pub(super) fn sink(&self, binding: &str, options: &AiOptions) -> Option<Arc<dyn AccountSink>> {
         let inner = self.0.as_ref()?;
         let of = inner.bindings.get(binding, BINDINGS);
         for provider in &options.providers {
@@ -98,13 +110,6 @@ impl Models {
         }))
     }
 
-    /// These are open from now on.
-    pub(crate) fn replace(&self, open: Vec<(String, Ai)>) {
-        if let Some(inner) = &self.0 {
-            *inner.lock() = open;
-        }
-    }
-
     /// How the providers of all of them are doing.
     fn statuses(&self) -> Vec<(String, ProviderStatus)> {
         let Some(inner) = &self.0 else {
@@ -116,54 +121,6 @@ impl Models {
             statuses.map(move |status| (name.clone(), status))
         });
         each.collect()
-    }
-
-    /// A line for each provider whose circuit breaker is open.
-    pub(crate) fn failing(&self) -> Vec<String> {
-        let statuses = self.statuses().into_iter();
-        let failing = statuses.filter(|(_, status)| status.circuit_open);
-        failing
-            .map(|(binding, status)| {
-                format!(
-                    "{}: the circuit breaker of the provider {} is open: it failed several times in a row",
-                    tail::escape(&binding),
-                    tail::escape(&status.name)
-                )
-            })
-            .collect()
-    }
-
-    /// The samples of a metric, if it is one of models.
-    pub(super) fn samples(&self, metric: &Metric) -> Vec<Sample> {
-        let Some(inner) = &self.0 else {
-            return Vec::new();
-        };
-        let is = |other: &Metric| metric.name == other.name;
-        if is(&catalog::AI_LOG_LOST) {
-            let open = inner.lock().clone();
-            let each = open.iter().map(|(name, ai)| Sample {
-                labels: vec![("binding", label(name))],
-                value: Value::Count(ai.lost_log_entries()),
-            });
-            return summed(each);
-        }
-        if is(&catalog::AI_IN_FLIGHT) {
-            return self.gauges(|status| status.in_flight as u64);
-        }
-        if is(&catalog::AI_WAITING) {
-            return self.gauges(|status| status.waiting as u64);
-        }
-        if is(&catalog::AI_CIRCUIT_OPEN) {
-            return self.gauges(|status| u64::from(status.circuit_open));
-        }
-        if !metric.name.starts_with("binding_span_ai_") {
-            return Vec::new();
-        }
-        let mut samples = Samples::default();
-        for binding in inner.bindings.rows() {
-            samples.of_binding(metric, &binding.label, &binding.value);
-        }
-        samples.0
     }
 
     fn gauges(&self, read: impl Fn(&ProviderStatus) -> u64) -> Vec<Sample> {
@@ -178,19 +135,60 @@ impl Models {
     }
 }
 
-/// Counts, as one where several have the same labels.
-fn summed(each: impl Iterator<Item = Sample>) -> Vec<Sample> {
-    let mut samples: Vec<Sample> = Vec::new();
-    for sample in each {
-        let known = samples
-            .iter_mut()
-            .find(|known| known.labels == sample.labels);
-        match (known.map(|known| &mut known.value), &sample.value) {
-            (Some(Value::Count(count)), Value::Count(more)) => *count += more,
-            _ => samples.push(sample),
+impl Meter for Models {
+    fn replace(&self, open: &[(&str, &dyn Offered)]) {
+        if let Some(inner) = &self.0 {
+            let each = open.iter().filter_map(|(name, offered)| {
+                let Open(ai) = offered.downcast_ref::<Open>()?;
+                Some(((*name).to_owned(), ai.clone()))
+            });
+            *inner.lock() = each.collect();
         }
     }
-    samples
+
+    /// Providers whose circuit breaker is open.
+    fn impaired(&self) -> Vec<String> {
+        let statuses = self.statuses().into_iter();
+        let failing = statuses.filter(|(_, status)| status.circuit_open);
+        failing
+            .map(|(binding, status)| {
+                format!(
+                    "{}: the circuit breaker of the provider {} is open: it failed several times in a row",
+                    escape(&binding),
+                    escape(&status.name)
+                )
+            })
+            .collect()
+    }
+
+    fn samples(&self, metric: &'static Metric) -> Vec<Sample> {
+        let Some(inner) = &self.0 else {
+            return Vec::new();
+        };
+        let is = |other: &Metric| metric.name == other.name;
+        if is(&catalog::LOG_LOST) {
+            let open = inner.lock().clone();
+            let each = open.iter().map(|(name, ai)| Sample {
+                labels: vec![("binding", label(name))],
+                value: Value::Count(ai.lost_log_entries()),
+            });
+            return summed(each);
+        }
+        if is(&catalog::IN_FLIGHT) {
+            return self.gauges(|status| status.in_flight as u64);
+        }
+        if is(&catalog::WAITING) {
+            return self.gauges(|status| status.waiting as u64);
+        }
+        if is(&catalog::CIRCUIT_OPEN) {
+            return self.gauges(|status| u64::from(status.circuit_open));
+        }
+        let mut samples = Samples::default();
+        for binding in inner.bindings.rows() {
+            samples.of_binding(metric, &binding.label, &binding.value);
+        }
+        samples.0
+    }
 }
 
 impl Inner {
@@ -269,18 +267,6 @@ fn add(counter: &AtomicU64, more: u64) {
     let _ = counter.fetch_update(Relaxed, Relaxed, |count| Some(count.saturating_add(more)));
 }
 
-/// One value of a metric of models.
-pub(super) struct Sample {
-    pub(super) labels: Vec<(&'static str, String)>,
-    pub(super) value: Value,
-}
-
-pub(super) enum Value {
-    Count(u64),
-    Dollars(f64),
-    Times(Snapshot),
-}
-
 #[derive(Default)]
 struct Samples(Vec<Sample>);
 
@@ -312,7 +298,7 @@ impl Samples {
 
     fn of_binding(&mut self, metric: &Metric, name: &str, of: &Binding) {
         let binding = ("binding", name);
-        if metric.name == catalog::AI_CACHE.name {
+        if metric.name == catalog::CACHE.name {
             self.count(&[binding, ("result", "hit")], &of.hits);
             self.count(&[binding, ("result", "miss")], &of.misses);
             return;
@@ -326,7 +312,7 @@ impl Samples {
     fn of_provider(&mut self, metric: &Metric, labels: [(&'static str, &str); 2], of: &Provider) {
         let is = |other: &Metric| metric.name == other.name;
         let [binding, provider] = labels;
-        if is(&catalog::AI_REQUESTS) {
+        if is(&catalog::REQUESTS) {
             for ((_, operation), outcomes) in OPERATIONS.iter().zip(&of.outcomes) {
                 for outcome in outcomes.rows() {
                     let more = [
@@ -336,15 +322,15 @@ impl Samples {
                     self.count(&[binding, provider, more[0], more[1]], &outcome.value);
                 }
             }
-        } else if is(&catalog::AI_RETRIES) {
+        } else if is(&catalog::RETRIES) {
             self.count(&labels, &of.retries);
-        } else if is(&catalog::AI_FALLBACKS) {
+        } else if is(&catalog::FALLBACKS) {
             self.count(&labels, &of.fallbacks);
-        } else if is(&catalog::AI_LATENCY) {
+        } else if is(&catalog::LATENCY) {
             self.times(&labels, &of.latency);
-        } else if is(&catalog::AI_FIRST_CHUNK) {
+        } else if is(&catalog::FIRST_CHUNK) {
             self.times(&labels, &of.first_chunk);
-        } else if is(&catalog::AI_TOKENS) || is(&catalog::AI_COST) {
+        } else if is(&catalog::TOKENS) || is(&catalog::COST) {
             for model in of.models.rows() {
                 let labels = [binding, provider, ("model", model.label.as_str())];
                 self.of_model(metric, labels, &model.value);
@@ -354,15 +340,18 @@ impl Samples {
 
     fn of_model(&mut self, metric: &Metric, labels: [(&'static str, &str); 3], of: &Model) {
         let [binding, provider, model] = labels;
-        if metric.name == catalog::AI_TOKENS.name {
+        if metric.name == catalog::TOKENS.name {
             for (kind, tokens) in TOKENS.iter().zip(&of.tokens) {
                 self.count(&[binding, provider, model, ("type", kind)], tokens);
             }
         } else {
             let billionths = of.cost.load(Relaxed);
             if billionths > 0 {
-                self.push(&labels, Value::Dollars(billionths as f64 / 1e9));
+                self.push(&labels, Value::Amount(billionths as f64 / 1e9));
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
