@@ -8,6 +8,7 @@ mod backend;
 mod error;
 mod filter;
 mod options;
+mod search;
 mod vector;
 
 pub use backend::Status;
@@ -17,6 +18,8 @@ pub use options::{
     IndexOptions, Limits, MetadataIndex, MetadataType, Metric, OpenError, PostgresOptions, Shape,
     SslMode, Store,
 };
+#[doc(hidden)] // for the benchmark
+pub use search::{Nearby, Vectors};
 pub use vector::{
     Found, Info, Match, Metadata, MetadataLevel, Mutation, Nearest, Query, Search, Vector, Write,
 };
