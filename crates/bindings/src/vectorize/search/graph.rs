@@ -25,6 +25,8 @@ const CONNECTIVITY: usize = 16;
 const EXPANSION_ADD: usize = 128;
 /// Searches of one graph at the same time; more of them fail, and are done without the graph.
 const SEARCHES: usize = 64;
+/// Candidates that are looked at to see whether a new entry is found.
+const REACH: usize = 64;
 /// Entries that there is room for at first.
 const FIRST_CAPACITY: usize = 1024;
 
@@ -77,8 +79,16 @@ fn distance(metric: Metric, a: &[i8], b: &[i8]) -> f32 {
     distance.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32
 }
 
+/// An entry that was added.
+pub(super) struct Added {
+    pub(super) entry: u32,
+    /// Whether a search for its vector finds something as near. The graph may have no way to a vector far from all others.
+    pub(super) reached: bool,
+}
+
 pub(super) struct Graph {
     index: Index,
+    metric: Metric,
     pub(super) epoch: u64,
     pub(super) entries: Arc<Entries>,
     capacity: usize,
@@ -88,6 +98,7 @@ impl Graph {
     pub(super) fn new(shape: Shape, epoch: u64, entries: Arc<Entries>) -> Result<Self, String> {
         let mut new = Self {
             index: Index::new(&options(shape)).map_err(text)?,
+            metric: shape.metric,
             epoch,
             entries,
             capacity: 0,
@@ -111,6 +122,7 @@ impl Graph {
         }
         let mut new = Self {
             index,
+            metric: shape.metric,
             epoch,
             entries,
             capacity: 0,
@@ -151,13 +163,19 @@ impl Graph {
     }
 
     /// A new entry, which is dead at first.
-    pub(super) fn add(&mut self, code: &Code) -> Result<u32, String> {
+    pub(super) fn add(&mut self, code: &Code) -> Result<Added, String> {
         if self.len() >= self.capacity {
             self.reserve(self.capacity + self.capacity / 2)?;
         }
         let entry = self.entries.push();
         self.index.add(u64::from(entry), &code.0).map_err(text)?;
-        Ok(entry)
+        let found = self.index.search(&code.0, REACH).map_err(text)?;
+        let own = distance(self.metric, &code.0, &code.0);
+        let reached = found
+            .distances
+            .first()
+            .is_some_and(|&nearest| nearest <= own);
+        Ok(Added { entry, reached })
     }
 
     /// Rows that are near, at most `count` of them; the more are asked for, the better they are. Only those that `allow`

@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLockReadGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::graph::{Code, Graph};
+use super::graph::{Added, Code, Graph};
 use super::members::Members;
 use super::{Rows, Shared, lock};
 
@@ -140,7 +140,7 @@ impl Shared {
         }
     }
 
-    fn add_shared(&self, code: &Code) -> Result<u32, String> {
+    fn add_shared(&self, code: &Code) -> Result<Added, String> {
         let _writer = lock::lock(&self.writer);
         self.yield_to_queries();
         let mut graph = lock::write(&self.graph);
@@ -151,7 +151,7 @@ impl Shared {
     fn add_some(
         &self,
         which: Which,
-        mut add: impl FnMut(&Code) -> Result<u32, String>,
+        mut add: impl FnMut(&Code) -> Result<Added, String>,
     ) -> Result<(), String> {
         let batch: Vec<(u32, u64, Code)> = {
             let rows = lock::read(&self.rows);
@@ -182,8 +182,8 @@ impl Shared {
             Which::Next => next,
         };
         if let Some(members) = members {
-            for (row, changed, entry) in added {
-                members.added(matrix, row, changed, entry);
+            for (row, changed, added) in added {
+                members.added(matrix, row, changed, &added);
             }
         }
         Ok(())
@@ -275,6 +275,7 @@ impl Indexer {
                 rows.members = None;
                 rows.next = None;
                 let old = lock::write(&shared.graph).take();
+                shared.graph_bytes.store(0, Ordering::Relaxed);
                 drop(rows);
                 drop(old); // without a lock: it may be large
             }

@@ -9,6 +9,7 @@ use std::sync::{Arc, RwLock};
 
 use roaring::RoaringBitmap;
 
+use super::graph::Added;
 use super::lock;
 use super::matrix::Matrix;
 
@@ -71,7 +72,9 @@ pub(super) struct Members {
     entry_of: Vec<u32>,
     /// Rows that are not in the graph yet.
     pub(super) pending: RoaringBitmap,
-    /// Entries that are dead.
+    /// Rows that the graph does not reach: it was tried to add them.
+    strays: RoaringBitmap,
+    /// Entries that are dead, because their rows changed.
     pub(super) dead: u64,
 }
 
@@ -83,6 +86,7 @@ impl Members {
             entries: Arc::default(),
             entry_of: vec![NONE; matrix.len()],
             pending: matrix.rows().collect(),
+            strays: RoaringBitmap::new(),
             dead: 0,
         }
     }
@@ -119,6 +123,7 @@ impl Members {
             self.entry_of.push(NONE);
         } else {
             self.kill(position);
+            self.strays.remove(row);
         }
         self.pending.insert(row);
     }
@@ -128,6 +133,12 @@ impl Members {
         self.kill(position);
         self.entry_of.swap_remove(position);
         self.pending.remove(row);
+        self.strays.remove(row);
+    }
+
+    /// Rows that a search of the graph does not find, those that are not there yet or not reached.
+    pub(super) fn beside(&self) -> RoaringBitmap {
+        &self.pending | &self.strays
     }
 
     fn kill(&mut self, position: usize) {
@@ -139,12 +150,16 @@ impl Members {
     }
 
     /// A row was added to the graph as it was when it had this `changed`.
-    pub(super) fn added(&mut self, matrix: &Matrix, row: u32, changed: u64, entry: u32) {
+    pub(super) fn added(&mut self, matrix: &Matrix, row: u32, changed: u64, added: &Added) {
         let position = matrix.position(row);
         match position.filter(|&at| matrix.changed(at) == changed && self.entry_of[at] == NONE) {
             Some(position) => {
-                self.entry_of[position] = entry;
-                self.entries.set(entry, row);
+                if added.reached {
+                    self.entry_of[position] = added.entry;
+                    self.entries.set(added.entry, row);
+                } else {
+                    self.strays.insert(row);
+                }
                 self.pending.remove(row);
             }
             None => self.dead += 1,
@@ -164,6 +179,9 @@ impl Members {
 
     pub(super) fn bytes(&self) -> u64 {
         let entry_of = self.entry_of.capacity() * size_of::<u32>();
-        entry_of as u64 + self.pending.serialized_size() as u64 + self.entries.bytes()
+        entry_of as u64
+            + self.pending.serialized_size() as u64
+            + self.strays.serialized_size() as u64
+            + self.entries.bytes()
     }
 }

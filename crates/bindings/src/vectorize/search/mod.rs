@@ -1,7 +1,7 @@
 //! Nearest neighbours among vectors in memory: exactly, or by an approximate index.
 //!
 //! [`Vectors`] has all vectors in a [`Matrix`]. Once there are enough of them, a background thread adds them to a
-//! [`Graph`]. A query asks the graph for candidates, adds the rows that are not in the graph yet, and compares all of these
+//! [`Graph`]. A query asks the graph for candidates, adds the rows that are not in the graph yet or that it does not reach, and compares all of these
 //! with the vectors in the matrix: so it sees each row that was put before it began, and never values of the past.
 //!
 //! What is compared, and how: `score`. Which rows the graph has: `members`. The thread: `indexer`. The index on disk, a
@@ -37,7 +37,7 @@ use score::Top;
 /// Rows that are compared between two looks at whether a query is cancelled, and for which a lock is held.
 const STRIDE: usize = 256;
 /// Candidates that a graph is asked for at least.
-const CANDIDATES: usize = 96;
+const CANDIDATES: usize = 224;
 /// What a search by a graph without a filter costs, in rows of an exact one.
 const GRAPH_COST: u64 = 2000;
 
@@ -274,24 +274,18 @@ impl Query<'_> {
     /// Compares all.
     fn exact(&self) -> Nearby {
         let mut top = Top::new(self.k);
-        let (rows, chunks) = {
-            let rows = lock::read(&self.shared.rows);
-            let few = self
-                .among
-                .is_some_and(|among| among.len() <= rows.matrix.len() as u64 / 8);
-            (
-                rows.matrix.len(),
-                if few {
-                    None
-                } else {
-                    Some(rows.matrix.snapshot())
-                },
-            )
-        };
-        let scanned = match (chunks, self.among) {
-            (Some(chunks), among) => self.scan(&chunks, among, &mut top),
-            (None, Some(among)) => self.compare(among.iter(), &mut top),
-            (None, None) => unreachable!("of {rows} rows, few are only in a set"),
+        let rows = lock::read(&self.shared.rows);
+        let few = rows.matrix.len() as u64 / 8;
+        let scanned = match self.among {
+            Some(among) if among.len() <= few => {
+                drop(rows);
+                self.compare(among.iter(), &mut top)
+            }
+            among => {
+                let chunks = rows.matrix.snapshot();
+                drop(rows);
+                self.scan(&chunks, among, &mut top)
+            }
         };
         self.finish(top, scanned, Search::Exact)
     }
@@ -349,19 +343,20 @@ impl Query<'_> {
         let code = Code::of(self.to);
         loop {
             // A row that is added to the graph meanwhile may be missed by the search, and is in this set.
-            let (epoch, mut pending, wanted) = {
+            let (epoch, mut beside, wanted) = {
                 let rows = lock::read(&self.shared.rows);
                 let members = rows.members.as_ref()?;
                 let len = rows.matrix.len() as u64;
                 let eligible = self.among.map_or(len, |among| among.len().min(len));
                 let too_few = self.among.is_some() && eligible * eligible < GRAPH_COST * len;
-                if too_few || members.pending.len() > len / 2 {
+                let beside = members.beside();
+                if too_few || beside.len() > len / 4 {
                     return None;
                 }
                 let wanted = eligible
                     .saturating_sub(members.pending.len())
                     .min(self.k as u64);
-                (members.epoch, members.pending.clone(), wanted)
+                (members.epoch, beside, wanted)
             };
             let candidates = {
                 let graph = self.shared.graph_for_query();
@@ -380,18 +375,18 @@ impl Query<'_> {
             }
             // A row that left the graph meanwhile is in this one.
             if let Some(members) = &lock::read(&self.shared.rows).members {
-                pending |= &members.pending;
+                beside |= members.beside();
             }
             if let Some(among) = self.among {
-                pending &= among;
+                beside &= among;
             }
             let mut top = Top::new(self.k);
             let only_found: Vec<u32> = candidates
                 .into_iter()
-                .filter(|&row| !pending.contains(row))
+                .filter(|&row| !beside.contains(row))
                 .collect();
             let mut scanned = self.compare(only_found.into_iter(), &mut top);
-            scanned += self.compare(pending.iter(), &mut top);
+            scanned += self.compare(beside.iter(), &mut top);
             return Some(self.finish(top, scanned, Search::Index));
         }
     }

@@ -19,8 +19,12 @@ fn marked(row: u32, version: u64) -> Vec<f32> {
 #[test]
 fn a_query_sees_what_was_put_before_it_and_nothing_of_the_past_while_rows_are_indexed() {
     let vectors = Vectors::new(shape(DIMENSIONS, Metric::Euclidean), 1000, None);
-    let others: Vec<_> = (0..4000).map(|row| marked(row, 0)).collect();
-    put_all(&vectors, &others);
+    // most of what is put is far from all others: the graph alone does not always reach it
+    let mut clusters = Clusters::new(20, DIMENSIONS);
+    put_all(
+        &vectors,
+        &(0..4000).map(|_| clusters.next()).collect::<Vec<_>>(),
+    );
     let mut by_index = 0;
     for turn in 0..1500 {
         let row = 1000 + turn % 700;
