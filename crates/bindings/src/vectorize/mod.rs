@@ -14,6 +14,7 @@ mod options;
 mod read;
 mod reply;
 mod request;
+mod search;
 mod service;
 mod spans;
 mod vector;
@@ -31,6 +32,8 @@ pub use options::{
     IndexOptions, Limits, MetadataIndex, MetadataType, Metric, OpenError, PostgresOptions, Shape,
     SslMode, Store,
 };
+#[doc(hidden)] // for the benchmark
+pub use search::{Nearby, Vectors};
 pub use vector::{
     Found, Info, Match, Metadata, MetadataLevel, Mutation, Nearest, Query, Search, Vector, Write,
 };
