@@ -9,6 +9,7 @@
 
 pub mod ai;
 pub mod d1;
+mod place;
 pub mod vectorize;
 
 /// The README's program compiles.

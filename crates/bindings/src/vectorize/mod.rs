@@ -4,15 +4,21 @@
 //! `queryById`, `getByIds`, `deleteByIds`), by JavaScript RPC and by the plain HTTP that a Worker's wrapped binding sends.
 //! It keeps its vectors in a [`Store`]: one SQLite file, or a table of PostgreSQL with pgvector. Both answer alike.
 
+#[allow(dead_code)]
 mod backend;
 mod error;
+#[allow(dead_code)] // the service opens it
+mod file;
 mod filter;
 mod metadata;
 mod options;
+#[allow(dead_code)]
+mod search;
 mod vector;
 
 pub use backend::Status;
 pub use error::{Code, VectorizeError};
+pub use file::{BackupError, Report, backup, check};
 pub use filter::{Clause, Filter, Scalar, Test};
 pub use options::{
     IndexOptions, Limits, MetadataIndex, MetadataType, Metric, OpenError, PostgresOptions, Shape,
