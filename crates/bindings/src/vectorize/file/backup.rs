@@ -9,7 +9,8 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::open::{connect, explain, is_empty, permission};
+use super::open::{connect, is_empty};
+use super::refusal::{explain, permission};
 use crate::vectorize::options::OpenError;
 
 /// Pages that are copied between two reports of progress; 4 MiB.

@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::backup::source;
 use super::error::Failure;
-use super::open::explain;
 use super::property::key_of;
+use super::refusal::explain;
 use super::schema::{self, Indexed, State, values_of};
 use super::select::parse;
 use crate::vectorize::options::{Limits, OpenError, Shape};

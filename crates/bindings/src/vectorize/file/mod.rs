@@ -16,6 +16,7 @@ mod open;
 mod property;
 mod queue;
 mod reader;
+mod refusal;
 mod schema;
 mod select;
 mod writer;
