@@ -79,6 +79,7 @@ struct Old {
 pub(super) struct Writing<'a> {
     pub(super) connection: &'a Connection,
     pub(super) vectors: &'a Vectors,
+    pub(super) dimensions: usize,
     pub(super) indexes: Vec<Indexed>,
     pub(super) state: &'a mut State,
     pub(super) space: &'a mut Space,
@@ -97,6 +98,14 @@ impl Writing<'_> {
         let mut ids = Vec::new();
         for vector in vectors {
             self.check_time()?;
+            if vector.values.len() != self.dimensions {
+                let text = format!(
+                    "a vector has {} values, and not {}",
+                    vector.values.len(),
+                    self.dimensions
+                );
+                return Err(VectorizeError::new(Code::Vector, text).into());
+            }
             let old = self.find(&vector.id)?;
             match (old, write) {
                 (Some(_), Write::Insert) => continue,
@@ -160,7 +169,7 @@ impl Writing<'_> {
     }
 
     fn insert(&mut self, vector: &Vector) -> Result<(), Failure> {
-        self.check_room(vector.values.len())?;
+        self.check_room()?;
         let Some(row) = self.space.take() else {
             return Err(full("the index has no numbers left for more vectors; delete some").into());
         };
@@ -201,7 +210,7 @@ impl Writing<'_> {
         self.change.put.push((row, changed, vector.values.clone()));
     }
 
-    fn check_room(&self, dimensions: usize) -> Result<(), VectorizeError> {
+    fn check_room(&self) -> Result<(), VectorizeError> {
         let limits = self.limits;
         if self.state.vectors >= limits.max_vectors {
             return Err(full(format!(
@@ -211,7 +220,7 @@ impl Writing<'_> {
         }
         // Those of the same transaction are not in memory yet.
         let waiting = self.state.vectors.saturating_sub(self.vectors.len()) + 1;
-        let each = dimensions as u64 * size_of::<f32>() as u64 + ROW_BYTES;
+        let each = self.dimensions as u64 * size_of::<f32>() as u64 + ROW_BYTES;
         let bytes = self.vectors.memory_bytes() + waiting * each;
         if bytes > limits.max_memory_bytes {
             return Err(full(format!(

@@ -21,11 +21,13 @@ use super::select::{self, parse};
 use crate::vectorize::error::{Code, VectorizeError};
 use crate::vectorize::metadata;
 use crate::vectorize::options::{MetadataIndex, Metric};
+use crate::vectorize::search::Nearby;
 use crate::vectorize::vector::{Found, Match, MetadataLevel, Nearest, Query, Search, Vector};
 
 /// Searches of one query until changes wait for it.
 const ATTEMPTS: usize = 4;
-/// Vectors equally near as the last match of which those with the first ids are found.
+/// Vectors that are found at most, where many are equally near as the last match. Of more it is not known which ones
+/// have the first ids.
 const TIES: usize = 8192;
 
 type Reply<T> = oneshot::Sender<Result<T, VectorizeError>>;
@@ -125,6 +127,16 @@ impl Reader {
 
     /// Nothing if a match was changed meanwhile.
     fn attempt(&self, query: &Query, ticket: &Ticket) -> Result<Option<Found>, Failure> {
+        if let Nearest::To(values) = &query.nearest
+            && values.len() != self.core.shape.dimensions
+        {
+            let text = format!(
+                "invalid query vector, expected {} dimensions, and got {} dimensions",
+                self.core.shape.dimensions,
+                values.len()
+            );
+            return Err(VectorizeError::new(Code::QueryVector, text).into());
+        }
         let seen = self.core.applied.load(Ordering::Acquire);
         let (to, own, among) = self.snapshot(|| {
             let (to, own) = match &query.nearest {
@@ -187,21 +199,12 @@ impl Reader {
     ) -> Result<Nearby, Failure> {
         let vectors = &self.core.vectors;
         let cancelled = || ticket.is_stopped();
-        let mut k = top_k + 1;
-        let mut scanned = 0;
-        let (mut rows, search) = loop {
-            let nearby = vectors.nearest(to, k, among, &cancelled);
-            if ticket.is_stopped() {
-                return Err(ticket.timeout().into());
-            }
-            scanned += nearby.scanned;
-            let rows = nearby.rows;
-            let tied = rows.len() >= k && rows[top_k - 1].1 == rows[k - 1].1;
-            if !tied || k >= TIES {
-                break (rows, nearby.search);
-            }
-            k = (k * 4).min(TIES);
-        };
+        let nearby = vectors.nearest(to, top_k, among, &cancelled);
+        if ticket.is_stopped() {
+            return Err(ticket.timeout().into());
+        }
+        let (mut rows, search) = (nearby.rows, nearby.search);
+        rows.truncate(top_k.max(TIES));
         // An approximate index may miss the vector that is searched by.
         if let Some(own) = own
             && search == Search::Index
@@ -213,7 +216,7 @@ impl Reader {
         }
         Ok(Nearby {
             rows,
-            scanned,
+            scanned: nearby.scanned,
             search,
         })
     }
@@ -342,10 +345,3 @@ impl Reader {
 
 const VECTORS: &str = "SELECT vectors.row, vectors.id, name, metadata, vals FROM vectors \
     JOIN vals ON vals.row = vectors.row LEFT JOIN namespaces ON namespaces.id = namespace";
-
-/// What a search found.
-struct Nearby {
-    rows: Vec<(u32, f32)>,
-    scanned: u64,
-    search: Search,
-}

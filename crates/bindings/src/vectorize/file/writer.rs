@@ -182,6 +182,7 @@ impl Writer {
                 let mut writing = super::change::Writing {
                     connection: &self.connection,
                     vectors: &self.core.vectors,
+                    dimensions: self.core.shape.dimensions,
                     indexes: super::schema::indexes(&self.connection)?,
                     state: &mut self.state,
                     space: &mut self.space,

@@ -84,6 +84,20 @@ async fn of_those_equally_near_the_first_ids_are_found() {
     upsert(&store, vec![vector("é", [0.5; 3])]).await.unwrap();
     let found = ids(&store, near([0.0; 3], 4)).await;
     assert_eq!(found, ["é", "v000", "v001", "v002"]);
+    // Of other dimensions nothing is stored or searched.
+    let mut short = vector("short", [1.0; 3]);
+    short.values.pop();
+    let error = upsert(&store, vec![vector("ok", [1.0; 3]), short.clone()]).await;
+    assert_eq!(error.unwrap_err().code, Code::Vector);
+    let query = Query {
+        nearest: Nearest::To(short.values),
+        ..near([0.0; 3], 1)
+    };
+    assert_eq!(
+        store.query(ME, query).await.unwrap_err().code,
+        Code::QueryVector
+    );
+    assert_eq!(store.info().await.unwrap().vectors, 101);
 }
 
 #[tokio::test]
