@@ -24,6 +24,11 @@ fn hold(store: &FileStore) -> (Arc<super::super::core::Core>, std::sync::mpsc::S
     (core, release)
 }
 
+/// Whether the writer waits for the lock: then it takes no more batches into its group, and nobody else gets the lock.
+fn is_committing(core: &super::super::core::Core) -> bool {
+    core.commit.try_read().is_err()
+}
+
 async fn until(mut is: impl FnMut() -> bool) {
     while !is() {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -41,8 +46,7 @@ async fn batches_that_wait_are_committed_together_and_one_that_fails_alone_is_le
         let store = Arc::clone(&store);
         async move { upsert(&store, vec![vector("first", [0.0; 3])]).await }
     });
-    // It is being committed.
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    until(|| is_committing(&core)).await;
     let batches = (0..30).map(|n| {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
@@ -94,7 +98,7 @@ async fn a_greedy_client_has_half_and_others_still_get_in() {
         tokio::spawn(async move { store.write(client, Write::Upsert, vectors).await })
     };
     let running = write(ME, 1000);
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    until(|| is_committing(&core)).await;
     let greedy = ClientId::next();
     let calls: Vec<_> = (0..100).map(|n| write(greedy, n)).collect();
     until(|| calls.iter().filter(|call| call.is_finished()).count() == 92).await;
@@ -129,7 +133,7 @@ async fn a_call_that_waits_too_long_or_that_nobody_waits_for_is_not_done() {
         let store = Arc::clone(&store);
         async move { upsert(&store, vec![vector("running", [0.0; 3])]).await }
     });
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    until(|| is_committing(&core)).await;
     let error = upsert(&hasty, vec![vector("late", [0.0; 3])])
         .await
         .unwrap_err();
