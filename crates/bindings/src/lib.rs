@@ -11,6 +11,7 @@
 
 pub mod ai;
 pub mod d1;
+mod place;
 pub mod vectorize;
 
 /// The kinds of bindings that there are, each as its folder registers it.

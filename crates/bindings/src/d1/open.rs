@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use super::raw::Kept;
 use super::rows::{Tally, tally};
 use super::transaction;
 use super::watch::Watch;
+use crate::place::Place;
 
 /// Why a database could not be opened: what, where, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +112,7 @@ impl Session {
     pub(super) fn check_in_place(&self) -> Result<(), QueryError> {
         match self.place.is_unmoved() {
             true => Ok(()),
-            false => Err(QueryError::Moved(self.place.path.clone())),
+            false => Err(QueryError::Moved(self.place.path().to_owned())),
         }
     }
 }
@@ -180,33 +181,6 @@ impl Session {
         } = self;
         // What could not be put into it stays in the log, where it counts as well.
         let _ = gate.ours(|| connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)"));
-    }
-}
-
-/// A file, and where it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    path: PathBuf,
-    /// Device and inode.
-    file: (u64, u64),
-}
-
-impl Place {
-    /// The file that is at the path now.
-    pub(super) fn of(path: &Path) -> std::io::Result<Self> {
-        Ok(Self {
-            path: path.to_owned(),
-            file: Self::file(path)?,
-        })
-    }
-
-    fn file(path: &Path) -> std::io::Result<(u64, u64)> {
-        std::fs::metadata(path).map(|file| (file.dev(), file.ino()))
-    }
-
-    /// Whether it is still there.
-    pub(super) fn is_unmoved(&self) -> bool {
-        Self::file(&self.path).is_ok_and(|file| file == self.file)
     }
 }
 

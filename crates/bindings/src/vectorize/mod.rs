@@ -6,25 +6,32 @@
 
 mod backend;
 mod error;
+mod file;
 mod filter;
 mod http;
 mod index;
+mod metadata;
 mod operation;
 mod options;
+mod postgres;
 mod read;
 mod reply;
 mod request;
 mod search;
 mod service;
 mod spans;
+mod transfer;
 mod vector;
 
 use std::sync::Arc;
 
 use backend::Backend;
+use file::FileStore;
+use postgres::PostgresStore;
 
 pub use backend::Status;
 pub use error::{Code, VectorizeError};
+pub use file::{BackupError, Report, backup, check};
 pub use filter::{Clause, Filter, Scalar, Test};
 pub use index::{Operated, OperationSink, Vectorize};
 pub use operation::Operation;
@@ -38,10 +45,16 @@ pub use vector::{
     Found, Info, Match, Metadata, MetadataLevel, Mutation, Nearest, Query, Search, Vector, Write,
 };
 
-/// Opens a store.
+/// Opens a store, or creates it.
 async fn open_store(store: &Store, options: &IndexOptions) -> Result<Arc<dyn Backend>, OpenError> {
-    let _ = options;
-    match store {
-        Store::File(_) | Store::Postgres(_) => Err(OpenError::Store("it is not there yet".into())),
-    }
+    Ok(match store {
+        Store::File(path) => {
+            let (path, options) = (path.clone(), options.clone());
+            // All vectors are read.
+            let open = tokio::task::spawn_blocking(move || FileStore::open(&path, &options));
+            open.await
+                .map_err(|error| OpenError::Store(error.to_string()))??
+        }
+        Store::Postgres(server) => PostgresStore::open(server, options).await?,
+    })
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::d1::open::Place;
+use crate::place::Place;
 
 /// How a database is doing. Clones are the same.
 #[derive(Debug, Clone)]
