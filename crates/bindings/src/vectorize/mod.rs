@@ -7,6 +7,7 @@
 mod backend;
 mod error;
 mod filter;
+mod metadata;
 mod options;
 mod vector;
 
