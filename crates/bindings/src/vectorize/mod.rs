@@ -9,6 +9,10 @@ mod error;
 mod filter;
 mod metadata;
 mod options;
+#[allow(dead_code)] // the service opens it
+mod postgres;
+#[allow(dead_code)] // a command of the daemon runs it
+mod transfer;
 mod vector;
 
 pub use backend::Status;
