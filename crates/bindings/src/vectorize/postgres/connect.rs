@@ -46,6 +46,10 @@ impl Connector {
             SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => Encryption::Require,
         });
         config.connect_timeout(options.connect_timeout);
+        // A peer that vanished without a word is noticed where the system can.
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(timeout.max(options.connect_timeout));
+        }
         if config.get_application_name().is_none() {
             config.application_name("binding-span");
         }

@@ -26,7 +26,7 @@ fn values(random: &mut fastrand::Rng, cluster: u64) -> Vec<f32> {
         .collect()
 }
 
-async fn until_indexed(store: &PostgresStore) {
+pub(super) async fn until_indexed(store: &PostgresStore) {
     let end = Instant::now() + Duration::from_secs(60);
     while store.status().indexed == 0 {
         assert!(
@@ -114,7 +114,7 @@ async fn an_index_is_made_in_the_background_and_finds_nearly_all() {
     }
 }
 
-async fn exactly(store: &PostgresStore, query: &Query, to: &[f32]) -> Vec<String> {
+pub(super) async fn exactly(store: &PostgresStore, query: &Query, to: &[f32]) -> Vec<String> {
     let (sql, parameters) = store.shared.exact_sql(query, to, None);
     let client = store.shared.pool.get().await.unwrap();
     let rows = client.query_typed(&sql, &parameters.typed()).await.unwrap();

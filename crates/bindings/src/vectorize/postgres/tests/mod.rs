@@ -5,9 +5,11 @@ mod server;
 
 mod approximate;
 mod basics;
+mod commits;
 mod connections;
 mod crashes;
 mod encrypted;
+mod figures;
 mod filters;
 
 use std::sync::Arc;
