@@ -11,7 +11,9 @@ use super::connect::explain;
 pub(super) enum Failure {
     /// For the caller as it is.
     Answer(VectorizeError),
-    /// The server cannot be used at present.
+    /// There is no connection to be had.
+    Unreachable(String),
+    /// The connection broke, or the server cannot be used at present.
     Away(String),
     /// Others were in the way; nothing was stored.
     Conflict(String),
@@ -68,7 +70,9 @@ impl Failure {
         let store = |text: String| VectorizeError::new(Code::Store, text);
         match self {
             Self::Answer(error) => error,
-            Self::Away(text) => store(format!("PostgreSQL cannot be reached: {text}")),
+            Self::Unreachable(text) | Self::Away(text) => {
+                store(format!("PostgreSQL cannot be reached: {text}"))
+            }
             Self::Conflict(text) => store(format!(
                 "others changed the same vectors at the same time, call again: {text}"
             )),

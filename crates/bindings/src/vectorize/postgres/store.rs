@@ -102,7 +102,9 @@ impl Shared {
             }),
             Err(error) => {
                 let text = self.connector.take_failure();
-                Err(Failure::Away(text.unwrap_or_else(|| error.to_string())))
+                Err(Failure::Unreachable(
+                    text.unwrap_or_else(|| error.to_string()),
+                ))
             }
         }
     }
@@ -136,7 +138,10 @@ impl Shared {
     }
 
     fn answer(&self, failure: Failure) -> VectorizeError {
-        let away = matches!(failure, Failure::Away(_) | Failure::Unknown(_));
+        let away = matches!(
+            failure,
+            Failure::Unreachable(_) | Failure::Away(_) | Failure::Unknown(_)
+        );
         let error = failure.answer();
         if away {
             *self.failing() = Some(error.text.clone());
@@ -247,7 +252,7 @@ impl Shared {
                 .await;
             match found {
                 Ok(found) => return Ok(found),
-                Err(Failure::Away(text) | Failure::Conflict(text)) => {
+                Err(Failure::Unreachable(text) | Failure::Away(text) | Failure::Conflict(text)) => {
                     *self.failing() = Some(format!("PostgreSQL cannot be reached: {text}"));
                     sleep(Duration::from_millis(100)).await;
                 }
