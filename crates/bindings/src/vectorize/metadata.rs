@@ -9,10 +9,10 @@ use super::vector::Metadata;
 const INDEXED_BYTES: usize = 64;
 
 /// The value of a property, if there is one; each part of the path is a key of an object.
-pub(super) fn property<'a, P: AsRef<str>>(
-    metadata: &'a Metadata,
+pub(super) fn property<P: AsRef<str>>(
+    metadata: &Metadata,
     path: impl IntoIterator<Item = P>,
-) -> Option<&'a Value> {
+) -> Option<&Value> {
     let mut path = path.into_iter();
     let first = metadata.get(path.next()?.as_ref())?;
     path.try_fold(first, |value, key| value.as_object()?.get(key.as_ref()))

@@ -4,6 +4,7 @@
 //! `queryById`, `getByIds`, `deleteByIds`), by JavaScript RPC and by the plain HTTP that a Worker's wrapped binding sends.
 //! It keeps its vectors in a [`Store`]: one SQLite file, or a table of PostgreSQL with pgvector. Both answer alike.
 
+#[allow(dead_code)]
 mod backend;
 mod error;
 mod filter;

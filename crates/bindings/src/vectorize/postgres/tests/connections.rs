@@ -96,9 +96,18 @@ async fn a_server_that_is_not_there_is_an_error_at_once() {
         "{text}"
     );
     assert!(started.elapsed() < Duration::from_secs(2));
+    // One that takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let mut by = PostgresOptions::new(format!("postgres://me@127.0.0.1:{port}/db"), "docs");
+    by.connect_timeout = Duration::from_millis(300);
+    let started = Instant::now();
+    let error = open(&by).await.unwrap_err();
+    assert!(error.contains("no connection within 300ms"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(2));
 }
 
-/// Waits until so many statements with this text run in a database.
+/// How many statements with this text run in a database.
 fn running(database: &str, text: &str) -> usize {
     let sql = format!(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND state = 'active' \

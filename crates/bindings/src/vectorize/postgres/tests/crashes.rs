@@ -146,9 +146,9 @@ async fn what_was_acknowledged_survives_and_every_batch_is_whole_or_absent() {
         }
     }
     assert_eq!(store.info().await.unwrap().vectors, total);
-    let outcomes = outcomes.lock().unwrap();
+    let outcomes = std::mem::take(&mut *outcomes.lock().unwrap());
     let (mut acknowledged, mut unknown) = (0, 0);
-    for (batch, outcome) in &*outcomes {
+    for (batch, outcome) in &outcomes {
         let found = counts.get(batch).copied().unwrap_or(0);
         match outcome {
             Outcome::Stored => assert_eq!(found, BATCH, "{batch:?} was acknowledged"),
