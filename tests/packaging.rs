@@ -394,8 +394,9 @@ fn documents_link_to_files_that_are_there() {
 fn series() -> BTreeSet<String> {
     // The programs' own, and those that kinds of bindings register, each in its folder.
     let mut all = String::new();
-    let folders = ["crates/daemons/src/metrics", "crates/bindings/src"];
-    folders.map(|folder| sources(&at_root(folder), &mut all));
+    for folder in ["crates/daemons/src/metrics", "crates/bindings/src"] {
+        sources(&at_root(folder), &mut all);
+    }
     let mut names = BTreeSet::new();
     for line in all.lines() {
         let mut words = line
