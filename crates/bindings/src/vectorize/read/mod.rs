@@ -7,8 +7,6 @@ mod js;
 mod json;
 mod list;
 mod query;
-#[cfg(test)]
-mod tests;
 mod values;
 
 use super::error::{Code, VectorizeError};
