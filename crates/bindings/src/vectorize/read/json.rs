@@ -137,7 +137,10 @@ fn vector(
     limits: &Limits,
 ) -> Result<Vector, VectorizeError> {
     let place = |member: &str, what: &str| unread(operation, &format!("{at}{member} {what}"));
-    let members: Members<'_> = serde_json::from_str(text).map_err(|_| {
+    let members = serde_json::from_str::<Members<'_>>(text).ok();
+    // Serde takes a list of the members as well.
+    let members = members.filter(|_| is_object(text.as_bytes()));
+    let members = members.ok_or_else(|| {
         place(
             "",
             "is not an object with the members id and values, each once",
@@ -180,6 +183,11 @@ fn vector(
     // At once, before metadata of many vectors is in memory.
     check_vector(&vector, dimensions, limits, at)?;
     Ok(vector)
+}
+
+/// Whether JSON is an object.
+pub(super) fn is_object(text: &[u8]) -> bool {
+    text.trim_ascii_start().starts_with(b"{")
 }
 
 /// A member that is there, and not null.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::json::{given, string, syntax, unreadable, without_mark};
+use super::json::{given, is_object, string, syntax, unreadable, without_mark};
 use super::values::Values;
 use super::{FIRST_TOP_K, TOP_K, WRITTEN, bad, filter_too_long};
 use crate::vectorize::error::{Code, VectorizeError};
@@ -52,8 +52,11 @@ pub(in crate::vectorize) fn query(
     limits: &Limits,
     first_version: bool,
 ) -> Result<Query, VectorizeError> {
-    let members: Members<'_> = match serde_json::from_slice(without_mark(text)) {
-        Ok(members) => members,
+    let text = without_mark(text);
+    let members: Members<'_> = match serde_json::from_slice(text) {
+        Ok(members) if is_object(text) => members,
+        // Serde takes a list of the members as well.
+        Ok(_) => return bad("expected an object"),
         Err(error) if error.is_data() => return bad(&not_members(&error)),
         Err(error) => return bad(&syntax(&error)),
     };
