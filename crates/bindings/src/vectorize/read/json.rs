@@ -191,7 +191,7 @@ pub(super) fn is_object(text: &[u8]) -> bool {
 }
 
 /// A member that is there, and not null.
-pub(super) fn given<'a>(member: Option<&'a RawValue>) -> Option<&'a str> {
+pub(super) fn given(member: Option<&RawValue>) -> Option<&str> {
     member.map(RawValue::get).filter(|text| *text != "null")
 }
 
