@@ -41,37 +41,37 @@ pub(super) struct VectorizeArgs {
 #[command(next_help_heading = "Vectorize indexes")]
 pub(super) struct AllArgs {
     /// How long a call may take on its index; 30s by default
-    #[arg(long = "vectorize-timeout", value_name = "TIME", env = "BINDING_SPAN_VECTORIZE_TIMEOUT", value_parser = values::deadline, hide_short_help = true)]
+    #[arg(id = "vectorize-timeout", long = "vectorize-timeout", value_name = "TIME", env = "BINDING_SPAN_VECTORIZE_TIMEOUT", value_parser = values::deadline, hide_short_help = true)]
     timeout: Option<Duration>,
 
     /// Vectors up to which a query is compared with all of them; 20000 by default
     ///
     /// Larger indexes are searched by an approximate index (HNSW).
-    #[arg(long = "vectorize-exact-below", value_name = "N", env = "BINDING_SPAN_VECTORIZE_EXACT_BELOW", value_parser = values::count::<u64>, hide_short_help = true)]
+    #[arg(id = "vectorize-exact-below", long = "vectorize-exact-below", value_name = "N", env = "BINDING_SPAN_VECTORIZE_EXACT_BELOW", value_parser = values::count::<u64>, hide_short_help = true)]
     exact_below: Option<u64>,
 
     /// Threads that search the index of a file; by default the machine's cores, at most 4
-    #[arg(long = "vectorize-searchers", value_name = "N", env = "BINDING_SPAN_VECTORIZE_SEARCHERS", value_parser = values::positive::<usize>, hide_short_help = true)]
+    #[arg(id = "vectorize-searchers", long = "vectorize-searchers", value_name = "N", env = "BINDING_SPAN_VECTORIZE_SEARCHERS", value_parser = values::positive::<usize>, hide_short_help = true)]
     searchers: Option<usize>,
 
     /// Calls that may wait for an index, of all clients; 1024 by default
-    #[arg(long = "vectorize-queue", value_name = "N", env = "BINDING_SPAN_VECTORIZE_QUEUE", value_parser = values::positive::<usize>, hide_short_help = true)]
+    #[arg(id = "vectorize-queue", long = "vectorize-queue", value_name = "N", env = "BINDING_SPAN_VECTORIZE_QUEUE", value_parser = values::positive::<usize>, hide_short_help = true)]
     queue: Option<usize>,
 
     /// Vectors that an index may have; 5000000 by default, as the service
-    #[arg(long = "vectorize-max-vectors", value_name = "N", env = "BINDING_SPAN_VECTORIZE_MAX_VECTORS", value_parser = values::positive::<u64>, hide_short_help = true)]
+    #[arg(id = "vectorize-max-vectors", long = "vectorize-max-vectors", value_name = "N", env = "BINDING_SPAN_VECTORIZE_MAX_VECTORS", value_parser = values::positive::<u64>, hide_short_help = true)]
     max_vectors: Option<u64>,
 
     /// Memory that the vectors of a file and their index may take; 4GiB by default
-    #[arg(long = "vectorize-max-memory", value_name = "SIZE", env = "BINDING_SPAN_VECTORIZE_MAX_MEMORY", value_parser = values::some_bytes, hide_short_help = true)]
+    #[arg(id = "vectorize-max-memory", long = "vectorize-max-memory", value_name = "SIZE", env = "BINDING_SPAN_VECTORIZE_MAX_MEMORY", value_parser = values::some_bytes, hide_short_help = true)]
     max_memory: Option<Size>,
 
     /// Vectors of an insert or upsert; 1000 by default, as the service
-    #[arg(long = "vectorize-max-batch", value_name = "N", env = "BINDING_SPAN_VECTORIZE_MAX_BATCH", value_parser = values::positive::<usize>, hide_short_help = true)]
+    #[arg(id = "vectorize-max-batch", long = "vectorize-max-batch", value_name = "N", env = "BINDING_SPAN_VECTORIZE_MAX_BATCH", value_parser = values::positive::<usize>, hide_short_help = true)]
     max_batch: Option<usize>,
 
     /// How long the body of a plain HTTP request may be; 100MB by default, as the service
-    #[arg(long = "vectorize-max-request", value_name = "SIZE", env = "BINDING_SPAN_VECTORIZE_MAX_REQUEST", value_parser = values::some_bytes, hide_short_help = true)]
+    #[arg(id = "vectorize-max-request", long = "vectorize-max-request", value_name = "SIZE", env = "BINDING_SPAN_VECTORIZE_MAX_REQUEST", value_parser = values::some_bytes, hide_short_help = true)]
     max_request: Option<Size>,
 }
 

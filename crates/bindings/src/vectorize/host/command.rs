@@ -1,6 +1,8 @@
 //! What operators do with indexes: `bspan vectorize info`, `check`, `backup`, `copy`.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
 
 use clap::{Args, Command, FromArgMatches, Subcommand};
 use host::Failure;
@@ -8,7 +10,7 @@ use host::Failure;
 use super::copy::{self, Line};
 use super::place::{Place, describe};
 use crate::vectorize::{
-    IndexOptions, Info, Limits, OpenError, Store, Vectorize, backup, check, inspect,
+    BackupError, IndexOptions, Info, Limits, OpenError, Store, Vectorize, backup, check, inspect,
 };
 
 const EXAMPLES: &str = "Examples:
@@ -114,12 +116,20 @@ pub(super) fn run(matches: &clap::ArgMatches) -> Result<(), Failure> {
         }
         What::Check { file } => checked(&file),
         What::Backup { file, to } => {
+            let interrupted = copy::interrupted()?;
             let mut line = Line::new();
             let copied = backup(&file, &to, &mut |pages, of| {
-                line.show("copied", "pages", pages, of)
+                line.show("copied", "pages", pages, of);
+                match interrupted.load(Relaxed) {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
             });
             line.end();
-            copied.map_err(|error| Failure::Config(error.to_string()))?;
+            copied.map_err(|error| match error {
+                BackupError::Stopped => Failure::Signal(copy::INTERRUPT),
+                error => Failure::Config(error.to_string()),
+            })?;
             print(&format!(
                 "{} is a backup of {}\n",
                 to.display(),

@@ -11,7 +11,7 @@ use super::command::{open, unlimited};
 use crate::vectorize::{IndexOptions, Progress, Store};
 
 /// SIGINT's number.
-const INTERRUPT: u8 = 2;
+pub(super) const INTERRUPT: u8 = 2;
 
 /// Runs a future on a runtime of its own.
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
@@ -23,11 +23,17 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure>
     Ok(runtime.block_on(future))
 }
 
+/// Whether somebody interrupted this process, from now on.
+pub(super) fn interrupted() -> Result<Arc<AtomicBool>, Failure> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let registered = signal_hook::flag::register(i32::from(INTERRUPT), Arc::clone(&flag));
+    registered.map_err(|error| Failure::Config(format!("signals cannot be caught: {error}")))?;
+    Ok(flag)
+}
+
 /// Copies all vectors, and compares them. How many there are.
 pub(super) async fn copy(from: &Store, to: &Store, create: bool) -> Result<u64, Failure> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let registered = signal_hook::flag::register(i32::from(INTERRUPT), Arc::clone(&interrupted));
-    registered.map_err(|error| Failure::Config(format!("signals cannot be caught: {error}")))?;
+    let interrupted = interrupted()?;
     let source = open(from, unlimited()).await?;
     let info = source
         .info()
