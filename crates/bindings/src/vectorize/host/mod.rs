@@ -58,7 +58,7 @@ impl Kind for VectorizeKind {
     }
 
     fn is_limit(&self, option: &str) -> bool {
-        option.starts_with("vectorize-max-")
+        option.starts_with("vectorize-") && option != "vectorize-create"
     }
 
     fn tables(&self) -> Tables {
