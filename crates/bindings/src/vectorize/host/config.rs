@@ -35,6 +35,9 @@ struct Named {
     withheld: bool,
 }
 
+/// Bytes of a file with a password or certificates; a system's authorities take some hundred KiB.
+const LONGEST: u64 = 16 << 20;
+
 /// An option `--vectorize`.
 struct NamedPlace {
     binding: String,
@@ -284,12 +287,7 @@ impl Configured for IndexConfig {
             let read = match (withheld, check) {
                 (true, true) => continue,
                 (true, false) => Err(secret::no_credentials("password-file")),
-                (false, _) => {
-                    secret::read_text(path).and_then(|text| match text.trim().is_empty() {
-                        true => Err("the file that it names is empty".to_owned()),
-                        false => Ok(()),
-                    })
-                }
+                (false, _) => readable(path),
             };
             if let Err(text) = read {
                 found.add(Failure::Config(text).of(setting, 0));
@@ -361,6 +359,15 @@ impl Configured for IndexConfig {
         })?;
         let what = format!("Vectorize, {}", describe(&self.store));
         Ok(Box::new(Open { index, what }))
+    }
+}
+
+/// Whether a file can be read and has something in it.
+fn readable(path: &Path) -> Result<(), String> {
+    match js_rpc::read_file(path, LONGEST) {
+        Ok(bytes) if bytes.trim_ascii().is_empty() => Err("the file that it names is empty".into()),
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("the file that it names cannot be read: {error}")),
     }
 }
 
