@@ -214,6 +214,11 @@ impl Vectorize {
         self.0.store.close().await;
     }
 
+    /// Its store.
+    pub(super) fn store(&self) -> &dyn Backend {
+        &*self.0.store
+    }
+
     /// A request of this process.
     async fn ask(&self, request: Request) -> Result<Reply, VectorizeError> {
         let operation = request.operation();

@@ -8,6 +8,8 @@ mod backend;
 mod error;
 mod file;
 mod filter;
+#[cfg(feature = "host")]
+pub(crate) mod host;
 mod http;
 mod index;
 mod metadata;
@@ -31,7 +33,7 @@ use postgres::PostgresStore;
 
 pub use backend::Status;
 pub use error::{Code, VectorizeError};
-pub use file::{BackupError, Report, backup, check};
+pub use file::{BackupError, Report, backup, check, inspect};
 pub use filter::{Clause, Filter, Scalar, Test};
 pub use index::{Operated, OperationSink, Vectorize};
 pub use operation::Operation;
@@ -41,6 +43,7 @@ pub use options::{
 };
 #[doc(hidden)] // for the benchmark
 pub use search::{Nearby, Vectors};
+pub use transfer::Progress;
 pub use vector::{
     Found, Info, Match, Metadata, MetadataLevel, Mutation, Nearest, Query, Search, Vector, Write,
 };

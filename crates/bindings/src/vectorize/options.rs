@@ -123,6 +123,28 @@ pub enum SslMode {
     VerifyFull,
 }
 
+impl SslMode {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Disable,
+        Self::Prefer,
+        Self::Require,
+        Self::VerifyCa,
+        Self::VerifyFull,
+    ];
+
+    /// Its name: `verify-full`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        }
+    }
+}
+
 /// A server of PostgreSQL and a table there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresOptions {

@@ -39,6 +39,7 @@ pub(super) struct Core {
     pub(super) users: AtomicUsize,
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
     /// Declared last: it is let go of when all else is.
+    #[cfg_attr(not(test), expect(dead_code, reason = "it is held, not read"))]
     pub(super) lock: Arc<FileLock>,
 }
 
