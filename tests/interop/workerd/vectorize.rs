@@ -203,6 +203,26 @@ fn without_lines(mut errors: Value) -> Value {
     errors
 }
 
+#[tokio::test(flavor = "local")]
+async fn a_cause_and_values_of_other_types_come_by_http_alone() {
+    within(async {
+        let (_world, _caller, ways) = both_ways().await;
+        for (way, workerd) in &ways {
+            let cause = "invalid query vector, expected 3 dimensions, and got 1 dimensions";
+            for binding in ["HTTP", "LINES", "FIRST"] {
+                let found = workerd.run(&format!("differences/{binding}")).await;
+                assert_eq!(found, json!([cause, null]), "{way} {binding}");
+            }
+            let found = workerd.run("differences/VECTORIZE").await;
+            assert_eq!(found[0], Value::Null, "{way}");
+            let text = found[1].as_str().unwrap();
+            let wanted = "VECTOR_UPSERT_ERROR (code = 40023): failed to parse upsert vectors request";
+            assert!(text.starts_with(wanted), "{way}: {text}");
+        }
+    })
+    .await;
+}
+
 /// What a span says, without what differs each time.
 fn told(span: &FinishedSpan) -> Value {
     let mut told = Map::new();

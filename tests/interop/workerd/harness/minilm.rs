@@ -42,6 +42,8 @@ impl MiniLm {
             .arg(format!("{FOLDER}/minilm.py"))
             .arg("serve")
             .arg(&file)
+            // Sentences are short; threads would wait for one another.
+            .env("OPENBLAS_NUM_THREADS", "1")
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()

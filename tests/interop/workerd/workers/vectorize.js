@@ -212,6 +212,15 @@ const cases = {
     return thrown;
   },
 
+  /** What is not the same by HTTP and by calls: an error's cause, and values that are neither a list nor a typed array. */
+  async differences(V) {
+    const cause = await V.query([1]).catch((e) => e.cause?.message ?? null);
+    const set = () => V.upsert([{ id: "new", values: new Set([1, 2, 3]) }]);
+    const stored = await set().then(() => null, (e) => e.message);
+    await V.deleteByIds(["new"]);
+    return [cause, stored];
+  },
+
   /** The shapes of the service's first version. */
   async first(V, { OLD }) {
     await V.deleteByIds([...IDS, "new", "other"]);
