@@ -216,7 +216,8 @@ async fn a_cause_and_values_of_other_types_come_by_http_alone() {
             let found = workerd.run("differences/VECTORIZE").await;
             assert_eq!(found[0], Value::Null, "{way}");
             let text = found[1].as_str().unwrap();
-            let wanted = "VECTOR_UPSERT_ERROR (code = 40023): failed to parse upsert vectors request";
+            let wanted =
+                "VECTOR_UPSERT_ERROR (code = 40023): failed to parse upsert vectors request";
             assert!(text.starts_with(wanted), "{way}: {text}");
         }
     })
