@@ -141,7 +141,7 @@ const ERRORS: &str = r#"
     insert_namespace: VECTOR_INSERT_ERROR (code = 40008): namespace too long; max is 64 bytes, got 65 bytes
     get_too_many: VECTOR_GET_ERROR (code = 40007): too many ids in payload; max id count is 20, got 21
     get_none: VECTOR_GET_ERROR (code = 40026):
-    get_number: VECTOR_GET_ERROR (code = 40026): Failed to parse the request body as JSON: ids:
+    get_number: VECTOR_GET_ERROR (code = 40026): Failed to parse the request body as JSON: ids
     delete_too_many: VECTOR_DELETE_ERROR (code = 40007): too many ids in payload; max id count is 100, got 110
     delete_long: VECTOR_DELETE_ERROR (code = 40008): id too long; max is 64 bytes, got 65 bytes
     insert_one_of_two: VECTOR_INSERT_ERROR (code = 40012): invalid vector for id="new"
