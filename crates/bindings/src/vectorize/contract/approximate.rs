@@ -20,8 +20,8 @@ fn values(random: &mut fastrand::Rng) -> Vec<f32> {
 
 fn made(n: usize, version: u32, random: &mut fastrand::Rng) -> Vector {
     let of = vector(format!("{n:04}"), &values(random));
-    of.within(if n % 20 == 0 { "two" } else { "one" })
-        .having(json!({"n": n, "third": n % 3 == 0, "version": version}))
+    of.within(if n.is_multiple_of(20) { "two" } else { "one" })
+        .having(json!({"n": n, "third": n.is_multiple_of(3), "version": version}))
 }
 
 fn query(n: usize, random: &mut fastrand::Rng) -> Query {
