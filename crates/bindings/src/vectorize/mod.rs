@@ -5,6 +5,8 @@
 //! It keeps its vectors in a [`Store`]: one SQLite file, or a table of PostgreSQL with pgvector. Both answer alike.
 
 mod backend;
+#[cfg(test)]
+mod contract;
 mod error;
 mod file;
 mod filter;
@@ -13,6 +15,8 @@ pub(crate) mod host;
 mod http;
 mod index;
 mod metadata;
+#[cfg(test)]
+mod model;
 mod operation;
 mod options;
 mod postgres;
