@@ -8,8 +8,8 @@ use super::super::super::{Metric, Search};
 use super::super::Vectors;
 use super::{Clusters, GO_ON, put_all, shape};
 
-const ROWS: usize = 3000;
-const DIMENSIONS: usize = 48;
+const ROWS: usize = 2400;
+const DIMENSIONS: usize = 24;
 
 /// The same rows with and without a graph.
 fn both(metric: Metric, rows: usize) -> (Vectors, Vectors, Clusters) {
