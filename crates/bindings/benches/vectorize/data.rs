@@ -40,9 +40,9 @@ impl Data {
     pub fn clusters(count: usize, dimensions: usize) -> Self {
         let mut random = fastrand::Rng::with_seed(42);
         // about normally distributed, variance 1
-        let mut noise =
+        let noise =
             |random: &mut fastrand::Rng| (0..4).map(|_| random.f32()).sum::<f32>() * 1.732 - 3.464;
-        let mut many = |random: &mut fastrand::Rng, count: usize| -> Vec<f32> {
+        let many = |random: &mut fastrand::Rng, count: usize| -> Vec<f32> {
             (0..count * dimensions).map(|_| noise(random)).collect()
         };
         let directions = many(&mut random, DIRECTIONS);

@@ -4,7 +4,7 @@
 //! afterwards. Distances are `simsimd`'s: those of `usearch` are slow without a dependency that takes minutes to compile.
 //!
 //! `usearch` reads lists of neighbours without a lock when it searches. So nothing is added while searches run: adding
-//! takes `&mut self`, searching `&self`; and one thread adds: several can wait for one another for ever where vectors are alike. Entries are neither removed nor reused: see [`Entries`].
+//! takes `&mut self`, searching `&self`. Entries are neither removed nor reused: see [`Entries`].
 #![allow(unsafe_code)] // `usearch` passes its metric raw pointers; each block says why it is sound
 
 use std::path::Path;
@@ -26,7 +26,7 @@ const EXPANSION_ADD: usize = 200;
 /// Searches of one graph at the same time; more of them fail, and are done without the graph.
 const SEARCHES: usize = 64;
 /// Candidates that a search keeps on its way, at least.
-const EXPANSION_SEARCH: usize = 192;
+const EXPANSION_SEARCH: usize = 96;
 /// Entries that there is room for at first.
 const FIRST_CAPACITY: usize = 1024;
 

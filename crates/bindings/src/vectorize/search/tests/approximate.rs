@@ -141,7 +141,7 @@ fn there_is_a_graph_while_there_are_enough_rows() {
 #[test]
 fn many_of_the_same_vector_are_all_found() {
     let vectors = Vectors::new(shape(4, Metric::Cosine), 100, None);
-    for row in 0..2000 {
+    for row in 0..400 {
         vectors.put(&[(row, 1, &[1.0, 2.0, 3.0, 4.0])]);
     }
     vectors.wait_until_indexed();
