@@ -20,13 +20,13 @@ use super::members::Entries;
 const TAIL: usize = 8;
 
 /// Neighbours of an entry.
-const CONNECTIVITY: usize = 16;
+const CONNECTIVITY: usize = 32;
 /// Candidates that are looked at for a new entry's neighbours.
-const EXPANSION_ADD: usize = 128;
+const EXPANSION_ADD: usize = 200;
 /// Searches of one graph at the same time; more of them fail, and are done without the graph.
 const SEARCHES: usize = 64;
-/// Candidates that are looked at to see whether a new entry is found.
-const REACH: usize = 64;
+/// Candidates that a search keeps on its way, at least.
+const EXPANSION_SEARCH: usize = 96;
 /// Entries that there is room for at first.
 const FIRST_CAPACITY: usize = 1024;
 
@@ -169,17 +169,18 @@ impl Graph {
         }
         let entry = self.entries.push();
         self.index.add(u64::from(entry), &code.0).map_err(text)?;
-        let found = self.index.search(&code.0, REACH).map_err(text)?;
-        let own = distance(self.metric, &code.0, &code.0);
-        let reached = found
-            .distances
-            .first()
-            .is_some_and(|&nearest| nearest <= own);
+        let reached = self.reaches(code)?;
         Ok(Added { entry, reached })
     }
 
-    /// Rows that are near, at most `count` of them; the more are asked for, the better they are. Only those that `allow`
-    /// takes.
+    fn reaches(&self, code: &Code) -> Result<bool, String> {
+        let found = self.index.search(&code.0, 1).map_err(text)?;
+        let own = distance(self.metric, &code.0, &code.0);
+        let nearest = found.distances.first();
+        Ok(nearest.is_some_and(|&nearest| nearest <= own))
+    }
+
+    /// Rows that are near, at most `count` of them. Only those that `allow` takes.
     pub(super) fn search(
         &self,
         to: &Code,
@@ -218,7 +219,7 @@ fn options(shape: Shape) -> IndexOptions {
         quantization: ScalarKind::I8,
         connectivity: CONNECTIVITY,
         expansion_add: EXPANSION_ADD,
-        expansion_search: 0, // each search says it
+        expansion_search: EXPANSION_SEARCH,
         multi: false,
     }
 }

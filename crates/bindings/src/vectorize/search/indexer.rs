@@ -1,4 +1,4 @@
-//! The thread that adds rows to the graph, replaces a graph with too many dead entries, and saves it at times.
+//! The thread that builds a graph, adds rows to it, replaces one with too many dead entries, and saves it at times.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -12,6 +12,8 @@ use super::{Rows, Shared, lock};
 
 /// Rows that are added to a graph, between two that the matrix hears of it.
 const BATCH: usize = 32;
+/// Until it is tried again after an error.
+const RETRY: Duration = Duration::from_secs(60);
 /// How long a row's adding waits for queries to go ahead.
 const PATIENCE: Duration = Duration::from_millis(2);
 /// Dead entries that a graph may have in any case.
@@ -29,7 +31,7 @@ pub(super) struct State {
     paused: usize,
     /// There may be something to do.
     work: bool,
-    /// The thread gave up; queries are exact, or by the graph as it is.
+    /// An error, for a while: there is no graph, and queries are exact.
     failed: bool,
     /// Changes since the index was saved.
     unsaved: u64,
@@ -41,29 +43,29 @@ pub(super) struct State {
 enum Work {
     Nothing,
     Drop,
-    Create,
-    Rebuild,
+    /// A graph to replace the one that there is, or the first one.
+    Build,
     Add,
 }
 
 impl Rows {
     fn work(&self, exact_below: u64) -> Work {
         let len = self.matrix.len() as u64;
-        let Some(members) = &self.members else {
-            return if len >= exact_below {
-                Work::Create
-            } else {
-                Work::Nothing
-            };
-        };
-        if len < exact_below / 2 || len == 0 {
+        let any = self.members.is_some() || self.next.is_some();
+        if any && (len < exact_below / 2 || len == 0) {
             return Work::Drop;
         }
         if self.next.is_some() {
             return Work::Add;
         }
+        let Some(members) = &self.members else {
+            return match len >= exact_below {
+                true => Work::Build,
+                false => Work::Nothing,
+            };
+        };
         if members.dead > DEAD && members.dead > len / 2 {
-            return Work::Rebuild;
+            return Work::Build;
         }
         if members.pending.is_empty() {
             Work::Nothing
@@ -151,26 +153,24 @@ impl Shared {
     fn add_some(
         &self,
         which: Which,
-        mut add: impl FnMut(&Code) -> Result<Added, String>,
+        count: usize,
+        add: impl FnOnce(&[Code]) -> Result<Vec<Added>, String>,
     ) -> Result<(), String> {
-        let batch: Vec<(u32, u64, Code)> = {
+        let (batch, codes): (Vec<(u32, u64)>, Vec<Code>) = {
             let rows = lock::read(&self.rows);
             let members = match which {
                 Which::Current => &rows.members,
                 Which::Next => &rows.next,
             };
             let pending = members.iter().flat_map(|members| &members.pending);
-            let some = pending.take(BATCH);
+            let some = pending.take(count);
             some.filter_map(|row| {
                 let changed = rows.matrix.changed(rows.matrix.position(row)?);
-                Some((row, changed, Code::of(rows.matrix.values(row)?)))
+                Some(((row, changed), Code::of(rows.matrix.values(row)?)))
             })
-            .collect()
+            .unzip()
         };
-        let mut added = Vec::with_capacity(batch.len());
-        for (row, changed, code) in batch {
-            added.push((row, changed, add(&code)?));
-        }
+        let added = add(&codes)?;
         let mut rows = lock::write(&self.rows);
         let Rows {
             matrix,
@@ -182,8 +182,8 @@ impl Shared {
             Which::Next => next,
         };
         if let Some(members) = members {
-            for (row, changed, added) in added {
-                members.added(matrix, row, changed, &added);
+            for ((row, changed), added) in batch.into_iter().zip(&added) {
+                members.added(matrix, row, changed, added);
             }
         }
         Ok(())
@@ -232,12 +232,32 @@ impl Indexer {
             };
             tracing::error!(
                 error,
-                "the approximate index grows no more until the next start"
+                "the approximate index failed; queries are exact until it is built again, which begins in {} s",
+                RETRY.as_secs()
             );
+            self.drop_all();
             lock::lock(&self.shared.state).failed = true;
             self.shared.wake.notify_all();
-            return;
+            if !self.wait_to_retry() {
+                return;
+            }
         }
+    }
+
+    /// False: it shall end.
+    fn wait_to_retry(&self) -> bool {
+        let since = Instant::now();
+        let mut state = lock::lock(&self.shared.state);
+        while !state.stop {
+            let Some(left) = RETRY.checked_sub(since.elapsed()) else {
+                state.failed = false;
+                state.work = true;
+                return true;
+            };
+            let waited = self.shared.wake.wait_timeout(state, left);
+            (state, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        false
     }
 
     /// Until there is work. False: it shall end.
@@ -268,26 +288,8 @@ impl Indexer {
                 self.save_if_due();
                 return Ok(());
             }
-            Work::Drop => {
-                self.next = None;
-                let _writer = lock::lock(&shared.writer);
-                let mut rows = lock::write(&shared.rows);
-                rows.members = None;
-                rows.next = None;
-                let old = lock::write(&shared.graph).take();
-                shared.graph_bytes.store(0, Ordering::Relaxed);
-                drop(rows);
-                drop(old); // without a lock: it may be large
-            }
-            Work::Create => {
-                let _writer = lock::lock(&shared.writer);
-                let mut rows = lock::write(&shared.rows);
-                let members = self.members(&rows);
-                let graph = Graph::new(shared.shape, members.epoch, Arc::clone(&members.entries))?;
-                *lock::write(&shared.graph) = Some(graph);
-                rows.members = Some(members);
-            }
-            Work::Rebuild => {
+            Work::Drop => self.drop_all(),
+            Work::Build => {
                 let mut rows = lock::write(&shared.rows);
                 let members = self.members(&rows);
                 let entries = Arc::clone(&members.entries);
@@ -304,6 +306,18 @@ impl Indexer {
         Ok(())
     }
 
+    fn drop_all(&mut self) {
+        self.next = None;
+        let _writer = lock::lock(&self.shared.writer);
+        let mut rows = lock::write(&self.shared.rows);
+        rows.members = None;
+        rows.next = None;
+        let old = lock::write(&self.shared.graph).take();
+        self.shared.graph_bytes.store(0, Ordering::Relaxed);
+        drop(rows);
+        drop(old); // without a lock: it may be large
+    }
+
     fn members(&mut self, rows: &Rows) -> Members {
         self.epoch += 1;
         Members::new(self.epoch, &rows.matrix)
@@ -311,15 +325,20 @@ impl Indexer {
 
     fn add(&mut self) -> Result<(), String> {
         let shared = &self.shared;
-        shared.add_some(Which::Current, |code| shared.add_shared(code))?;
+        shared.add_some(Which::Current, BATCH, |codes| {
+            codes.iter().map(|code| shared.add_shared(code)).collect()
+        })?;
         let Some(next) = &mut self.next else {
             return Ok(());
         };
-        shared.add_some(Which::Next, |code| next.add(code))?;
+        shared.add_some(Which::Next, BATCH, |codes| {
+            codes.iter().map(|code| next.add(code)).collect()
+        })?;
+        // What comes faster than it is added must not hold the graph back for ever.
         let complete = |rows: &Rows| {
-            rows.next
-                .as_ref()
-                .is_some_and(|next| next.pending.is_empty())
+            let few = rows.matrix.len() as u64 / 16;
+            let next = rows.next.as_ref();
+            next.is_some_and(|next| next.pending.len() <= few)
         };
         if complete(&lock::read(&shared.rows)) {
             let _writer = lock::lock(&shared.writer);

@@ -36,8 +36,8 @@ use score::Top;
 
 /// Rows that are compared between two looks at whether a query is cancelled, and for which a lock is held.
 const STRIDE: usize = 256;
-/// Candidates that a graph is asked for at least.
-const CANDIDATES: usize = 224;
+/// Candidates that a graph is asked for at least. Its codes are so exact that few more than are wanted hold the right ones.
+const CANDIDATES: usize = 32;
 /// What a search by a graph without a filter costs, in rows of an exact one.
 const GRAPH_COST: u64 = 2000;
 
@@ -203,10 +203,10 @@ impl Vectors {
         self.len() == 0
     }
 
-    /// Rows that are in the index.
+    /// Rows that are in the index, or in the first one that is being built.
     pub fn indexed(&self) -> u64 {
         let rows = lock::read(&self.shared.rows);
-        let members = rows.members.as_ref();
+        let members = rows.members.as_ref().or(rows.next.as_ref());
         members.map_or(0, |members| {
             rows.matrix.len() as u64 - members.pending.len()
         })

@@ -150,7 +150,10 @@ impl Shared {
         let graph = Graph::load(self.shape, EPOCH, Arc::clone(&members.entries), path)?;
         let _writer = lock::lock(&self.writer);
         let mut rows = lock::write(&self.rows);
-        if rows.members.is_some() || rows.matrix.len() as u64 != members.rows() {
+        if rows.members.is_some()
+            || rows.next.is_some()
+            || rows.matrix.len() as u64 != members.rows()
+        {
             return Ok(false); // it was loaded twice, or is changed by others
         }
         self.graph_bytes

@@ -8,8 +8,8 @@ use super::super::super::{Metric, Search};
 use super::super::Vectors;
 use super::{Clusters, GO_ON, put_all, shape};
 
-const ROWS: usize = 3000;
-const DIMENSIONS: usize = 48;
+const ROWS: usize = 2400;
+const DIMENSIONS: usize = 24;
 
 /// The same rows with and without a graph.
 fn both(metric: Metric, rows: usize) -> (Vectors, Vectors, Clusters) {
@@ -141,7 +141,7 @@ fn there_is_a_graph_while_there_are_enough_rows() {
 #[test]
 fn many_of_the_same_vector_are_all_found() {
     let vectors = Vectors::new(shape(4, Metric::Cosine), 100, None);
-    for row in 0..2000 {
+    for row in 0..400 {
         vectors.put(&[(row, 1, &[1.0, 2.0, 3.0, 4.0])]);
     }
     vectors.wait_until_indexed();
