@@ -201,7 +201,7 @@ fn load(path: &Path, place: Place, options: &IndexOptions) -> Result<Arc<Core>, 
         queue: Queue::new(),
         users: AtomicUsize::new(1),
         threads: Mutex::new(Vec::new()),
-        lock,
+        _lock: lock,
         rows: RwLock::new(rows.clone()),
     });
     let started = start(&core, connection, state, Space::new(&rows), options);
