@@ -72,7 +72,7 @@ impl Route {
 }
 
 impl Vectorize {
-    /// Answers a plain HTTP request. It never fails: what is wrong is in the answer. What is said of the caller's span goes to
+    /// Answers a plain HTTP request. It never fails: what is wrong is in the answer. What is for the caller's span goes to
     /// `call`. For those who serve requests by other means than [`Service::fetch`](js_rpc::Service::fetch).
     pub async fn answer_http(
         &self,

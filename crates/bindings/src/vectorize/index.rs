@@ -227,7 +227,7 @@ impl Vectorize {
             .await
     }
 
-    /// Answers a request that is yet to be read, and says so on the span: what it is before it is read, what it asks for
+    /// Answers a request that is yet to be read, and puts it on the span: what it is before it is read, what it asks for
     /// before it runs, and what came of it.
     pub(super) async fn perform(
         &self,
@@ -244,7 +244,7 @@ impl Vectorize {
         let begun = |operation| spans::begun(operation, &self.0.name, self.0.shape);
         call.enrich(begun(operation));
         let request = request.await;
-        // By plain HTTP the body tells whether a query is by an id.
+        // By plain HTTP the body has whether a query is by an id.
         let known = request.as_ref().map_or(operation, Request::operation);
         if known != operation {
             call.enrich(begun(known));

@@ -269,7 +269,7 @@ pub struct IndexOptions {
     pub metadata_indexes: Vec<MetadataIndex>,
     /// What requests may ask for.
     pub limits: Limits,
-    /// Whether replies of RPC calls have the shapes of the service's first version. Plain HTTP tells by its path.
+    /// Whether replies of RPC calls have the shapes of the service's first version. Plain HTTP has it in its path.
     pub first_version: bool,
     /// From how many vectors on queries may go by an approximate index; fewer are compared with all of them.
     pub exact_below: u64,

@@ -1,4 +1,4 @@
-//! What a call says about its caller's span: OpenTelemetry's `db.*`, and `cloudflare.vectorize.*` for what those lack.
+//! What a call sets on its caller's span: OpenTelemetry's `db.*`, and `cloudflare.vectorize.*` for what those lack.
 //!
 //! Names of properties are on spans; values, ids and texts of metadata are not.
 

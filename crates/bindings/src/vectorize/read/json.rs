@@ -111,7 +111,7 @@ pub(in crate::vectorize) fn batch_of_lines(
     check_batch_size(lines().count(), limits)?;
     let (mut vectors, mut numbers) = (Vec::new(), Vec::new());
     for (line, text) in lines() {
-        // Of a line's own JSON its number in the body is told.
+        // Errors in a line's own JSON have its number in the body.
         serde_json::from_str::<&RawValue>(text).map_err(|error| {
             let why = match error.is_eof() {
                 true => "the JSON ends too early".to_owned(),

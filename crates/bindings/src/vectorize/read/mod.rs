@@ -1,6 +1,6 @@
 //! Requests as they come: JSON, lines of JSON, JavaScript values.
 //!
-//! What is wrong is said by its place, and never with the value that stands there. Of a request that is too large no more is
+//! Errors name the place of what is wrong, never the value that stands there. Of a request that is too large no more is
 //! kept than shows that it is.
 
 mod js;
