@@ -5,7 +5,7 @@
 pub enum Code {
     /// 40006: a query vector of the wrong dimensions, or with values that are no finite numbers.
     QueryVector,
-    /// 40007: too many ids or vectors.
+    /// 40007: too many ids or vectors, or a body that is too long, which plain HTTP answers with the status 413.
     TooMany,
     /// 40008: an id or a namespace that is empty or too long.
     Id,

@@ -223,7 +223,7 @@ pub struct Limits {
     pub max_ids_to_delete: usize,
     /// Vectors of an index; 5,000,000.
     pub max_vectors: u64,
-    /// Bytes of a request's body; 100 MB.
+    /// Bytes of the body of an insert or upsert by plain HTTP; 100 MB.
     pub max_request_bytes: usize,
     /// Bytes of a filter, as compact JSON; 2048.
     pub max_filter_bytes: usize,

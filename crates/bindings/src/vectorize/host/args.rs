@@ -44,9 +44,9 @@ pub(super) struct AllArgs {
     #[arg(id = "vectorize-timeout", long = "vectorize-timeout", value_name = "TIME", env = "BINDING_SPAN_VECTORIZE_TIMEOUT", value_parser = values::deadline, hide_short_help = true)]
     timeout: Option<Duration>,
 
-    /// Vectors up to which a query is compared with all of them; 20000 by default
+    /// From how many vectors on queries go by an approximate index (HNSW); 20000 by default
     ///
-    /// Larger indexes are searched by an approximate index (HNSW).
+    /// Fewer vectors are all compared.
     #[arg(id = "vectorize-exact-below", long = "vectorize-exact-below", value_name = "N", env = "BINDING_SPAN_VECTORIZE_EXACT_BELOW", value_parser = values::count::<u64>, hide_short_help = true)]
     exact_below: Option<u64>,
 
@@ -70,7 +70,7 @@ pub(super) struct AllArgs {
     #[arg(id = "vectorize-max-batch", long = "vectorize-max-batch", value_name = "N", env = "BINDING_SPAN_VECTORIZE_MAX_BATCH", value_parser = values::positive::<usize>, hide_short_help = true)]
     max_batch: Option<usize>,
 
-    /// How long the body of a plain HTTP request may be; 100MB by default, as the service
+    /// How long the body of an insert or upsert by plain HTTP may be; 100MB by default, as the service
     #[arg(id = "vectorize-max-request", long = "vectorize-max-request", value_name = "SIZE", env = "BINDING_SPAN_VECTORIZE_MAX_REQUEST", value_parser = values::some_bytes, hide_short_help = true)]
     max_request: Option<Size>,
 }

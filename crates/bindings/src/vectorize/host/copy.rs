@@ -39,11 +39,16 @@ pub(super) async fn copy(from: &Store, to: &Store, create: bool) -> Result<u64, 
         .info()
         .await
         .map_err(|error| Failure::Unavailable(error.to_string()))?;
+    // One that is there already keeps its own.
+    let metadata_indexes = match create {
+        true => info.metadata_indexes,
+        false => Vec::new(),
+    };
     let options = IndexOptions {
         create,
         dimensions: Some(info.dimensions),
         metric: Some(info.metric),
-        metadata_indexes: info.metadata_indexes,
+        metadata_indexes,
         ..unlimited()
     };
     let target = match open(to, options).await {
