@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use binding_span::{CallScope, ERROR_TYPE, Enrichment};
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request as HttpRequest, Response, StatusCode};
 use js_rpc::{ByteStream, ClientId, LARGE, StreamError, offload};
 use serde_json::{Value, json};
@@ -139,6 +139,10 @@ impl Vectorize {
                 (Code::Request, small.min(most), "ask for less at once")
             }
         };
+        // A client tells how long a body is, or it may be as long as there are.
+        let length = head.headers.get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        let reserved = self.reserve(length.map_or(most, |length| length.min(most)))?;
         let body = body.read_to_end(most).await.map_err(|error| match error {
             StreamError::TooLong(_) => {
                 too_long.store(true, Relaxed);
@@ -151,7 +155,9 @@ impl Vectorize {
         let index = self.clone();
         let read = move || {
             let compat = compat.as_ref().map(HeaderValue::as_bytes);
-            index.read_body(&body, operation, lines, compat, first_version)
+            let read = index.read_body(&body, operation, lines, compat, first_version);
+            drop((body, reserved));
+            read
         };
         match large {
             false => read(),

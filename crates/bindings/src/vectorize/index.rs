@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use binding_span::CallScope;
 use js_rpc::ClientId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::backend::{Backend, Status};
 use super::error::{Code, VectorizeError};
@@ -84,7 +85,14 @@ struct Inner {
     shape: Shape,
     store: Arc<dyn Backend>,
     sink: Option<Arc<dyn OperationSink>>,
+    /// Bytes of bodies that may be in memory at once, in KiB.
+    bodies: Arc<Semaphore>,
 }
+
+/// Bodies of the greatest length that may be in memory at once.
+const BODIES: usize = 8;
+
+const KIB: usize = 1024;
 
 impl Vectorize {
     /// Opens an index, or creates it.
@@ -113,13 +121,25 @@ impl Vectorize {
             dimensions: info.dimensions,
             metric: info.metric,
         };
+        let most = (BODIES * options.limits.max_request_bytes).div_ceil(KIB);
         Ok(Self(Arc::new(Inner {
             name: name.into(),
             options,
             shape,
             store,
             sink,
+            bodies: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
         })))
+    }
+
+    /// Reserves memory for a body of at most so many bytes, which is given back with the permit.
+    pub(super) fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, VectorizeError> {
+        let permits = u32::try_from(bytes.div_ceil(KIB)).unwrap_or(u32::MAX);
+        let reserved = Arc::clone(&self.0.bodies).try_acquire_many_owned(permits);
+        reserved.map_err(|_| {
+            let text = "Too Many Requests: other bodies are being read; try again";
+            VectorizeError::new(Code::Overloaded, text)
+        })
     }
 
     /// Its name.
@@ -223,7 +243,9 @@ impl Vectorize {
     async fn ask(&self, request: Request) -> Result<Reply, VectorizeError> {
         let operation = request.operation();
         let call = CallScope::detached();
-        self.perform(operation, ClientId::LOCAL, &call, async { Ok(request) })
+        let checked = request.check(self.0.shape.dimensions, &self.0.options);
+        let checked = checked.map(|()| request);
+        self.perform(operation, ClientId::LOCAL, &call, async { checked })
             .await
     }
 
@@ -277,7 +299,10 @@ impl Vectorize {
             ..
         } = &*self.0;
         call.enrich(spans::asked(&request, &options.limits));
-        request.check(shape.dimensions, options)?;
+        // Batches were checked where they were read, on another thread if they are large.
+        if !matches!(request, Request::Write(..)) {
+            request.check(shape.dimensions, options)?;
+        }
         let mut span = call.child_span(match &request {
             Request::Query(_) => "vectorize.search",
             Request::Write(..) | Request::Delete(_) => "vectorize.write",

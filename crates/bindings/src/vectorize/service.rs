@@ -40,6 +40,9 @@ impl Service for Vectorize {
     }
 }
 
+/// Vectors that are read where they are, if they are small as well.
+const FEW: usize = 16;
+
 impl Vectorize {
     async fn read_arguments(
         &self,
@@ -47,7 +50,11 @@ impl Vectorize {
         args: Args,
     ) -> Result<Request, VectorizeError> {
         let index = self.clone();
-        let large = args.values.iter().any(|value| value.is_larger_than(LARGE));
+        // What vectors share is small until it is read.
+        let many = |value: &Value| matches!(value, Value::Array(list) if list.len() > FEW);
+        let writes = matches!(operation, Operation::Insert | Operation::Upsert);
+        let large = writes && args.values.first().is_some_and(many)
+            || args.values.iter().any(|value| value.is_larger_than(LARGE));
         let read = move || index.arguments(operation, args.values);
         match large {
             false => read(),

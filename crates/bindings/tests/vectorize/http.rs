@@ -1,8 +1,12 @@
 //! Plain HTTP as the wrapped binding of a Worker sends it.
 
-use serde_json::{Value, json};
+use std::time::Duration;
 
-use crate::world::World;
+use bindings::vectorize::{IndexOptions, Limits};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+
+use crate::world::{World, options};
 
 #[tokio::test(flavor = "local")]
 async fn every_path_of_the_second_version_is_answered() {
@@ -126,4 +130,47 @@ async fn other_paths_and_methods_are_refused() {
         assert_eq!(answered, status, "{method} {path}: {body}");
         assert!(body["error"].is_string());
     }
+}
+
+#[tokio::test(flavor = "local")]
+async fn bodies_that_are_on_their_way_have_a_bound_together() {
+    let limits = Limits {
+        max_request_bytes: 64 << 10,
+        ..Limits::default()
+    };
+    let world = World::new(IndexOptions {
+        limits,
+        ..options()
+    })
+    .await;
+    // Eight of the greatest length are read at once.
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        let mut stream = world.stream().await;
+        let head = "POST /insert HTTP/1.1\r\nhost: v\r\ncontent-length: 65536\r\n\r\n{";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    let body = json!({"vectors": [{"id": "x", "values": [1, 0, 0]}]}).to_string();
+    let refused = async {
+        loop {
+            let (status, answer) = world.post("/insert", body.clone()).await;
+            if status == 429 {
+                return answer;
+            }
+            assert_eq!(status, 200);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(20), refused).await;
+    assert_eq!(answer.unwrap()["code"], 40041);
+    drop(slow);
+    let taken = async {
+        while world.post("/insert", body.clone()).await.0 != 200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    // Their memory is given back as they go.
+    let taken = tokio::time::timeout(Duration::from_secs(20), taken).await;
+    taken.unwrap();
 }

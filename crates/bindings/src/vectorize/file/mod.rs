@@ -187,7 +187,13 @@ impl Drop for Call {
 
 impl Drop for FileStore {
     fn drop(&mut self) {
-        if let Some(core) = locked(&self.core).take() {
+        let Some(core) = locked(&self.core).take() else {
+            return;
+        };
+        // Threads are joined and the index is saved: whoever drops it need not wait for that.
+        let own = Arc::clone(&core);
+        let thread = std::thread::Builder::new().name("vector-close".into());
+        if thread.spawn(move || open::leave(&own)).is_err() {
             open::leave(&core);
         }
     }

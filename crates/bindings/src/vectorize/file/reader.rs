@@ -26,9 +26,6 @@ use crate::vectorize::vector::{Found, Match, MetadataLevel, Nearest, Query, Sear
 
 /// Searches of one query until changes wait for it.
 const ATTEMPTS: usize = 4;
-/// Vectors that are found at most, where many are equally near as the last match. Of more it is not known which ones
-/// have the first ids.
-const TIES: usize = 8192;
 
 type Reply<T> = oneshot::Sender<Result<T, VectorizeError>>;
 
@@ -204,7 +201,6 @@ impl Reader {
             return Err(ticket.timeout().into());
         }
         let (mut rows, search) = (nearby.rows, nearby.search);
-        rows.truncate(top_k.max(TIES));
         // An approximate index may miss the vector that is searched by.
         if let Some(own) = own
             && search == Search::Index

@@ -149,7 +149,10 @@ impl Meter for Indexes {
             let open = offered.downcast_ref::<Open>()?;
             Some(((*name).to_owned(), OpenIndex(open.index.clone())))
         });
-        *self.lock() = each.collect();
+        let new = each.collect();
+        // What goes may take its time: not while others wait for this.
+        let old = std::mem::replace(&mut *self.lock(), new);
+        drop(old);
     }
 
     fn samples(&self, metric: &'static Metric) -> Vec<Sample> {
@@ -230,7 +233,10 @@ impl OperationSink for Sink {
         let of = |(operation, _): &(&Operation, &Counted)| **operation == operated.operation;
         let mut each = Operation::ALL.iter().zip(&binding.operations);
         if let Some((_, counted)) = each.find(of) {
-            let outcome = operated.error.map_or("ok", |code| code.name());
+            let outcome = match operated.canceled {
+                true => "canceled",
+                false => operated.error.map_or("ok", |code| code.name()),
+            };
             add(&counted.outcomes.get(outcome, OUTCOMES).value, 1);
             counted.duration.observe(operated.took);
         }

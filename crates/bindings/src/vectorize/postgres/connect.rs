@@ -15,6 +15,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::super::options::{OpenError, PostgresOptions, SslMode};
 use super::{tls, url};
 
+/// Bytes of a file with a password.
+const LONGEST: u64 = 64 * 1024;
+
 /// Connects by the options.
 #[derive(Clone)]
 pub(super) struct Connector {
@@ -77,7 +80,7 @@ impl Connector {
 
     /// The error is one line for people.
     pub(super) async fn connect(&self) -> Result<Connected, String> {
-        let config = self.with_password()?;
+        let config = self.with_password().await?;
         match self.attempt(&config).await {
             // A server that cannot do TLS with us after all.
             Err(Attempt::Tls(_)) if self.options.ssl_mode == SslMode::Prefer => {
@@ -89,14 +92,19 @@ impl Connector {
         }
     }
 
-    fn with_password(&self) -> Result<Config, String> {
+    async fn with_password(&self) -> Result<Config, String> {
         let mut config = self.config.clone();
         let password = match &self.options.password_file {
             None => self.options.password.clone(),
             Some(path) => {
-                let read = std::fs::read_to_string(path).map_err(|error| {
+                let failed = |error: &dyn std::fmt::Display| {
                     format!("cannot read the password from {}: {error}", path.display())
-                })?;
+                };
+                let own = path.clone();
+                let read = tokio::task::spawn_blocking(move || js_rpc::read_file(&own, LONGEST));
+                let read = read.await.map_err(|error| failed(&error))?;
+                let read = String::from_utf8(read.map_err(|error| failed(&error))?)
+                    .map_err(|_| failed(&"it is not text"))?;
                 let line = read.strip_suffix('\n').unwrap_or(&read);
                 Some(line.strip_suffix('\r').unwrap_or(line).to_owned())
             }

@@ -29,7 +29,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::backend::{Backend, Status};
-use super::error::VectorizeError;
+use super::error::{Code, VectorizeError};
 use super::options::{IndexOptions, OpenError, PostgresOptions};
 use super::vector::{Found, Info, Mutation, Query, Vector, Write};
 use admission::Admission;
@@ -39,6 +39,9 @@ use failure::Failure;
 use store::{Lease, Pending, Shared, gone};
 use text::encode;
 use write::Batch;
+
+/// How long making metadata indexes may take when an index is opened.
+const BUILD: Duration = Duration::from_secs(600);
 
 /// How often what is known of the index is looked up again: what others do with it shows late.
 const REFRESH: Duration = Duration::from_secs(15);
@@ -58,14 +61,21 @@ impl PostgresStore {
         place: &PostgresOptions,
         options: &IndexOptions,
     ) -> Result<Arc<Self>, OpenError> {
-        let connector = Connector::new(place, options.timeout)?;
+        let (own, limit) = (place.clone(), options.timeout);
+        // Certificates are read.
+        let connector = tokio::task::spawn_blocking(move || Connector::new(&own, limit));
+        let connector = connector
+            .await
+            .map_err(|error| OpenError::Store(error.to_string()))??;
         let alone = Alone::connect(&connector)
             .await
             .map_err(|text| OpenError::Store(format!("PostgreSQL cannot be reached: {text}")))?;
         let opened = schema::open(alone.client(), place, options).await?;
         let (removed, wanted) = (&opened.removed, &opened.metadata_indexes);
-        build::metadata(&alone, &opened.names, removed, wanted, options.timeout)
+        let made = build::metadata(&alone, &opened.names, removed, wanted, options.timeout);
+        timeout(BUILD.max(options.timeout), made)
             .await
+            .unwrap_or_else(|_| Err("it took more than ten minutes; is an old transaction open?".into()))
             .map_err(|text| {
                 OpenError::Store(format!("PostgreSQL refused a metadata index: {text}"))
             })?;
@@ -255,9 +265,14 @@ impl Backend for PostgresStore {
         write: Write,
         vectors: Vec<Vector>,
     ) -> Result<Mutation, VectorizeError> {
-        let order = vectors.iter().map(|vector| vector.id.clone()).collect();
-        self.change(client, order, Change::Write(write, Batch::new(vectors)))
-            .await
+        let convert = move || {
+            let order = vectors.iter().map(|vector| vector.id.clone()).collect();
+            (order, Batch::new(vectors))
+        };
+        let converted = js_rpc::offload(convert).await;
+        let (order, batch) = converted
+            .ok_or_else(|| VectorizeError::new(Code::Store, "the vectors could not be written"))?;
+        self.change(client, order, Change::Write(write, batch)).await
     }
 
     async fn delete(&self, client: ClientId, ids: Vec<String>) -> Result<Mutation, VectorizeError> {

@@ -73,7 +73,10 @@ pub(super) async fn open(
     // A schema's tables are created by one at a time.
     let creating = Names::new(&schema, "", "").lock();
     client
-        .batch_execute(&format!("BEGIN; SELECT pg_advisory_xact_lock({creating})"))
+        .batch_execute(&format!(
+            "BEGIN; SET LOCAL lock_timeout = {}; SELECT pg_advisory_xact_lock({creating})",
+            options.timeout.as_millis().clamp(1, i32::MAX as u128)
+        ))
         .await
         .map_err(store)?;
     let opened = find_or_create(client, place, options, &names).await;

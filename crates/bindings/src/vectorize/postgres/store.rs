@@ -128,6 +128,11 @@ impl Shared {
                 self.pool.retain(|_, _| false);
                 Err(failure)
             }
+            // Its cached statements may be what is wrong.
+            Err(failure @ Failure::Other(_)) => {
+                drop(lease);
+                Err(failure)
+            }
             Err(failure) => {
                 if lease.client().batch_execute("ROLLBACK").await.is_ok() {
                     Lease::done(lease);

@@ -212,8 +212,11 @@ impl Shared {
             .unwrap_or_else(|held| held.into_inner()) = ids;
         pending.committing.store(true, Ordering::Relaxed);
         if let Err(error) = client.batch_execute("COMMIT").await {
+            // 40003 is the server's word for that it does not know.
+            let answered = error.code().is_some_and(|code| code.code() != "40003");
             return Err(match Failure::from(error) {
                 Failure::Away(text) => Failure::Unknown(text),
+                Failure::Other(text) if !answered => Failure::Unknown(text),
                 // The server's answer: it was rolled back.
                 failure => failure,
             });

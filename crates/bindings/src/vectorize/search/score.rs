@@ -7,8 +7,9 @@ use simsimd::SpatialSimilarity;
 
 use super::super::Metric;
 
-/// Of rows that are as near as the last one of a result, how many more are kept.
-const MAX_TIES: usize = 1024;
+/// Of rows that are as near as the last one of a result, how many more are kept. Of more it is not known which ones have the
+/// first ids.
+const MAX_TIES: usize = 8192;
 
 /// A vector as the matrix has it: for cosine with length 1, or all zeros.
 pub(super) fn prepare(metric: Metric, values: &[f32], into: &mut Vec<f32>) {
