@@ -17,7 +17,11 @@ pub mod vectorize;
 /// The kinds of bindings that there are, each as its folder registers it.
 #[cfg(feature = "host")]
 pub fn kinds() -> &'static [&'static dyn host::Kind] {
-    &[&d1::host::D1, &ai::host::AiKind]
+    &[
+        &d1::host::D1,
+        &ai::host::AiKind,
+        &vectorize::host::VectorizeKind,
+    ]
 }
 
 /// The README's program compiles.

@@ -66,7 +66,8 @@ impl Args for KindArgs {
             let command = command.next_help_heading(None::<&str>);
             kind.augment(command)
         });
-        one_is_required(command)
+        // What comes next has the heading of no kind.
+        one_is_required(command.next_help_heading(None::<&str>))
     }
 
     fn augment_args_for_update(command: Command) -> Command {

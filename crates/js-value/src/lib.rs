@@ -102,7 +102,7 @@ pub use http::{Blob, Request, Response};
 pub use json::{JsonError, JsonTextError, json_from_text, json_text, json_text_pretty, to_json};
 pub use num_bigint::BigInt;
 pub use object::{IntoIter, Iter, Object};
-pub use refs::ExpandError;
+pub use refs::{ExpandError, Objects};
 pub use regexp::{RegExp, RegExpFlags, UnknownFlag};
 pub use serde_impl::{
     READABLE_TOKEN, STUB_TOKEN, SerdeError, WRITABLE_TOKEN, bigint, from_value, to_value,

@@ -93,6 +93,44 @@ impl Value {
     }
 }
 
+/// The objects of a value by their numbers, to follow single references without a copy of the whole.
+#[derive(Debug)]
+pub struct Objects<'a>(Vec<Node<'a>>);
+
+impl<'a> Objects<'a> {
+    /// Those of a value in which nothing is shared with another one, an argument of a call for example.
+    pub fn of(root: &'a Value) -> Self {
+        let mut objects = Vec::new();
+        index(root, &mut objects, &mut Size::default());
+        Self(objects)
+    }
+
+    /// The value itself, or for a [`Value::BackRef`] the one that it leads to. `None` when it leads to none, or to a
+    /// buffer, headers or a stream that are a part of another value.
+    pub fn resolve(&self, value: &'a Value) -> Option<&'a Value> {
+        let Value::BackRef(number) = value else {
+            return Some(value);
+        };
+        match self.0.get(*number as usize)? {
+            Node::Value(value) => Some(value),
+            Node::Buffer(_) | Node::Headers(_) | Node::Readable(_) => None,
+        }
+    }
+
+    /// The bytes that a view covers, also of a buffer that it shares.
+    pub fn bytes(&self, view: &'a View) -> Option<&'a [u8]> {
+        let buffer = match &view.buffer {
+            ViewBuffer::Own(bytes) => bytes.as_slice(),
+            ViewBuffer::Shared(number) => match self.0.get(*number as usize)? {
+                Node::Buffer(bytes) => bytes,
+                Node::Value(Value::ArrayBuffer(bytes)) => bytes.as_slice(),
+                _ => return None,
+            },
+        };
+        buffer.get(view.offset..view.offset.checked_add(view.length)?)
+    }
+}
+
 /// Takes the elements of `root` apart, so that each stands alone: what it shares with its siblings is
 /// copied into it, what it shares within itself stays shared.
 pub(crate) fn split(root: &Value, elements: &[Value]) -> Result<Vec<Value>, ExpandError> {
@@ -254,7 +292,7 @@ fn text_bytes(text: &JsString) -> usize {
 }
 
 /// What a number stands for.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Node<'a> {
     Value(&'a Value),
     /// The buffer that a view owns.

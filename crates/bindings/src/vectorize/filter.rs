@@ -64,6 +64,9 @@ pub struct Filter {
 /// Characters of a key, all parts together.
 const MAX_KEY: usize = 512;
 
+const NULL_RANGE: &str =
+    "nothing is before or after null; compare with a text, a number or a boolean";
+
 impl Filter {
     /// Reads a filter's JSON.
     ///
@@ -102,6 +105,42 @@ impl Filter {
         Ok(Self { clauses })
     }
 
+    /// Whether it could have been read: one that was built in Rust can have what stores do not understand.
+    pub(super) fn check(&self, limits: &Limits) -> Result<(), VectorizeError> {
+        if self.clauses.is_empty() {
+            return wrong("the filter is empty; leave it out, or name a property");
+        }
+        let mut bytes: usize = self.keys().iter().map(String::len).sum();
+        for clause in &self.clauses {
+            let key = clause.path.join(".");
+            if path(&key)? != clause.path {
+                return at(&key, "a part of the path is missing, or has a dot in it");
+            }
+            let scalars = clause.test.scalars();
+            for scalar in scalars {
+                match scalar {
+                    Scalar::String(text) if text.contains('\0') => {
+                        return at(&key, "a text has a NUL character in it");
+                    }
+                    Scalar::Number(number) if !number.is_finite() => {
+                        return at(&key, "a number is not finite");
+                    }
+                    Scalar::Null if clause.test.is_range() => return at(&key, NULL_RANGE),
+                    Scalar::String(text) => bytes += text.len(),
+                    _ => {}
+                }
+            }
+            bytes += scalars.len();
+        }
+        match bytes >= limits.max_filter_bytes {
+            true => wrong(&format!(
+                "the filter is too long; it must be less than {} bytes of JSON",
+                limits.max_filter_bytes
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// The properties that it asks about, as they were written, each once.
     pub fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = Vec::new();
@@ -117,6 +156,28 @@ impl Filter {
     /// Whether it takes a vector with this metadata. Stores have ways of their own, which agree with this.
     pub fn takes(&self, metadata: Option<&Metadata>) -> bool {
         self.clauses.iter().all(|clause| clause.takes(metadata))
+    }
+}
+
+impl Test {
+    /// What the property is compared with.
+    fn scalars(&self) -> &[Scalar] {
+        match self {
+            Self::Equal(scalar)
+            | Self::NotEqual(scalar)
+            | Self::Less(scalar)
+            | Self::LessOrEqual(scalar)
+            | Self::Greater(scalar)
+            | Self::GreaterOrEqual(scalar) => std::slice::from_ref(scalar),
+            Self::In(scalars) | Self::NotIn(scalars) => scalars,
+        }
+    }
+
+    fn is_range(&self) -> bool {
+        matches!(
+            self,
+            Self::Less(_) | Self::LessOrEqual(_) | Self::Greater(_) | Self::GreaterOrEqual(_)
+        )
     }
 }
 
@@ -208,10 +269,7 @@ fn tests_of(key: &str, tests: &Map<String, Value>) -> Result<Vec<Test>, Vectoriz
     for (operator, value) in tests {
         let one = || scalar(key, value);
         let comparable = || match scalar(key, value)? {
-            Scalar::Null => at(
-                key,
-                "nothing is before or after null; compare with a text, a number or a boolean",
-            ),
+            Scalar::Null => at(key, NULL_RANGE),
             scalar => Ok(scalar),
         };
         read.push(match operator.as_str() {
@@ -234,13 +292,7 @@ fn tests_of(key: &str, tests: &Map<String, Value>) -> Result<Vec<Test>, Vectoriz
             }
         });
     }
-    let ranges = |test: &Test| {
-        matches!(
-            test,
-            Test::Less(_) | Test::LessOrEqual(_) | Test::Greater(_) | Test::GreaterOrEqual(_)
-        )
-    };
-    match read.len() > 1 && !read.iter().all(ranges) {
+    match read.len() > 1 && !read.iter().all(Test::is_range) {
         true => at(key, "only $lt, $lte, $gt and $gte can be combined"),
         false => Ok(read),
     }

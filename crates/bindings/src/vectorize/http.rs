@@ -3,6 +3,8 @@
 //! The second version's paths are `/info`, `/query`, `/insert` and so on; the first version's stand below
 //! `/binding/indexes/{id}`. Bodies are JSON, those of vectors also a vector a line (`application/x-ndjson`).
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use binding_span::{CallScope, ERROR_TYPE, Enrichment};
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
@@ -17,6 +19,15 @@ use super::read;
 use super::request::Request;
 use super::vector::Write;
 
+/// What the first version's queries say of compatibility, if not in their bodies.
+const QUERY_COMPAT: &str = "cf-vector-search-query-compat";
+
+/// Bytes that a body may have that is no batch of vectors, besides the values of one.
+const SMALL_BODY: usize = 1 << 20;
+
+/// Bytes of a value of a vector, as it may be written in JSON.
+const VALUE: usize = 32;
+
 /// What a path asks for.
 struct Route {
     operation: Operation,
@@ -25,23 +36,18 @@ struct Route {
 
 impl Route {
     fn of(path: &str) -> Option<Self> {
-        let below = |rest: &str| {
-            Some(
-                rest.strip_prefix("binding/indexes/")?
-                    .split_once('/')?
-                    .1
-                    .to_owned(),
-            )
-        };
         let path = path.strip_prefix('/')?;
-        let (name, first_version) = match below(path) {
-            Some(name) => (name, true),
-            None => match path.strip_prefix("binding/indexes/") {
-                Some(_) => ("info".to_owned(), true),
-                None => (path.to_owned(), false),
-            },
+        let (name, first_version) = match path.strip_prefix("binding/indexes/") {
+            None => (path, false),
+            Some(below) => {
+                let (index, name) = below.split_once('/').unwrap_or((below, "info"));
+                if index.is_empty() {
+                    return None;
+                }
+                (name, true)
+            }
         };
-        let operation = match name.as_str() {
+        let operation = match name {
             "info" => Operation::Describe,
             // Whether by an id is in the body.
             "query" => Operation::Query,
@@ -66,7 +72,7 @@ impl Route {
 }
 
 impl Vectorize {
-    /// Answers a plain HTTP request. It never fails: what is wrong is in the answer. What is said of the caller's span goes to
+    /// Answers a plain HTTP request. It never fails: what is wrong is in the answer. What is for the caller's span goes to
     /// `call`. For those who serve requests by other means than [`Service::fetch`](js_rpc::Service::fetch).
     pub async fn answer_http(
         &self,
@@ -94,14 +100,20 @@ impl Vectorize {
             operation,
             first_version,
         } = route;
-        let read = self.receive(request, operation, first_version);
+        let too_long = AtomicBool::new(false);
+        let read = self.receive(request, operation, first_version, &too_long);
         let reply = self.perform(operation, client, call, read).await;
         match reply {
             Ok(reply) => answer(StatusCode::OK, &reply.to_json(self.name(), first_version)),
             Err(error) => {
-                let status = StatusCode::from_u16(error.code.status());
+                let status = match too_long.load(Relaxed) {
+                    true => StatusCode::PAYLOAD_TOO_LARGE,
+                    false => {
+                        StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::BAD_REQUEST)
+                    }
+                };
                 let body = json!({"code": error.code.number(), "error": error.text});
-                answer(status.unwrap_or(StatusCode::BAD_REQUEST), &body)
+                answer(status, &body)
             }
         }
     }
@@ -111,27 +123,36 @@ impl Vectorize {
         request: HttpRequest<ByteStream>,
         operation: Operation,
         first_version: bool,
+        too_long: &AtomicBool,
     ) -> Result<Request, VectorizeError> {
         if operation == Operation::Describe {
             return Ok(Request::Describe);
         }
         let (head, body) = request.into_parts();
         let lines = head.headers.get(CONTENT_TYPE).is_some_and(is_lines);
+        let compat = head.headers.get(QUERY_COMPAT).cloned();
         let most = self.options().limits.max_request_bytes;
-        let code = match operation {
-            Operation::Insert | Operation::Upsert => Code::Body,
-            _ => Code::Request,
+        let (code, most, hint) = match operation {
+            Operation::Insert | Operation::Upsert => (Code::Body, most, "send several batches"),
+            _ => {
+                let small = SMALL_BODY + VALUE * self.shape().dimensions;
+                (Code::Request, small.min(most), "ask for less at once")
+            }
         };
         let body = body.read_to_end(most).await.map_err(|error| match error {
-            StreamError::TooLong(_) => VectorizeError::new(
-                Code::TooMany,
-                format!("the body is too long; it may have {most} bytes; send several batches"),
-            ),
+            StreamError::TooLong(_) => {
+                too_long.store(true, Relaxed);
+                let text = format!("the body is too long; it may have {most} bytes; {hint}");
+                VectorizeError::new(Code::TooMany, text)
+            }
             error => VectorizeError::new(code, format!("the body cannot be read: {error}")),
         })?;
         let large = body.len() > LARGE;
         let index = self.clone();
-        let read = move || index.read_body(&body, operation, lines, first_version);
+        let read = move || {
+            let compat = compat.as_ref().map(HeaderValue::as_bytes);
+            index.read_body(&body, operation, lines, compat, first_version)
+        };
         match large {
             false => read(),
             true => offload(read).await.unwrap_or_else(|| {
@@ -148,6 +169,7 @@ impl Vectorize {
         body: &Bytes,
         operation: Operation,
         lines: bool,
+        compat: Option<&[u8]>,
         first_version: bool,
     ) -> Result<Request, VectorizeError> {
         let (limits, dimensions) = (&self.options().limits, self.shape().dimensions);
@@ -161,12 +183,14 @@ impl Vectorize {
         match operation {
             Operation::Describe => Ok(Request::Describe),
             Operation::Query | Operation::QueryById => {
-                read::query(body, dimensions, limits, first_version).map(Request::Query)
+                read::query(body, compat, dimensions, limits, first_version).map(Request::Query)
             }
             Operation::Insert => batch(Write::Insert),
             Operation::Upsert => batch(Write::Upsert),
-            Operation::GetByIds => read::ids(body).map(Request::Get),
-            Operation::DeleteByIds => read::ids(body).map(Request::Delete),
+            Operation::GetByIds => read::ids(body, limits.max_ids_to_get).map(Request::Get),
+            Operation::DeleteByIds => {
+                read::ids(body, limits.max_ids_to_delete).map(Request::Delete)
+            }
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Operated {
     pub operation: Operation,
     /// Why it failed, if it did.
     pub error: Option<Code>,
+    /// Whether its caller went away before it had ended. What was stored until then stays.
+    pub canceled: bool,
     /// How long it took, its wait included.
     pub took: Duration,
     /// Vectors that were stored, deleted or returned.
@@ -212,6 +214,11 @@ impl Vectorize {
         self.0.store.close().await;
     }
 
+    /// Its store.
+    pub(super) fn store(&self) -> &dyn Backend {
+        &*self.0.store
+    }
+
     /// A request of this process.
     async fn ask(&self, request: Request) -> Result<Reply, VectorizeError> {
         let operation = request.operation();
@@ -220,7 +227,7 @@ impl Vectorize {
             .await
     }
 
-    /// Answers a request that is yet to be read, and says so on the span: what it is before it is read, what it asks for
+    /// Answers a request that is yet to be read, and puts it on the span: what it is before it is read, what it asks for
     /// before it runs, and what came of it.
     pub(super) async fn perform(
         &self,
@@ -229,16 +236,21 @@ impl Vectorize {
         call: &CallScope,
         request: impl Future<Output = Result<Request, VectorizeError>>,
     ) -> Result<Reply, VectorizeError> {
-        let began = Instant::now();
+        let mut unfinished = Unfinished {
+            sink: self.0.sink.as_deref(),
+            operation,
+            began: Instant::now(),
+        };
         let begun = |operation| spans::begun(operation, &self.0.name, self.0.shape);
         call.enrich(begun(operation));
         let request = request.await;
-        // By plain HTTP the body tells whether a query is by an id.
+        // By plain HTTP the body has whether a query is by an id.
         let known = request.as_ref().map_or(operation, Request::operation);
         if known != operation {
             call.enrich(begun(known));
         }
         let operation = known;
+        unfinished.operation = operation;
         let result = match request {
             Ok(request) => self.run(operation, client, call, request).await,
             Err(error) => Err(error),
@@ -247,9 +259,7 @@ impl Vectorize {
             Ok(reply) => spans::answered(reply),
             Err(error) => spans::failed(operation, error),
         });
-        if let Some(sink) = &self.0.sink {
-            sink.ended(&operated(operation, &result, began.elapsed()));
-        }
+        unfinished.ended(&result);
         result
     }
 
@@ -266,7 +276,7 @@ impl Vectorize {
             store,
             ..
         } = &*self.0;
-        call.enrich(spans::asked(&request));
+        call.enrich(spans::asked(&request, &options.limits));
         request.check(shape.dimensions, options)?;
         let mut span = call.child_span(match &request {
             Request::Query(_) => "vectorize.search",
@@ -275,7 +285,10 @@ impl Vectorize {
         });
         let result = match request {
             Request::Describe => store.info().await.map(Reply::Info),
-            Request::Query(query) => store.query(client, query).await.map(Reply::Found),
+            Request::Query(query) => {
+                let found = store.query(client, query).await;
+                found.map(|found| Reply::Found(without_negative_zeros(found)))
+            }
             Request::Write(write, vectors) => {
                 let written = store.write(client, write, vectors).await;
                 written.map(Reply::Mutation)
@@ -295,29 +308,67 @@ fn mismatch() -> VectorizeError {
     VectorizeError::new(Code::Store, "the store answered something else")
 }
 
-fn operated(
-    operation: Operation,
-    result: &Result<Reply, VectorizeError>,
-    took: Duration,
-) -> Operated {
-    let mut operated = Operated {
-        operation,
-        error: None,
-        took,
-        vectors: 0,
-        search: None,
-        scanned: None,
-    };
-    match result {
-        Ok(Reply::Info(_)) => {}
-        Ok(Reply::Found(found)) => {
-            operated.vectors = found.matches.len() as u64;
-            operated.search = Some(found.search);
-            operated.scanned = found.scanned;
-        }
-        Ok(Reply::Mutation(mutation)) => operated.vectors = mutation.ids.len() as u64,
-        Ok(Reply::Vectors(vectors)) => operated.vectors = vectors.len() as u64,
-        Err(error) => operated.error = Some(error.code),
+/// A negated dot product can be a negative zero, which no reply shows.
+fn without_negative_zeros(mut found: Found) -> Found {
+    for one in &mut found.matches {
+        one.score += 0.0;
     }
-    operated
+    found
+}
+
+/// An operation that has not ended yet. Its future may be dropped, and then it was canceled.
+struct Unfinished<'a> {
+    sink: Option<&'a dyn OperationSink>,
+    operation: Operation,
+    began: Instant,
+}
+
+impl Unfinished<'_> {
+    fn ended(mut self, result: &Result<Reply, VectorizeError>) {
+        if let Some(sink) = self.sink.take() {
+            let mut operated = self.operated();
+            operated.set(result);
+            sink.ended(&operated);
+        }
+    }
+
+    fn operated(&self) -> Operated {
+        Operated {
+            operation: self.operation,
+            error: None,
+            canceled: false,
+            took: self.began.elapsed(),
+            vectors: 0,
+            search: None,
+            scanned: None,
+        }
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(sink) = self.sink.take() {
+            let canceled = true;
+            sink.ended(&Operated {
+                canceled,
+                ..self.operated()
+            });
+        }
+    }
+}
+
+impl Operated {
+    fn set(&mut self, result: &Result<Reply, VectorizeError>) {
+        match result {
+            Ok(Reply::Info(_)) => {}
+            Ok(Reply::Found(found)) => {
+                self.vectors = found.matches.len() as u64;
+                self.search = Some(found.search);
+                self.scanned = found.scanned;
+            }
+            Ok(Reply::Mutation(mutation)) => self.vectors = mutation.ids.len() as u64,
+            Ok(Reply::Vectors(vectors)) => self.vectors = vectors.len() as u64,
+            Err(error) => self.error = Some(error.code),
+        }
+    }
 }

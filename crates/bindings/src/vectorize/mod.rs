@@ -5,12 +5,18 @@
 //! It keeps its vectors in a [`Store`]: one SQLite file, or a table of PostgreSQL with pgvector. Both answer alike.
 
 mod backend;
+#[cfg(test)]
+mod contract;
 mod error;
 mod file;
 mod filter;
+#[cfg(feature = "host")]
+pub(crate) mod host;
 mod http;
 mod index;
 mod metadata;
+#[cfg(test)]
+mod model;
 mod operation;
 mod options;
 mod postgres;
@@ -31,7 +37,7 @@ use postgres::PostgresStore;
 
 pub use backend::Status;
 pub use error::{Code, VectorizeError};
-pub use file::{BackupError, Report, backup, check};
+pub use file::{BackupError, Report, backup, check, inspect};
 pub use filter::{Clause, Filter, Scalar, Test};
 pub use index::{Operated, OperationSink, Vectorize};
 pub use operation::Operation;
@@ -41,6 +47,7 @@ pub use options::{
 };
 #[doc(hidden)] // for the benchmark
 pub use search::{Nearby, Vectors};
+pub use transfer::Progress;
 pub use vector::{
     Found, Info, Match, Metadata, MetadataLevel, Mutation, Nearest, Query, Search, Vector, Write,
 };

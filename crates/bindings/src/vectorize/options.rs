@@ -1,5 +1,6 @@
 //! What an index is opened with.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -123,6 +124,28 @@ pub enum SslMode {
     VerifyFull,
 }
 
+impl SslMode {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Disable,
+        Self::Prefer,
+        Self::Require,
+        Self::VerifyCa,
+        Self::VerifyFull,
+    ];
+
+    /// Its name: `verify-full`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        }
+    }
+}
+
 /// A server of PostgreSQL and a table there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresOptions {
@@ -241,11 +264,12 @@ pub struct IndexOptions {
     pub dimensions: Option<usize>,
     /// Its metric; likewise.
     pub metric: Option<Metric>,
-    /// Metadata indexes that there shall be. Those that are missing are created, for all vectors that there are.
+    /// Metadata indexes that there shall be: those that are missing are created, for all vectors that there are, and all
+    /// others are removed. Without any here, those that there are stay.
     pub metadata_indexes: Vec<MetadataIndex>,
     /// What requests may ask for.
     pub limits: Limits,
-    /// Whether replies of RPC calls have the shapes of the service's first version. Plain HTTP tells by its path.
+    /// Whether replies of RPC calls have the shapes of the service's first version. Plain HTTP has it in its path.
     pub first_version: bool,
     /// From how many vectors on queries may go by an approximate index; fewer are compared with all of them.
     pub exact_below: u64,
@@ -272,6 +296,37 @@ impl Default for IndexOptions {
             max_queued: 1024,
             searchers: cores.min(4),
         }
+    }
+}
+
+impl IndexOptions {
+    /// Whether the metadata indexes can be.
+    pub(super) fn check_metadata_indexes(&self) -> Result<(), OpenError> {
+        let (indexes, max) = (&self.metadata_indexes, self.limits.max_metadata_indexes);
+        if indexes.len() > max {
+            return Err(OpenError::Options(format!(
+                "{} metadata indexes are too many; at most {max} are allowed",
+                indexes.len()
+            )));
+        }
+        let mut seen = HashSet::new();
+        for property in indexes.iter().map(|index| index.property.as_str()) {
+            let part = |part: &str| {
+                !part.is_empty() && !part.starts_with('$') && !part.contains(['"', '\0'])
+            };
+            if !property.split('.').all(part) {
+                return Err(OpenError::Options(format!(
+                    "the metadata index {property:?} cannot be: keys between the dots must not be empty, have \" or NUL in them \
+                     or begin with $"
+                )));
+            }
+            if !seen.insert(property) {
+                return Err(OpenError::Options(format!(
+                    "there are two metadata indexes on {property:?}; give one"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 

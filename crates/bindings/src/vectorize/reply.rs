@@ -14,7 +14,7 @@ pub(super) enum Reply {
 }
 
 impl Reply {
-    /// The reply as JSON. `name` is the index's, which the first version tells.
+    /// The reply as JSON. `name` is the index's, which the first version has.
     pub(super) fn to_json(&self, name: &str, first_version: bool) -> Value {
         match (self, first_version) {
             (Self::Info(info), false) => json!({

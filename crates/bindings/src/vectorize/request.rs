@@ -36,7 +36,9 @@ impl Request {
         match self {
             Self::Describe => Ok(()),
             Self::Query(query) => check_query(query, dimensions, limits),
-            Self::Write(_, vectors) => check_batch(vectors, dimensions, limits),
+            Self::Write(_, vectors) => {
+                check_batch(vectors, dimensions, limits, &|at| format!("vectors[{at}]"))
+            }
             Self::Get(ids) => check_ids(ids, limits.max_ids_to_get, limits),
             Self::Delete(ids) => check_ids(ids, limits.max_ids_to_delete, limits),
         }
@@ -99,50 +101,76 @@ fn check_query(query: &Query, dimensions: usize, limits: &Limits) -> Result<(), 
     if let Some(namespace) = &query.namespace {
         check_namespace(namespace, "namespace", limits)?;
     }
-    Ok(())
+    match &query.filter {
+        Some(filter) => filter.check(limits),
+        None => Ok(()),
+    }
 }
 
 const NOT_FINITE: &str = "is not a finite number, as float32 has it";
 
-fn check_batch(
+/// Whether a batch may be. `place` tells where its vectors stand in the request.
+pub(super) fn check_batch(
     vectors: &[Vector],
     dimensions: usize,
     limits: &Limits,
+    place: &dyn Fn(usize) -> String,
 ) -> Result<(), VectorizeError> {
     check_batch_size(vectors.len(), limits)?;
     let mut ids = HashSet::with_capacity(vectors.len());
     for (at, vector) in vectors.iter().enumerate() {
-        check_id(&vector.id, &format!("vectors[{at}].id"), limits)?;
+        check_vector(vector, dimensions, limits, &place(at))?;
         if !ids.insert(vector.id.as_str()) {
             let text = format!(
-                "vectors[{at}] has the id of an earlier one of the same batch; send each id once"
+                "{} has the id of an earlier one of the same batch; send each id once",
+                place(at)
             );
             return wrong(Code::DuplicateId, text);
-        }
-        if vector.values.len() != dimensions {
-            let text = format!(
-                "invalid vector for id={:?}, expected {dimensions} dimensions, and got {} dimensions",
-                vector.id,
-                vector.values.len()
-            );
-            return wrong(Code::Vector, text);
-        }
-        if let Some(value) = vector.values.iter().position(|value| !value.is_finite()) {
-            return Err(not_finite(at, value));
-        }
-        if let Some(namespace) = &vector.namespace {
-            check_namespace(namespace, &format!("vectors[{at}].namespace"), limits)?;
-        }
-        if let Some(metadata) = &vector.metadata {
-            check_metadata(metadata, at, limits)?;
         }
     }
     Ok(())
 }
 
+/// Whether an index of so many dimensions takes a vector.
+pub(super) fn check_vector(
+    vector: &Vector,
+    dimensions: usize,
+    limits: &Limits,
+    place: &str,
+) -> Result<(), VectorizeError> {
+    check_id(&vector.id, &format!("{place}.id"), limits)?;
+    check_dimensions(&vector.id, vector.values.len(), dimensions)?;
+    if let Some(value) = vector.values.iter().position(|value| !value.is_finite()) {
+        return Err(not_finite(place, value));
+    }
+    if let Some(namespace) = &vector.namespace {
+        check_namespace(namespace, &format!("{place}.namespace"), limits)?;
+    }
+    match &vector.metadata {
+        Some(metadata) => check_metadata(metadata, &format!("{place}.metadata"), limits),
+        None => Ok(()),
+    }
+}
+
+/// Whether a vector has as many values as the index has dimensions. The id, which the error has, is checked already.
+pub(super) fn check_dimensions(
+    id: &str,
+    values: usize,
+    dimensions: usize,
+) -> Result<(), VectorizeError> {
+    if values == dimensions {
+        return Ok(());
+    }
+    let id = Value::from(id);
+    let text = format!(
+        "invalid vector for id={id}, expected {dimensions} dimensions, and got {values} dimensions"
+    );
+    wrong(Code::Vector, text)
+}
+
 /// A value of a vector that float32 does not have.
-pub(super) fn not_finite(vector: usize, value: usize) -> VectorizeError {
-    let text = format!("invalid vector: vectors[{vector}].values[{value}] {NOT_FINITE}");
+pub(super) fn not_finite(place: &str, value: usize) -> VectorizeError {
+    let text = format!("invalid vector: {place}.values[{value}] {NOT_FINITE}");
     VectorizeError::new(Code::Vector, text)
 }
 
@@ -164,20 +192,27 @@ pub(super) fn check_batch_size(vectors: usize, limits: &Limits) -> Result<(), Ve
 }
 
 fn check_ids(ids: &[String], most: usize, limits: &Limits) -> Result<(), VectorizeError> {
-    if ids.is_empty() {
-        return wrong(Code::Request, "there are no ids in the payload".into());
-    }
-    if ids.len() > most {
-        let count = ids.len();
-        let text = format!("too many ids in payload; max id count is {most}, got {count}");
-        return wrong(Code::TooMany, text);
-    }
+    check_id_count(ids.len(), most)?;
     let each = ids.iter().enumerate();
     each.into_iter()
         .try_for_each(|(at, id)| check_id(id, &format!("ids[{at}]"), limits))
 }
 
-fn check_id(id: &str, place: &str, limits: &Limits) -> Result<(), VectorizeError> {
+/// Whether a request may have so many ids.
+pub(super) fn check_id_count(count: usize, most: usize) -> Result<(), VectorizeError> {
+    if count == 0 {
+        return wrong(Code::Request, "there are no ids in the payload".into());
+    }
+    match count > most {
+        true => wrong(
+            Code::TooMany,
+            format!("too many ids in payload; max id count is {most}, got {count}"),
+        ),
+        false => Ok(()),
+    }
+}
+
+pub(super) fn check_id(id: &str, place: &str, limits: &Limits) -> Result<(), VectorizeError> {
     check_name(id, "id", place, limits.max_id_bytes)
 }
 
@@ -201,16 +236,11 @@ fn check_name(text: &str, what: &str, place: &str, most: usize) -> Result<(), Ve
     }
 }
 
-fn check_metadata(
-    metadata: &Metadata,
-    vector: usize,
-    limits: &Limits,
-) -> Result<(), VectorizeError> {
-    let place = || format!("vectors[{vector}].metadata");
+fn check_metadata(metadata: &Metadata, place: &str, limits: &Limits) -> Result<(), VectorizeError> {
     for (key, value) in metadata {
         let problem = key_problem(key).or_else(|| value_problem(value, 1));
         if let Some(problem) = problem {
-            return wrong(Code::Metadata, format!("{}: {problem}", place()));
+            return wrong(Code::Metadata, format!("{place}: {problem}"));
         }
     }
     let bytes = serde_json::to_vec(metadata).map_or(0, |json| json.len());
@@ -218,9 +248,8 @@ fn check_metadata(
         true => wrong(
             Code::Metadata,
             format!(
-                "metadata too long; max is {} bytes of JSON, got {bytes} bytes; at {}",
-                limits.max_metadata_bytes,
-                place()
+                "metadata too long; max is {} bytes of JSON, got {bytes} bytes; at {place}",
+                limits.max_metadata_bytes
             ),
         ),
         false => Ok(()),

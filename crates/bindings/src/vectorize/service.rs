@@ -47,7 +47,7 @@ impl Vectorize {
         args: Args,
     ) -> Result<Request, VectorizeError> {
         let index = self.clone();
-        let large = args.values.iter().map(weight).sum::<usize>() > LARGE;
+        let large = args.values.iter().any(|value| value.is_larger_than(LARGE));
         let read = move || index.arguments(operation, args.values);
         match large {
             false => read(),
@@ -66,32 +66,26 @@ impl Vectorize {
         values: Vec<Value>,
     ) -> Result<Request, VectorizeError> {
         let (limits, dimensions) = (&self.options().limits, self.shape().dimensions);
-        let [first, second] = read::arguments(values)?;
+        let arguments = read::Arguments::new(&values);
         let first_version = self.options().first_version;
         match operation {
             Operation::Describe => Ok(Request::Describe),
             Operation::Query | Operation::QueryById => {
                 let by_id = operation == Operation::QueryById;
-                read::query_of(&first, &second, by_id, dimensions, limits, first_version)
+                read::query_of(&arguments, by_id, dimensions, limits, first_version)
                     .map(Request::Query)
             }
-            Operation::Insert => read::batch_of(first, operation, dimensions, limits)
+            Operation::Insert => read::batch_of(&arguments, operation, dimensions, limits)
                 .map(|vectors| Request::Write(Write::Insert, vectors)),
-            Operation::Upsert => read::batch_of(first, operation, dimensions, limits)
+            Operation::Upsert => read::batch_of(&arguments, operation, dimensions, limits)
                 .map(|vectors| Request::Write(Write::Upsert, vectors)),
-            Operation::GetByIds => read::ids_of(&first).map(Request::Get),
-            Operation::DeleteByIds => read::ids_of(&first).map(Request::Delete),
+            Operation::GetByIds => {
+                read::ids_of(&arguments, limits.max_ids_to_get).map(Request::Get)
+            }
+            Operation::DeleteByIds => {
+                read::ids_of(&arguments, limits.max_ids_to_delete).map(Request::Delete)
+            }
         }
-    }
-}
-
-/// How much there is to read in an argument, in bytes or so.
-fn weight(value: &Value) -> usize {
-    match value {
-        Value::Array(list) => list.iter().map(weight).sum::<usize>() + 8 * list.len(),
-        Value::Object(object) => object.values().map(weight).sum(),
-        Value::View(view) => view.length,
-        _ => 8,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a call says about its caller's span: OpenTelemetry's `db.*`, and `cloudflare.vectorize.*` for what those lack.
+//! What a call sets on its caller's span: OpenTelemetry's `db.*`, and `cloudflare.vectorize.*` for what those lack.
 //!
 //! Names of properties are on spans; values, ids and texts of metadata are not.
 
@@ -6,7 +6,7 @@ use binding_span::{ERROR_MESSAGE, ERROR_TYPE, Enrichment};
 
 use super::error::VectorizeError;
 use super::operation::Operation;
-use super::options::Shape;
+use super::options::{Limits, Shape};
 use super::reply::Reply;
 use super::request::Request;
 use super::vector::{MetadataLevel, Query};
@@ -27,17 +27,17 @@ pub(super) fn begun(operation: Operation, index: &str, shape: Shape) -> Enrichme
 }
 
 /// What it asks for, before it runs.
-pub(super) fn asked(request: &Request) -> Enrichment {
+pub(super) fn asked(request: &Request, limits: &Limits) -> Enrichment {
     let batch = |size: usize| Enrichment::new().attribute("db.operation.batch.size", size as i64);
     match request {
         Request::Describe => Enrichment::new(),
-        Request::Query(query) => of_query(query),
+        Request::Query(query) => of_query(query, limits),
         Request::Write(_, vectors) => batch(vectors.len()),
         Request::Get(ids) | Request::Delete(ids) => batch(ids.len()),
     }
 }
 
-fn of_query(query: &Query) -> Enrichment {
+fn of_query(query: &Query, limits: &Limits) -> Enrichment {
     let metadata = match query.metadata {
         MetadataLevel::None => "none",
         MetadataLevel::Indexed => "indexed",
@@ -47,7 +47,10 @@ fn of_query(query: &Query) -> Enrichment {
         .attribute("cloudflare.vectorize.query.top_k", query.top_k as i64)
         .attribute("cloudflare.vectorize.query.return_values", query.values)
         .attribute("cloudflare.vectorize.query.return_metadata", metadata);
-    if let Some(namespace) = &query.namespace {
+    // It is not checked yet, and one that is too long is refused.
+    if let Some(namespace) = &query.namespace
+        && namespace.len() <= limits.max_namespace_bytes
+    {
         asked.set_attribute("cloudflare.vectorize.query.namespace", namespace.clone());
     }
     if let Some(filter) = &query.filter {

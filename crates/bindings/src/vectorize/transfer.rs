@@ -1,9 +1,12 @@
 //! Moving an index from one store to another.
 
+use std::collections::HashMap;
+
 use js_rpc::ClientId;
 
 use super::backend::Backend;
 use super::error::{Code, VectorizeError};
+use super::index::Vectorize;
 use super::vector::{Vector, Write};
 
 /// Vectors that are read, written and compared at a time.
@@ -18,7 +21,25 @@ pub enum Progress {
     Compared(u64, u64),
 }
 
-/// Copies all vectors, then reads both stores and compares each vector: every bit of its values, its namespace and its
+impl Vectorize {
+    /// Copies all vectors to another index, then reads both and compares each vector. The number of vectors, if both
+    /// have the same ones.
+    ///
+    /// A copy that was interrupted goes on where it was: what is there already, and the same, is not written again.
+    /// Nothing is ever deleted. Nobody may write to either meanwhile.
+    ///
+    /// # Errors
+    /// A store fails, their shapes are not the same, or the other index has a vector that this one has not.
+    pub async fn copy_to(
+        &self,
+        to: &Self,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<u64, VectorizeError> {
+        copy(self.store(), to.store(), progress).await
+    }
+}
+
+/// Copies all vectors that are not there, then reads both stores and compares each vector: every bit of its values, its namespace and its
 /// metadata. The shapes must be the same. A copy that was interrupted is begun again without harm. Where the other store
 /// has a vector that this one has not, the copy fails, and says which; nothing is ever deleted.
 pub(super) async fn copy(
@@ -43,7 +64,10 @@ pub(super) async fn copy(
         let Some(last) = page.last() else { break };
         after = Some(last.id.clone());
         let count = page.len() as u64;
-        to.write(ClientId::LOCAL, Write::Upsert, page).await?;
+        let page = missing(to, page, target.vectors > 0).await?;
+        if !page.is_empty() {
+            to.write(ClientId::LOCAL, Write::Upsert, page).await?;
+        }
         copied += count;
         progress(Progress::Copied(copied, source.vectors.max(copied)));
     }
@@ -56,6 +80,25 @@ pub(super) async fn copy(
             counts.0, counts.1
         ))),
     }
+}
+
+/// Those that the other store does not have just so.
+async fn missing(
+    to: &dyn Backend,
+    mut page: Vec<Vector>,
+    has_some: bool,
+) -> Result<Vec<Vector>, VectorizeError> {
+    if has_some {
+        let ids = page.iter().map(|vector| vector.id.clone()).collect();
+        let there = to.get(ClientId::LOCAL, ids).await?.into_iter();
+        let there: HashMap<_, _> = there.map(|vector| (vector.id.clone(), vector)).collect();
+        page.retain(|vector| {
+            !there
+                .get(&vector.id)
+                .is_some_and(|other| same(vector, other))
+        });
+    }
+    Ok(page)
 }
 
 /// The number of vectors, if both stores have the same ones.

@@ -6,6 +6,8 @@ pub mod http;
 mod npm;
 mod python;
 mod servers;
+#[path = "../../venv.rs"]
+mod venv;
 
 pub use client::Client;
 pub use npm::setup;

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-#[path = "../../npm.rs"]
-mod npm;
+use super::npm;
 
 /// Where package.json and its lock file are.
 const PINNED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/workerd");

@@ -4,12 +4,18 @@
 mod daemon;
 mod http;
 mod install;
+mod minilm;
+#[path = "../../npm.rs"]
+mod npm;
 mod recording;
 mod rust;
+#[path = "../../venv.rs"]
+mod venv;
 mod workerd;
 
 pub use daemon::Daemon;
 pub use http::get;
+pub use minilm::MiniLm;
 pub use recording::{Recording, attributes_of, in_file, renamed, text};
 pub use rust::Ours;
 pub use workerd::{Builder, Workerd};

@@ -1,6 +1,7 @@
 //! A copy of an index while it may be in use.
 
 use std::fs::{File, OpenOptions};
+use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,6 +26,9 @@ pub enum BackupError {
     /// There is something at the target already.
     #[error("{} exists already; give a path where nothing is yet", .0.display())]
     Exists(PathBuf),
+    /// It was stopped.
+    #[error("the backup was stopped")]
+    Stopped,
     /// The copy cannot be written: where and why.
     #[error("cannot write the backup {}: {why}", .path.display())]
     Target {
@@ -36,13 +40,13 @@ pub enum BackupError {
 }
 
 /// Copies the index of one file to a new one, as it is when the copy begins. It may be in use, by this process or another
-/// one. `progress` is given the pages that are copied, and how many there are.
+/// one. `progress` is given the pages that are copied, and how many there are; it may stop the backup.
 ///
 /// The new file appears when it is complete and on the disk.
 pub fn backup(
     from: &Path,
     to: &Path,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(), BackupError> {
     if std::fs::symlink_metadata(to).is_ok() {
         return Err(BackupError::Exists(to.to_owned()));
@@ -98,7 +102,7 @@ fn copy(
     source: &Connection,
     from: &Path,
     partial: &Path,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(), BackupError> {
     let failed = |error: rusqlite::Error| target(partial, error);
     OpenOptions::new()
@@ -118,9 +122,10 @@ fn copy(
         let pages = running.progress();
         let of = u64::try_from(pages.pagecount).unwrap_or(0);
         let left = u64::try_from(pages.remaining).unwrap_or(0);
-        progress(of.saturating_sub(left), of);
+        let going_on = progress(of.saturating_sub(left), of);
         match step {
             StepResult::Done => break,
+            _ if going_on.is_break() => return Err(BackupError::Stopped),
             StepResult::More => {}
             // Busy or locked: somebody checkpoints.
             _ => std::thread::sleep(Duration::from_millis(10)),

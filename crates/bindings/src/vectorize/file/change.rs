@@ -96,6 +96,7 @@ impl Writing<'_> {
         vectors: &[Vector],
     ) -> Result<Vec<String>, Failure> {
         let mut ids = Vec::new();
+        let namespaces = self.state.namespaces;
         for vector in vectors {
             self.check_time()?;
             if vector.values.len() != self.dimensions {
@@ -113,6 +114,14 @@ impl Writing<'_> {
                 (None, _) => self.insert(vector)?,
             }
             ids.push(vector.id.clone());
+        }
+        // Those that the batch leaves without a vector make place for new ones.
+        let (now, max) = (self.state.namespaces, self.limits.max_namespaces);
+        if now > namespaces && now > max as u64 {
+            return Err(full(format!(
+                "the index holds at most {max} namespaces; delete all vectors of one, or raise that limit"
+            ))
+            .into());
         }
         Ok(ids)
     }
@@ -245,13 +254,6 @@ impl Writing<'_> {
             .optional()?;
         if joined.is_some() {
             return Ok(joined);
-        }
-        if self.state.namespaces >= self.limits.max_namespaces as u64 {
-            return Err(full(format!(
-                "the index holds at most {} namespaces; delete all vectors of one, or raise that limit",
-                self.limits.max_namespaces
-            ))
-            .into());
         }
         self.connection
             .prepare_cached("INSERT INTO namespaces (name, vectors) VALUES (?1, 1)")?

@@ -38,8 +38,8 @@ pub(super) struct Core {
     /// Stores that use it.
     pub(super) users: AtomicUsize,
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Declared last: it is let go of when all else is.
-    pub(super) lock: Arc<FileLock>,
+    /// Held, and not read. Declared last: it is let go of when all else is.
+    pub(super) _lock: Arc<FileLock>,
 }
 
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::core::locked;
 
-/// A lock on a file beside the index: one on the index itself would be let go of when anything in this process closes
+/// A lock on a file beside the index: one on the index itself would be released when anything in this process closes
 /// the index, if the file system has but one kind of locks.
 #[derive(Debug)]
 pub(super) struct FileLock(File);

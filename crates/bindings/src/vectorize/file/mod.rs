@@ -11,6 +11,7 @@ mod check;
 mod core;
 mod error;
 mod index;
+mod inspect;
 mod lock;
 mod open;
 mod property;
@@ -33,6 +34,7 @@ use tokio::sync::oneshot;
 
 pub use backup::{BackupError, backup};
 pub use check::{Report, check};
+pub use inspect::inspect;
 
 use self::call::Ticket;
 use self::core::{Core, locked};

@@ -1,6 +1,6 @@
 //! Opening a file: what can be wrong with it is found here, before SQLite has one word for all of it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
@@ -41,7 +41,7 @@ static OPEN: Mutex<Option<HashMap<Identity, Weak<Core>>>> = Mutex::new(None);
 
 /// The file at the path, opened once in this process however many use it.
 pub(super) fn core(path: &Path, options: &IndexOptions) -> Result<Arc<Core>, OpenError> {
-    check_options(options)?;
+    options.check_metadata_indexes()?;
     let path = prepare(path, options)?;
     let mut open = locked(&OPEN);
     let open = open.get_or_insert_default();
@@ -68,32 +68,6 @@ pub(super) fn leave(core: &Arc<Core>) {
     if core.users.fetch_sub(1, Ordering::AcqRel) == 1 {
         core.shut_down();
     }
-}
-
-fn check_options(options: &IndexOptions) -> Result<(), OpenError> {
-    let indexes = &options.metadata_indexes;
-    if indexes.len() > options.limits.max_metadata_indexes {
-        return Err(OpenError::Options(format!(
-            "{} metadata indexes are too many; at most {} are allowed",
-            indexes.len(),
-            options.limits.max_metadata_indexes
-        )));
-    }
-    let mut seen = HashSet::new();
-    for property in indexes.iter().map(|index| index.property.as_str()) {
-        let part = |part: &str| !part.is_empty() && !part.starts_with('$') && !part.contains('"');
-        if !property.split('.').all(part) {
-            return Err(OpenError::Options(format!(
-                "the metadata index {property:?} cannot be: keys between the dots must not be empty, have \" or begin with $"
-            )));
-        }
-        if !seen.insert(property) {
-            return Err(OpenError::Options(format!(
-                "there are two metadata indexes on {property:?}; give one"
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// The path without links, of a file that is there.
@@ -227,7 +201,7 @@ fn load(path: &Path, place: Place, options: &IndexOptions) -> Result<Arc<Core>, 
         queue: Queue::new(),
         users: AtomicUsize::new(1),
         threads: Mutex::new(Vec::new()),
-        lock,
+        _lock: lock,
         rows: RwLock::new(rows.clone()),
     });
     let started = start(&core, connection, state, Space::new(&rows), options);

@@ -65,7 +65,7 @@ impl Reader {
         }
     }
 
-    /// Nobody may wait any more: there is nobody to tell, either.
+    /// The caller may have gone: then the answer goes nowhere.
     fn serve(&self, read: Read) {
         let ticket = &read.ticket;
         match read.task {

@@ -1,6 +1,6 @@
 //! Indexes, which are made beside the calls: those on metadata, and the approximate one on vectors.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::{CancelToken, Client};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -71,15 +71,23 @@ impl Drop for Alone {
     }
 }
 
-/// Makes the metadata indexes that are missing.
+/// Makes the metadata indexes that are missing, and removes others.
 pub(super) async fn metadata(
     alone: &Alone,
     names: &Names,
+    removed: &[MetadataIndex],
     indexes: &[MetadataIndex],
+    wait: Duration,
 ) -> Result<(), String> {
+    for index in removed {
+        lock(alone, names, Some(wait)).await?;
+        let dropped = drop_index(alone, names, &names.metadata(index)).await;
+        unlock(alone, names).await?;
+        dropped?;
+    }
     for index in indexes {
         let on = format!("({})", indexed(&index.property, index.kind));
-        make(alone, names, &names.metadata(index), &on).await?;
+        make(alone, names, &names.metadata(index), &on, Some(wait)).await?;
     }
     Ok(())
 }
@@ -87,46 +95,66 @@ pub(super) async fn metadata(
 /// Makes the approximate index.
 pub(super) async fn hnsw(alone: &Alone, names: &Names, shape: Shape) -> Result<(), String> {
     let on = format!("USING hnsw (embedding {})", names.operators(shape.metric));
-    make(alone, names, &names.hnsw(shape), &on).await
+    make(alone, names, &names.hnsw(shape), &on, None).await
 }
 
 /// Makes an index, unless it is there and valid. One that a crash left behind is made anew.
-async fn make(alone: &Alone, names: &Names, name: &str, on: &str) -> Result<(), String> {
-    let lock = names.lock();
+async fn make(
+    alone: &Alone,
+    names: &Names,
+    name: &str,
+    on: &str,
+    wait: Option<Duration>,
+) -> Result<(), String> {
+    if valid(&alone.client, names, name).await? == Some(true) {
+        return Ok(());
+    }
+    lock(alone, names, wait).await?;
+    let made = make_locked(alone, names, name, on).await;
+    unlock(alone, names).await?;
+    made
+}
+
+/// Waits until nobody else makes an index of this table.
+async fn lock(alone: &Alone, names: &Names, wait: Option<Duration>) -> Result<(), String> {
+    let began = Instant::now();
+    let sql = format!("SELECT pg_try_advisory_lock({})", names.lock());
     loop {
-        if valid(&alone.client, names, name).await? == Some(true) {
+        let row = alone.client.query_one(&sql, &[]).await;
+        if row.map_err(|error| explain(&error))?.get(0) {
             return Ok(());
         }
-        let sql = format!("SELECT pg_try_advisory_lock({lock})");
-        let row = alone
-            .client
-            .query_one(&sql, &[])
-            .await
-            .map_err(|error| explain(&error))?;
-        if row.get(0) {
-            break;
+        if wait.is_some_and(|wait| began.elapsed() >= wait) {
+            return Err(format!(
+                "another process is making an index of {}; try again when it has ended",
+                names.table
+            ));
         }
         tokio::time::sleep(PAUSE).await;
     }
-    let made = make_locked(alone, names, name, on).await;
+}
+
+async fn unlock(alone: &Alone, names: &Names) -> Result<(), String> {
+    let lock = names.lock();
     alone
         .run(&format!("SELECT pg_advisory_unlock({lock})"))
-        .await?;
-    made
+        .await
+}
+
+async fn drop_index(alone: &Alone, names: &Names, name: &str) -> Result<(), String> {
+    let (schema, name) = (identifier(&names.schema), identifier(name));
+    alone
+        .run(&format!(
+            "DROP INDEX CONCURRENTLY IF EXISTS {schema}.{name}"
+        ))
+        .await
 }
 
 async fn make_locked(alone: &Alone, names: &Names, name: &str, on: &str) -> Result<(), String> {
     let quoted = identifier(name);
     match valid(&alone.client, names, name).await? {
         Some(true) => return Ok(()),
-        Some(false) => {
-            let schema = identifier(&names.schema);
-            alone
-                .run(&format!(
-                    "DROP INDEX CONCURRENTLY IF EXISTS {schema}.{quoted}"
-                ))
-                .await?;
-        }
+        Some(false) => drop_index(alone, names, name).await?,
         None => {}
     }
     let on = match on.strip_prefix("USING") {

@@ -10,7 +10,7 @@ mod query;
 mod schema;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod text;
 mod tls;
 mod url;
@@ -52,7 +52,8 @@ pub(super) struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Finds the index or creates it, and makes metadata indexes that are missing.
+    /// Finds the index or creates it, makes metadata indexes that are missing, and removes those that are not wanted.
+    /// While another process makes an index of this table, it waits up to the time of a call.
     pub(super) async fn open(
         place: &PostgresOptions,
         options: &IndexOptions,
@@ -62,7 +63,8 @@ impl PostgresStore {
             .await
             .map_err(|text| OpenError::Store(format!("PostgreSQL cannot be reached: {text}")))?;
         let opened = schema::open(alone.client(), place, options).await?;
-        build::metadata(&alone, &opened.names, &opened.metadata_indexes)
+        let (removed, wanted) = (&opened.removed, &opened.metadata_indexes);
+        build::metadata(&alone, &opened.names, removed, wanted, options.timeout)
             .await
             .map_err(|text| {
                 OpenError::Store(format!("PostgreSQL refused a metadata index: {text}"))

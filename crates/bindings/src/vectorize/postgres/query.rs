@@ -41,6 +41,12 @@ fn metadata(text: Option<String>) -> Result<Option<Metadata>, Failure> {
         .map_err(|_| Failure::Other("the metadata of a vector is no JSON object".into()))
 }
 
+/// Nothing where it is not a number, or infinite.
+fn finite(distance: &str) -> String {
+    let infinite = "'Infinity'::float8";
+    format!("nullif(nullif(nullif({distance}, 'NaN'::float8), {infinite}), -{infinite})")
+}
+
 /// How a query is to be answered.
 #[derive(Clone, Copy)]
 enum Way {
@@ -109,16 +115,23 @@ impl Shared {
         }
     }
 
-    /// A score from one of pgvector's distances.
-    fn score(&self, distance: &str) -> String {
-        match self.shape.metric {
-            // Of a vector of length zero it is not a number.
-            Metric::Cosine => {
-                format!("coalesce(nullif(1 - ({distance}), 'NaN'::float8), 0)::real")
-            }
-            // Without a negative zero.
-            Metric::Euclidean | Metric::DotProduct => format!("(({distance}) + 0)::real"),
-        }
+    /// A score from one of pgvector's distances of a column of vectors from a parameter. pgvector adds float32, which very
+    /// large and very small values leave: then it is computed anew. All that a cosine shows of that may be a 0.
+    fn score(&self, distance: &str, column: &str, to: &str) -> String {
+        let (within, beyond) = match self.shape.metric {
+            Metric::Cosine => (
+                format!("nullif(nullif(1 - ({distance}), 'NaN'::float8), 0)"),
+                "greatest(least(coalesce(sum(a * b) / nullif(sqrt(sum(a * a)) * sqrt(sum(b * b)), 0), 0), 1), -1)",
+            ),
+            Metric::Euclidean => (finite(distance), "sqrt(sum((a - b) * (a - b)))"),
+            Metric::DotProduct => (finite(distance), "-sum(a * b)"),
+        };
+        let (least, most) = (f32::MIN, f32::MAX);
+        // Without a negative zero.
+        format!(
+            "(greatest(least(coalesce({within}, (SELECT {beyond} FROM (SELECT a::float8, b::float8 \
+             FROM unnest({column}::real[], {to}::real[]) AS of(a, b)) AS pairs)), {most:e}), {least:e}) + 0)::real"
+        )
     }
 
     fn parameter(&self, to: &[f32], parameters: &mut Parameters) -> String {
@@ -155,8 +168,14 @@ impl Shared {
         limit: Option<u64>,
     ) -> (String, Parameters) {
         let mut parameters = Parameters::default();
-        let to = self.parameter(to, &mut parameters);
-        let score = self.score(&self.names.distance(self.shape.metric, "embedding", &to));
+        let zero = self.shape.metric == Metric::Cosine && to.iter().all(|value| *value == 0.0);
+        let score = if zero {
+            "0::real".to_owned()
+        } else {
+            let to = self.parameter(to, &mut parameters);
+            let distance = self.names.distance(self.shape.metric, "embedding", &to);
+            self.score(&distance, "embedding", &to)
+        };
         let candidates = self.candidates(query, &mut parameters);
         let limit = limit.map_or(String::new(), |limit| format!(" LIMIT {limit}"));
         let (table, k, direction) = (&self.names.table, query.top_k, self.direction());
@@ -207,7 +226,10 @@ impl Shared {
         let distance = self.names.distance(self.shape.metric, "embedding", &to);
         let candidates = self.candidates(query, &mut parameters);
         let (table, k) = (&self.names.table, query.top_k);
-        let (score, extras) = (self.score("near.distance"), Self::extras(query));
+        let (score, extras) = (
+            self.score("near.distance", "t.embedding", &to),
+            Self::extras(query),
+        );
         let sql = format!(
             "WITH near AS MATERIALIZED (SELECT id, {distance} AS distance FROM {table}{candidates} \
              ORDER BY {distance} LIMIT {k}) \

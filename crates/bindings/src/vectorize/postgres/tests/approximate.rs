@@ -43,15 +43,15 @@ async fn an_index_is_made_in_the_background_and_finds_nearly_all() {
     for metric in Metric::ALL {
         let database = format!("hnsw_{}", metric.name().replace('-', "_"));
         let mut opened = options(DIMENSIONS, metric);
-        opened.exact_below = 1500;
+        opened.exact_below = 800;
         let store = store(&database, &opened).await;
         let mut random = fastrand::Rng::with_seed(7);
-        for batch in 0..4 {
+        for batch in 0..2 {
             let vectors = (0..1000).map(|n| {
                 let n = batch * 1000 + n;
                 let cluster = random.u64(..40);
                 let of = vector(format!("{n:05}"), &values(&mut random, cluster));
-                with(of, None, json!({"half": n % 2, "rare": n % 1000 == 0}))
+                with(of, None, json!({"half": n % 2, "rare": n % 500 == 0}))
             });
             store
                 .write(US, Write::Upsert, vectors.collect())

@@ -141,7 +141,7 @@ async fn thousands_of_filters_find_what_a_plain_evaluation_finds() {
     let mut opened = options(1, Metric::Euclidean);
     opened.metadata_indexes = vec![
         index("a", MetadataType::String),
-        index("a", MetadataType::Number),
+        index("b", MetadataType::Number),
         index("b.it's", MetadataType::Boolean),
         index("\\", MetadataType::String),
     ];
@@ -168,7 +168,7 @@ async fn thousands_of_filters_find_what_a_plain_evaluation_finds() {
         client.batch_execute(settings).await.unwrap();
         let mut found_some = 0;
         // Many filters to a statement.
-        for _ in 0..60 {
+        for _ in 0..30 {
             let filters: Vec<_> = (0..50).map(|_| random.filter()).collect();
             let mut parameters = Parameters::default();
             let found = filters.iter().enumerate().map(|(n, filter)| {
@@ -189,7 +189,7 @@ async fn thousands_of_filters_find_what_a_plain_evaluation_finds() {
                 found_some += usize::from(!expected.is_empty());
             }
         }
-        assert!(found_some > 1000, "{found_some}");
+        assert!(found_some > 500, "{found_some}");
     }
     // By the store, too.
     for _ in 0..50 {

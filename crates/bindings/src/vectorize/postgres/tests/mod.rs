@@ -1,7 +1,7 @@
 //! The store against a real PostgreSQL.
 
 #[path = "../../../../tests/common/postgres.rs"]
-mod server;
+pub(in crate::vectorize) mod server;
 
 mod approximate;
 mod basics;
