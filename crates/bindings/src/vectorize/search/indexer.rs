@@ -334,9 +334,11 @@ impl Indexer {
         shared.add_some(Which::Next, BATCH, |codes| {
             codes.iter().map(|code| next.add(code)).collect()
         })?;
-        // What comes faster than it is added must not hold the graph back for ever.
+        // The first one is used as soon as queries can go by it. Another one replaces what is good: only when little is left,
+        // but rows that come faster than they are added must not hold it back for ever.
         let complete = |rows: &Rows| {
-            let few = rows.matrix.len() as u64 / 16;
+            let part = if rows.members.is_none() { 4 } else { 64 };
+            let few = rows.matrix.len() as u64 / part;
             let next = rows.next.as_ref();
             next.is_some_and(|next| next.pending.len() <= few)
         };

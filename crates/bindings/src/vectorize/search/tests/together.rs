@@ -27,6 +27,9 @@ fn a_query_sees_what_was_put_before_it_and_nothing_of_the_past_while_rows_are_in
     );
     let mut by_index = 0;
     for turn in 0..1500 {
+        if turn == 750 {
+            vectors.wait_until_indexed(); // until here the first graph was built beside, from here on it is used
+        }
         let row = 1000 + turn % 700;
         let (old, new) = (
             marked(row, u64::from(turn)),
