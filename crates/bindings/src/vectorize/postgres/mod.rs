@@ -75,7 +75,9 @@ impl PostgresStore {
         let made = build::metadata(&alone, &opened.names, removed, wanted, options.timeout);
         timeout(BUILD.max(options.timeout), made)
             .await
-            .unwrap_or_else(|_| Err("it took more than ten minutes; is an old transaction open?".into()))
+            .unwrap_or_else(|_| {
+                Err("it took more than ten minutes; is an old transaction open?".into())
+            })
             .map_err(|text| {
                 OpenError::Store(format!("PostgreSQL refused a metadata index: {text}"))
             })?;
@@ -272,7 +274,8 @@ impl Backend for PostgresStore {
         let converted = js_rpc::offload(convert).await;
         let (order, batch) = converted
             .ok_or_else(|| VectorizeError::new(Code::Store, "the vectors could not be written"))?;
-        self.change(client, order, Change::Write(write, batch)).await
+        self.change(client, order, Change::Write(write, batch))
+            .await
     }
 
     async fn delete(&self, client: ClientId, ids: Vec<String>) -> Result<Mutation, VectorizeError> {
