@@ -82,7 +82,7 @@ pub fn no_credentials(by_file: &str) -> String {
     )
 }
 
-/// Where the secret of a table is, and the setting that says so, if one does. A variable is read here, files are not.
+/// Where the secret of a table is, and the setting that names it, if there is one. A variable is read here, files are not.
 ///
 /// # Errors
 /// Several say so, or the variable is not set or empty.

@@ -7,6 +7,7 @@ use binding_span::Outcome;
 use bindings::vectorize::{IndexOptions, Operation, Vector, Write};
 use futures::FutureExt;
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 
 use crate::world::{World, attributes, options};
 
@@ -183,4 +184,23 @@ async fn a_future_that_is_dropped_is_reported_as_canceled() {
     assert!(operations[0].canceled, "{operations:?}");
     assert_eq!(operations[0].operation, Operation::Upsert);
     assert_eq!((operations[0].error, operations[0].vectors), (None, 0));
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_span_of_a_client_that_leaves_while_it_sends_ends() {
+    let world = World::of_default().await;
+    let mut stream = world.stream().await;
+    let head = "POST /insert HTTP/1.1\r\nhost: v\r\ncontent-length: 1000\r\n\r\n{\"vectors\":";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    while world.callee.open() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(stream);
+    let left = tokio::time::timeout(Duration::from_secs(10), world.callee.reached(1));
+    let span = left.await.expect("it ends with the connection");
+    assert_eq!(span.name, "vectorize.insert");
+    let error = span.error.map(|error| error.kind);
+    assert_eq!(error.as_deref(), Some("invalid_vectors"));
+    let operated = world.operations.all();
+    assert_eq!(operated.len(), 1, "{operated:?}");
 }

@@ -117,7 +117,7 @@ const END: &str = concat!(
     callee --generate bash > ~/.local/share/bash-completion/completions/callee
     callee --generate man ~/.local/share/man/man1
 
-A ready callee says so on stderr, in a line for each listener. SIGTERM and SIGINT let the calls in
+A ready callee prints a line for each listener to stderr. SIGTERM and SIGINT let the calls in
 flight finish within --drain and remove the sockets; another signal, a second later or more, ends it
 at once. SIGHUP reads the file again: bindings and the log's filter change while it serves.
 

@@ -64,7 +64,7 @@ impl DatabaseConfig {
         }
     }
 
-    /// A table `[d1.NAME]`, whose file is another one if an option says so.
+    /// A table `[d1.NAME]`; an option for the same name replaces its file.
     fn table(
         name: &str,
         section: &Section,

@@ -115,7 +115,7 @@ impl IndexConfig {
         })
     }
 
-    /// A table `[vectorize.NAME]`, which is elsewhere if an option says so.
+    /// A table `[vectorize.NAME]`; an option for the same name replaces where it is.
     fn table(
         name: &str,
         section: &Section,

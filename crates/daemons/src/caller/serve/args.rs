@@ -223,7 +223,7 @@ Examples:
     bspan serve --listen tls:*:7401 --tls-client-ca ./apps-ca.pem --tls-cert ./caller.pem \\
                  --tls-key ./caller.key --bind DB=tls:db.example:7400 --tls-ca ./ca.pem
 
-A ready caller says so on stderr, in a line for each listener. It connects to a callee when a call
+A ready caller prints a line for each listener to stderr. It connects to a callee when a call
 needs it, and again after the connection was lost; it never sends a call twice. SIGTERM and SIGINT
 let the calls in flight finish within --drain and remove the sockets; another signal, a second later or
 more, ends it at once. SIGHUP reads the file again: bindings, policies, deadlines and the log's filter change while it serves.
